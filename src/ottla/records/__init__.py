@@ -1,0 +1,1 @@
+"""Record batches: header, builder, reader, compression, control records, produce-time validation. Pure."""
