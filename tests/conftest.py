@@ -1,0 +1,69 @@
+"""What every suite shares: the import path of the harness, the command line options, the cluster under test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+for place in (TESTS, TESTS.parent / "tools"):
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+
+from harness import clusters  # noqa: E402  # the path above comes first
+
+import oracle  # noqa: E402  # the path above comes first
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of all suites."""
+    group = parser.getgroup("ottla tests")
+    group.addoption("--rewrite", action="store_true", help="scenario files take over what the machines answer now")
+    group.addoption(
+        "--cluster", choices=("ottla", "apache"), default="ottla", help="what the suites of whole processes talk to"
+    )
+    group.addoption("--chaos-rounds", type=int, default=3, help="kill -9 rounds of the chaos suite")
+
+
+@pytest.fixture(scope="session")
+def rewrite(request: pytest.FixtureRequest) -> bool:
+    """Whether scenario files should be rewritten instead of compared."""
+    return bool(request.config.getoption("--rewrite"))
+
+
+@pytest.fixture(scope="session")
+def cluster_kind(request: pytest.FixtureRequest) -> str:
+    """`ottla` or `apache`; skips when Apache Kafka is asked for and cannot run here."""
+    kind = str(request.config.getoption("--cluster"))
+    if kind == "apache":
+        _require_oracle()
+    return kind
+
+
+@pytest.fixture(scope="session")
+def apache_kafka() -> Path:
+    """The directory of Apache Kafka's jars, or a skip with the reason."""
+    return _require_oracle()
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster]:
+    """One running node for the whole session; tests use topics and groups of their own."""
+    node = clusters.make_node(cluster_kind, tmp_path_factory.mktemp("cluster") / "data")
+    node.start()
+    try:
+        yield node
+    finally:
+        if node.running():
+            node.stop()
+
+
+def _require_oracle() -> Path:
+    try:
+        oracle.require_java()
+        return oracle.libraries()
+    except oracle.OracleMissing as missing:
+        pytest.skip(str(missing))
