@@ -1,0 +1,329 @@
+"""One client connection: frames in, answers out in the order of their requests.
+
+Invariants:
+- A frame's announced length is checked before anything is allocated for it, and the buffer only grows as bytes arrive.
+- The memoryview given to ``serve`` is valid during that call only: the buffer is used again right after.
+- Requests are served as they arrive (pipelining); answers leave in request order, whatever finishes first.
+- Reading stops while unsent bytes or unanswered requests exceed their limits, and goes on when they fall.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ottla.net.outbox import Outbox, Segment
+from ottla.runtime.telemetry import get_logger
+
+log = get_logger(__name__)
+
+Segments: TypeAlias = list[Segment]
+Answer: TypeAlias = Segments | Awaitable[Segments | None] | None
+
+BUFFER_BYTES_START = 64 * 1024
+BUFFER_BYTES_KEPT = 4 * 1024 * 1024
+LENGTH_BYTES = 4
+
+
+class CloseConnection(Exception):
+    """Raised by ``serve``: this peer gets no further answer. The reason goes to the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """Bounds of one connection; times in seconds, sizes in bytes."""
+
+    frame_bytes_max: int
+    queued_bytes_max: int
+    pending_requests_max: int
+    frame_seconds_max: float
+    idle_seconds_max: float
+
+
+class Slot:
+    """The place of one answer in the order of answers. ``segments`` is None until it is known."""
+
+    __slots__ = ("segments",)
+
+    def __init__(self) -> None:
+        self.segments: Segments | None = None
+
+
+class Connection:
+    """Lives from accept to close on the event loop; all methods are synchronous."""
+
+    __slots__ = (
+        "_buffer",
+        "_closed",
+        "_draining",
+        "_frame_started_at",
+        "_loop",
+        "_on_close",
+        "_outbox",
+        "_paused",
+        "_pending",
+        "_read_position",
+        "_serve",
+        "_sock",
+        "_spawn",
+        "_view",
+        "_write_position",
+        "_writing",
+        "last_active_at",
+        "limits",
+        "peer",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: tuple[str, int],
+        *,
+        limits: ConnectionLimits,
+        serve: Callable[["Connection", memoryview], Answer],
+        spawn: Callable[..., object],
+        on_close: Callable[["Connection"], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self.peer = peer
+        self.limits = limits
+        self._serve = serve
+        self._spawn = spawn
+        self._on_close = on_close
+        self._outbox = Outbox(sock)
+        self._pending: deque[Slot] = deque()
+        self._buffer = bytearray(BUFFER_BYTES_START)
+        self._view = memoryview(self._buffer)
+        self._read_position = 0
+        self._write_position = 0
+        self._frame_started_at = 0.0
+        self._paused = False
+        self._writing = False
+        self._closed = False
+        self._draining = False
+        self.last_active_at = self._loop.time()
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is unanswered or an answer unsent."""
+        return bool(self._pending) or self._outbox.queued_bytes > 0
+
+    def overdue(self, now: float) -> str | None:
+        """Why this connection has outstayed its limits, if it has."""
+        if self._frame_started_at and now - self._frame_started_at > self.limits.frame_seconds_max:
+            return "a frame was begun and not finished in time"
+        silent = now - self.last_active_at
+        if self._outbox.queued_bytes and silent > self.limits.frame_seconds_max:
+            return "answers are not being read"
+        if silent > self.limits.idle_seconds_max and not self._pending:
+            return "idle"
+        return None
+
+    def _pause_reading(self) -> None:
+        if not self._closed and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._sock.fileno())
+
+    def close(self, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        log.debug("connection closed", peer=self.peer, reason=reason)
+        descriptor = self._sock.fileno()
+        self._loop.remove_reader(descriptor)
+        self._loop.remove_writer(descriptor)
+        self._outbox.discard()
+        while self._pending:
+            release(self._pending.popleft().segments)
+        self._sock.close()
+        self._on_close(self)
+
+    # -- receiving ---------------------------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        try:
+            received = self._sock.recv_into(self._view[self._write_position :])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(str(error))
+            return
+        if received == 0:
+            self.close("peer closed")
+            return
+        self._write_position += received
+        self.last_active_at = self._loop.time()
+        try:
+            self._take_frames()
+        except CloseConnection as error:
+            log.warning("peer dropped", peer=self.peer, reason=error)
+            self._send_ready()
+            self.close(str(error))
+            return
+        self._send_ready()
+
+    def _take_frames(self) -> None:
+        while not self._closed:
+            available = self._write_position - self._read_position
+            if available < LENGTH_BYTES:
+                self._make_room(LENGTH_BYTES)
+                break
+            start = self._read_position + LENGTH_BYTES
+            size = int.from_bytes(self._view[self._read_position : start], signed=True)
+            if size < 0 or size > self.limits.frame_bytes_max:
+                raise CloseConnection(f"announced a frame of {size} bytes (limit {self.limits.frame_bytes_max})")
+            end = start + size
+            if end > self._write_position:
+                self._make_room(LENGTH_BYTES + size)
+                break
+            self._read_position = end
+            self._frame_started_at = 0.0
+            self._accept(self._serve(self, self._view[start:end]))
+            if self._over_limits():
+                self._send_ready()
+                if self._over_limits():
+                    self._pause_reading()
+                    break
+        unfinished = self._write_position > self._read_position
+        if not unfinished:
+            self._reset_buffer()
+        elif not self._frame_started_at and not self._paused:
+            self._frame_started_at = self.last_active_at
+
+    def _make_room(self, frame_bytes: int) -> None:
+        """Let more bytes of the current frame in: move it to the front, or double the buffer as it fills."""
+        capacity = len(self._buffer)
+        if self._read_position + frame_bytes <= capacity:
+            return
+        held = self._write_position - self._read_position
+        if held * 2 > capacity and frame_bytes > capacity:
+            grown = bytearray(min(max(capacity * 2, BUFFER_BYTES_START), frame_bytes + BUFFER_BYTES_START))
+            grown[:held] = self._view[self._read_position : self._write_position]
+            self._buffer = grown
+            self._view = memoryview(grown)
+        elif self._read_position:
+            self._view[:held] = self._view[self._read_position : self._write_position]
+        self._read_position = 0
+        self._write_position = held
+
+    def _reset_buffer(self) -> None:
+        self._read_position = self._write_position = 0
+        if len(self._buffer) > BUFFER_BYTES_KEPT:
+            self._buffer = bytearray(BUFFER_BYTES_START)
+            self._view = memoryview(self._buffer)
+
+    def _over_limits(self) -> bool:
+        return (
+            self._outbox.queued_bytes > self.limits.queued_bytes_max
+            or len(self._pending) >= self.limits.pending_requests_max
+        )
+
+    # -- answering ---------------------------------------------------------------------------------------------------
+
+    def _accept(self, answer: Answer) -> None:
+        if answer is None:
+            return
+        if isinstance(answer, list) and not self._pending:
+            self._outbox.push(answer)
+            return
+        slot = Slot()
+        self._pending.append(slot)
+        if isinstance(answer, list):
+            slot.segments = answer
+        elif isinstance(answer, asyncio.Future):
+            answer.add_done_callback(lambda done: self._answered(slot, done))
+        else:
+            self._spawn(self._await_answer(slot, answer), name="request")
+
+    async def _await_answer(self, slot: Slot, answer: Awaitable[Segments | None]) -> None:
+        try:
+            slot.segments = await answer or []
+        except CloseConnection as error:
+            log.warning("peer dropped", peer=self.peer, reason=error)
+            self.close(str(error))
+            return
+        self._slot_filled(slot)
+
+    def _answered(self, slot: Slot, done: "asyncio.Future[Segments | None]") -> None:
+        if done.cancelled():
+            self.close("request cancelled")
+            return
+        error = done.exception()
+        if error is not None:
+            self.close(str(error))
+            return
+        slot.segments = done.result() or []
+        self._slot_filled(slot)
+
+    def _slot_filled(self, slot: Slot) -> None:
+        if self._closed:
+            release(slot.segments)
+            return
+        if self._pending[0] is slot:
+            self._send_ready()
+
+    def _send_ready(self) -> None:
+        """Hand every answer at the head of the order to the outbox, and the outbox to the socket."""
+        pending = self._pending
+        while pending and pending[0].segments is not None:
+            segments = pending.popleft().segments
+            assert segments is not None
+            self._outbox.push(segments)
+        if self._outbox.queued_bytes and not self._writing and not self._closed:
+            self._drain()
+        self._resume_reading()
+
+    def _drain(self) -> None:
+        before = self._outbox.queued_bytes
+        try:
+            emptied = self._outbox.drain()
+        except OSError as error:
+            self.close(str(error))
+            return
+        if self._outbox.queued_bytes < before:
+            self.last_active_at = self._loop.time()
+        if emptied and self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock.fileno())
+        elif not emptied and not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._sock.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._drain()
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused and not self._closed and not self._draining and not self._over_limits():
+            self._paused = False
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            if self._write_position > self._read_position:
+                self._loop.call_soon(self._serve_buffered)
+
+    def _serve_buffered(self) -> None:
+        """Frames that were already read when reading stopped are served before the socket is asked again."""
+        if self._closed or self._paused:
+            return
+        try:
+            self._take_frames()
+        except CloseConnection as error:
+            log.warning("peer dropped", peer=self.peer, reason=error)
+            self.close(str(error))
+            return
+        self._send_ready()
+
+    def drain_and_stop(self) -> None:
+        """Part of a graceful stop: no further request is read, not even when limits allow it again."""
+        self._draining = True
+        self._pause_reading()
+
+
+def release(segments: Segments | None) -> None:
+    """Unpin the file regions of an answer that will not be sent."""
+    for segment in segments or ():
+        if not isinstance(segment, bytes | bytearray | memoryview):
+            segment.release()

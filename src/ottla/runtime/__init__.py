@@ -1,0 +1,1 @@
+"""What every shell stands on: the event loop, the clock, supervised tasks, logging."""

@@ -1,0 +1,1 @@
+"""An Ottla broker inside a test process."""
