@@ -1,0 +1,263 @@
+"""What DescribeConfigs answers: every key of a resource with its value, where that came from, and its synonyms.
+
+Precedence: topic or group > this broker (dynamic) > cluster default (dynamic) > file or command line > default.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from ottla.config.definitions import (
+    TOPIC_SYNONYMS,
+    broker_key,
+    broker_keys,
+    broker_synonyms,
+    group_keys,
+    group_synonym,
+    is_plugin_key,
+    topic_key,
+)
+from ottla.config.key import ConfigError, ConfigKey, ConfigType, Effect, UpdateMode, Value, render_value
+from ottla.config.log import effective_topic_values
+
+
+class ConfigSource(IntEnum):
+    """Where a value came from, numbered as DescribeConfigs sends it."""
+
+    UNKNOWN = 0
+    DYNAMIC_TOPIC_CONFIG = 1
+    DYNAMIC_BROKER_CONFIG = 2
+    DYNAMIC_DEFAULT_BROKER_CONFIG = 3
+    STATIC_BROKER_CONFIG = 4
+    DEFAULT_CONFIG = 5
+    DYNAMIC_BROKER_LOGGER_CONFIG = 6
+    CLIENT_METRICS_CONFIG = 7
+    GROUP_CONFIG = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigLayers:
+    """The broker's settings by where they come from; each maps names to texts as they were given."""
+
+    static: Mapping[str, str]
+    cluster: Mapping[str, str]
+    broker: Mapping[str, str]
+
+    @property
+    def merged(self) -> Mapping[str, str]:
+        """The settings in force, without defaults."""
+        return {**self.static, **self.cluster, **self.broker}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSynonym:
+    """One place a value is given in. ``value`` is ``None`` where it is secret."""
+
+    name: str
+    value: str | None
+    source: ConfigSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigEntry:
+    """One key of a described resource. ``synonyms`` begins with the place that wins."""
+
+    name: str
+    value: str | None
+    source: ConfigSource
+    read_only: bool
+    sensitive: bool
+    type: ConfigType
+    documentation: str
+    synonyms: tuple[ConfigSynonym, ...]
+
+    @property
+    def is_default(self) -> bool:
+        return self.source is ConfigSource.DEFAULT_CONFIG
+
+
+def describe_topic(overrides: Mapping[str, str], layers: ConfigLayers) -> list[ConfigEntry]:
+    """Every key of a topic. ``overrides`` are the topic's own settings."""
+    entries = []
+    for name, value in effective_topic_values(overrides, layers.merged).items():
+        key = topic_key(name)
+        assert key is not None
+        inherited = TOPIC_SYNONYMS.get(name)
+        synonyms = [] if inherited is None else _broker_places(inherited[0][0], layers)
+        if name in overrides:
+            synonyms.insert(0, _own_place(key, value, ConfigSource.DYNAMIC_TOPIC_CONFIG))
+        entries.append(_entry(key, value, synonyms, read_only=False))
+    return entries
+
+
+def describe_broker(layers: ConfigLayers) -> list[ConfigEntry]:
+    """Every key of this broker."""
+    in_force = layers.merged
+    keys = {key.name: key for key in broker_keys() if not key.internal or key.name in in_force}
+    for name in in_force:
+        keys.setdefault(name, broker_key(name) or plugin_key(name))
+    return [
+        _entry(
+            key,
+            _in_force(key, in_force),
+            _broker_places(name, layers),
+            read_only=key.update_mode is UpdateMode.READ_ONLY,
+        )
+        for name, key in keys.items()
+    ]
+
+
+def describe_cluster_default(layers: ConfigLayers) -> list[ConfigEntry]:
+    """The dynamic settings all brokers share: what describing the broker without a name answers."""
+    entries = []
+    for name in sorted(layers.cluster):
+        key = broker_key(name) or plugin_key(name)
+        places = [
+            place
+            for place in _broker_places(name, layers)
+            if place.source is ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG
+        ]
+        entries.append(
+            _entry(key, _in_force(key, layers.cluster), places, read_only=key.update_mode is UpdateMode.READ_ONLY)
+        )
+    return entries
+
+
+def describe_group(overrides: Mapping[str, str], layers: ConfigLayers) -> list[ConfigEntry]:
+    """Every key of a group. ``overrides`` are the group's own settings."""
+    in_force = layers.merged
+    entries = []
+    for key in group_keys():
+        synonym = group_synonym(key.name)
+        places = [] if synonym is None else _broker_places(synonym, layers)
+        value = key.parse(overrides.get(key.name, key.default))
+        if key.name in overrides:
+            places.insert(0, _own_place(key, value, ConfigSource.GROUP_CONFIG))
+        elif synonym is not None:
+            inherited = broker_key(synonym)
+            assert inherited is not None, synonym
+            value = _in_force(inherited, in_force)
+        entries.append(_entry(key, value, places, read_only=False))
+    return entries
+
+
+def check_dynamic_change(names: Iterable[str], *, per_broker: bool) -> None:
+    """Refuse changes at run time that Kafka refuses. Raises ``ConfigError``.
+
+    ``per_broker`` tells a change of one broker from a change of the cluster's default.
+    """
+    names = list(names)
+    fixed = [name for name in names if _update_mode(name) is UpdateMode.READ_ONLY]
+    if fixed:
+        raise ConfigError(fixed[0], f"Cannot update these configs dynamically: {_as_list(fixed)}")
+    unprefixed = [name for name in names if name in _KEYS_OF_ONE_LISTENER]
+    if unprefixed:
+        raise ConfigError(
+            unprefixed[0],
+            "These security configs can be dynamically updated only per-listener using the listener prefix: "
+            f"{_as_list(unprefixed)}",
+        )
+    if per_broker:
+        return
+    only_here = [name for name in names if _update_mode(name) is UpdateMode.PER_BROKER]
+    if only_here:
+        raise ConfigError(
+            only_here[0],
+            f"Cannot update these configs at default cluster level, broker id must be specified: {_as_list(only_here)}",
+        )
+
+
+_KEYS_OF_ONE_LISTENER: Final = frozenset(
+    (
+        "ssl.key.password",
+        "ssl.keystore.certificate.chain",
+        "ssl.keystore.key",
+        "ssl.keystore.location",
+        "ssl.keystore.password",
+        "ssl.keystore.type",
+        "ssl.truststore.certificates",
+        "ssl.truststore.location",
+        "ssl.truststore.password",
+        "ssl.truststore.type",
+    )
+)
+
+
+def plugin_key(name: str) -> ConfigKey:
+    """A stand-in for a key only a plugin knows: taken as a secret, because nobody can say it is none."""
+    return ConfigKey(
+        name=name,
+        type=ConfigType.PASSWORD,
+        default=None,
+        kafka_default=None,
+        importance="LOW",
+        update_mode=UpdateMode.READ_ONLY,
+        rule="",
+        effect=Effect.PLANNED,
+        internal=False,
+        documentation="Belongs to a plugin.",
+    )
+
+
+def _update_mode(name: str) -> UpdateMode:
+    key = broker_key(name)
+    if key is not None:
+        return key.update_mode
+    return UpdateMode.CLUSTER_WIDE if not is_plugin_key(name) else UpdateMode.READ_ONLY
+
+
+def _as_list(names: list[str]) -> str:
+    return f"[{', '.join(names)}]"
+
+
+def _in_force(key: ConfigKey, settings: Mapping[str, str]) -> Value:
+    return key.parse(settings.get(key.name, key.default))
+
+
+def _own_place(key: ConfigKey, value: Value, source: ConfigSource) -> ConfigSynonym:
+    text = None if key.sensitive else render_value(key.type, value)
+    return ConfigSynonym(name=key.name, value=text, source=source)
+
+
+def _broker_places(name: str, layers: ConfigLayers) -> list[ConfigSynonym]:
+    """Where ``name`` or a synonym of it is given, the strongest first.
+
+    Kafka drops what comes before the first place that uses the very name: so a topic's retention.ms has no synonyms
+    while only log.retention.hours is set.
+    """
+    names = broker_synonyms(name)
+    key = broker_key(name)
+    hidden = key is None or key.sensitive
+    searched: tuple[tuple[ConfigSource, Callable[[str], str | None]], ...] = (
+        (ConfigSource.DYNAMIC_BROKER_CONFIG, layers.broker.get),
+        (ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG, layers.cluster.get),
+        (ConfigSource.STATIC_BROKER_CONFIG, layers.static.get),
+        (ConfigSource.DEFAULT_CONFIG, _default_of),
+    )
+    places = [
+        ConfigSynonym(name=synonym, value=None if hidden else text, source=source)
+        for source, find in searched
+        for synonym in names
+        if (text := find(synonym)) is not None
+    ]
+    first = next((index for index, place in enumerate(places) if place.name == name), len(places))
+    return places[first:]
+
+
+def _default_of(name: str) -> str | None:
+    key = broker_key(name)
+    return None if key is None else key.default
+
+
+def _entry(key: ConfigKey, value: Value, synonyms: list[ConfigSynonym], *, read_only: bool) -> ConfigEntry:
+    return ConfigEntry(
+        name=key.name,
+        value=None if key.sensitive else render_value(key.type, value),
+        source=synonyms[0].source if synonyms else ConfigSource.DEFAULT_CONFIG,
+        read_only=read_only,
+        sensitive=key.sensitive,
+        type=key.type,
+        documentation=key.documentation,
+        synonyms=tuple(synonyms),
+    )
