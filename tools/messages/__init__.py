@@ -1,0 +1,1 @@
+"""The message generator: ``schema`` reads schemas, ``layout`` plans bytes, ``emit`` writes Python."""
