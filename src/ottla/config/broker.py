@@ -4,8 +4,9 @@ Invariants: every value was accepted by its key's rule; nothing that Kafka would
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
+
+from msgspec import Struct
 
 from ottla.config.definitions import is_plugin_key, require_broker_key
 from ottla.config.key import ConfigError, Value
@@ -16,8 +17,7 @@ FIT_BROKERS = -1
 """A replication factor or minimum that follows the number of brokers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(Struct, frozen=True, kw_only=True):
     """Limits and buffers of connections; bytes and milliseconds. A buffer of -1 is left to the operating system."""
 
     request_bytes_max: int
@@ -36,8 +36,7 @@ class NetworkConfig:
     stop_timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuorumConfig:
+class QuorumConfig(Struct, frozen=True, kw_only=True):
     """The metadata quorum and its log."""
 
     voters: tuple[Voter, ...]
@@ -56,8 +55,7 @@ class QuorumConfig:
     idle_interval_ms_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrationConfig:
+class RegistrationConfig(Struct, frozen=True, kw_only=True):
     """How a broker reports to the controller."""
 
     heartbeat_interval_ms: int
@@ -65,8 +63,7 @@ class RegistrationConfig:
     initial_timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicsConfig:
+class TopicsConfig(Struct, frozen=True, kw_only=True):
     """How topics come and go."""
 
     auto_create: bool
@@ -76,8 +73,7 @@ class TopicsConfig:
     describe_partitions_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageConfig:
+class StorageConfig(Struct, frozen=True, kw_only=True):
     """Work on log directories; milliseconds."""
 
     flush: str
@@ -94,23 +90,20 @@ class StorageConfig:
     batch_decompression_bytes_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchConfig:
+class FetchConfig(Struct, frozen=True, kw_only=True):
     """Limits of fetch requests."""
 
     bytes_max: int
     sessions_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicationConfig:
+class ReplicationConfig(Struct, frozen=True, kw_only=True):
     """Replication between brokers."""
 
     lag_time_ms_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupsConfig:
+class GroupsConfig(Struct, frozen=True, kw_only=True):
     """Classic groups and the offsets topic."""
 
     session_timeout_ms_min: int
@@ -136,15 +129,13 @@ class GroupsConfig:
         return 0 if brokers <= 1 else 3000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionsConfig:
+class TransactionsConfig(Struct, frozen=True, kw_only=True):
     """Limits of transactions."""
 
     timeout_ms_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerConfig:
+class BrokerConfig(Struct, frozen=True, kw_only=True):
     """Everything a node needs to know before it starts."""
 
     node_id: int

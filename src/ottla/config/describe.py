@@ -4,9 +4,10 @@ Precedence: topic or group > this broker (dynamic) > cluster default (dynamic) >
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.config.definitions import (
     TOPIC_SYNONYMS,
@@ -36,8 +37,7 @@ class ConfigSource(IntEnum):
     GROUP_CONFIG = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigLayers:
+class ConfigLayers(Struct, frozen=True, kw_only=True):
     """The broker's settings by where they come from; each maps names to texts as they were given."""
 
     static: Mapping[str, str]
@@ -50,8 +50,7 @@ class ConfigLayers:
         return {**self.static, **self.cluster, **self.broker}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigSynonym:
+class ConfigSynonym(Struct, frozen=True, kw_only=True):
     """One place a value is given in. ``value`` is ``None`` where it is secret."""
 
     name: str
@@ -59,8 +58,7 @@ class ConfigSynonym:
     source: ConfigSource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigEntry:
+class ConfigEntry(Struct, frozen=True, kw_only=True):
     """One key of a described resource. ``synonyms`` begins with the place that wins."""
 
     name: str

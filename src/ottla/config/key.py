@@ -5,7 +5,7 @@ A table is text, two lines a key, so that it reads like the reference page it al
     name | type | default | importance | update mode | rule | effect
         What it does.
 
-A line that begins with ``|`` continues the line before it. ``null`` is no default, ``""`` the empty string; ``internal``
+A line that begins with ``|`` continues the line before it. ``null`` is no default, ``""`` the empty text; ``internal``
 after the effect hides a key from descriptions, as Kafka does. Rules are described in ``ottla.config.rules``.
 """
 
@@ -108,27 +108,23 @@ class Row(NamedTuple):
     """One row of a table, still as text; ``read_key`` makes a ``ConfigKey`` of it."""
 
     name: str
-    cells: tuple[str, ...]
+    cells: str
+    """What follows the name, still in one piece."""
     documentation: str
 
 
 def iterate_rows(table: str) -> Iterator[Row]:
     """The rows of a table in its order."""
-    lines = table.replace("\n|", " |").strip("\n").split("\n")
-    header = lines[0]
-    documentation: list[str] = []
-    for line in lines[1:]:
-        if line.startswith("    "):
-            documentation.append(line.strip())
-        else:
-            yield _row(header, documentation)
-            header, documentation = line, []
-    yield _row(header, documentation)
+    text = table.strip("\n").replace("\n|", " |").replace("\n    ", "\0")
+    for line in text.split("\n"):
+        header, _, documentation = line.partition("\0")
+        name, _, cells = header.partition(" |")
+        yield Row(name, cells, documentation.replace("\0", " "))
 
 
 def read_key(row: Row, override: str | None = None) -> ConfigKey:
     """The key of a row; ``override`` replaces Kafka's default with Ottla's."""
-    config_type, default_text, importance, update_mode, rule, effect = row.cells
+    config_type, default_text, importance, update_mode, rule, effect = (cell.strip() for cell in row.cells.split("|"))
     kafka_default = {"null": None, '""': ""}.get(default_text, default_text)
     return ConfigKey(
         name=row.name,
@@ -200,8 +196,3 @@ def _parse_integer(name: str, config_type: ConfigType, text: str) -> int:
 
 def _invalid(name: str, text: str, reason: str) -> str:
     return f"Invalid value {text} for configuration {name}: {reason}"
-
-
-def _row(header: str, documentation: list[str]) -> Row:
-    name, *cells = (cell.strip() for cell in header.split("|"))
-    return Row(name, tuple(cells), " ".join(documentation))

@@ -1,15 +1,15 @@
 """The configuration of one partition's log: the topic's own settings over what the broker gives as default."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
+
+from msgspec import Struct
 
 from ottla.config.definitions import TOPIC_SYNONYMS, require_broker_key, require_topic_key, topic_keys
 from ottla.config.key import ConfigError, Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogConfig:
+class LogConfig(Struct, frozen=True, kw_only=True):
     """Named as the topic keys, with ``_`` for ``.``; milliseconds and bytes. The defaults are Kafka's."""
 
     cleanup_policy: frozenset[str] = frozenset(("delete",))
@@ -58,7 +58,8 @@ class LogConfig:
     def resolve(cls, overrides: Mapping[str, str], broker: Mapping[str, str]) -> Self:
         """The topic's ``overrides`` over the ``broker`` keys that are set over the defaults.
 
-        ``broker`` is static and dynamic settings merged (``ConfigLayers.merged``). Raises ``ConfigError`` for an unknown topic key or a value it cannot take.
+        ``broker`` is static and dynamic settings merged (``ConfigLayers.merged``).
+        Raises ``ConfigError`` for an unknown topic key or a value it cannot take.
         """
         values = {name: require_topic_key(name).parse(text) for name, text in overrides.items()}
         for name in TOPIC_SYNONYMS:

@@ -1,9 +1,9 @@
 """What a value may be, beyond its type. A rule is a word or two in the table; faults are worded as Kafka words them.
 
-``1..`` or ``0..1``: a range. ``or -1 1..``: a range and one odd value. ``one a b``: one of the words. ``nocase A B``: the
-same without regard to case. ``any-of a b``: a list of these words, maybe empty; ``some-of a b``: not empty. ``some``: a
-list that is not empty. ``text``: not the empty string. ``addresses``, ``voters``, ``replicas``, ``share-reset``: forms
-of their own. Every list refuses duplicates.
+``1..`` or ``0..1``: a range. ``or -1 1..``: a range and one odd value. ``one a b``: one of the words.
+``nocase A B``: the same without regard to case. ``any-of a b``: a list of these words, maybe empty. ``some-of a b``: not
+empty. ``some``: any list that is not empty. ``text``: not the empty string. ``addresses``, ``voters``, ``replicas``,
+``share-reset``: forms of their own. Every list refuses duplicates.
 """
 
 import re
@@ -36,8 +36,8 @@ def check_throttled_replicas(name: str, value: Checked) -> str | None:
     if value in ((), ("*",)) or all(re.fullmatch(r"[0-9]+:[0-9]+", part) for part in value):
         return None
     return (
-        f"Invalid value {_shown(value)} for configuration {name}: {name} must be the literal '*' or a list of replicas in "
-        "the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+        f"Invalid value {_shown(value)} for configuration {name}: {name} must be the literal '*' or a list of replicas "
+        "in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
     )
 
 
