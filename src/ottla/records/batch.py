@@ -36,12 +36,13 @@ __all__ = [
     "Codec",
     "CorruptRecord",
     "TimestampType",
+    "checksum",
     "iter_headers",
     "magic_at",
     "next_sequence",
     "read_header",
     "stamp",
-    "stamp_log_append_time",
+    "stamp_timestamp",
     "verify_crc",
 ]
 
@@ -213,18 +214,30 @@ def verify_crc(buf: Buffer, position: int, header: BatchHeader) -> None:
         raise CorruptRecord(f"Record is corrupt (stored crc = {header.crc}, computed crc = {computed})")
 
 
+def checksum(buf: Buffer) -> int:
+    """The CRC-32C of the one whole batch that ``buf`` is."""
+    return crc32c(memoryview(buf)[ATTRIBUTES_POSITION:])
+
+
 def stamp(buf: bytearray | memoryview, position: int, *, base_offset: int, leader_epoch: int) -> None:
     """Write the two fields that are the broker's, in place; the checksum does not cover them."""
     _pack_i64(buf, position, base_offset)
     _pack_i32(buf, position + 12, leader_epoch)
 
 
-def stamp_log_append_time(buf: bytearray | memoryview, position: int, header: BatchHeader, now_ms: int) -> None:
-    """Set the timestamp type to LogAppendTime and the maximum to ``now_ms``, in place, and renew the checksum."""
-    _pack_i16(buf, position + ATTRIBUTES_POSITION, header.attributes | LOG_APPEND_TIME_FLAG)
-    _pack_i64(buf, position + MAX_TIMESTAMP_POSITION, now_ms)
+def stamp_timestamp(
+    buf: bytearray | memoryview, position: int, header: BatchHeader, kind: TimestampType, max_timestamp: int
+) -> BatchHeader:
+    """Set timestamp type and maximum in place and renew the checksum; the header as it reads then."""
+    attributes = header.attributes & ~LOG_APPEND_TIME_FLAG
+    if kind is TimestampType.LOG_APPEND_TIME:
+        attributes |= LOG_APPEND_TIME_FLAG
+    _pack_i16(buf, position + ATTRIBUTES_POSITION, attributes)
+    _pack_i64(buf, position + MAX_TIMESTAMP_POSITION, max_timestamp)
     covered = memoryview(buf)[position + ATTRIBUTES_POSITION : position + header.batch_length + LENGTH_OVERHEAD]
-    _pack_u32(buf, position + CRC_POSITION, crc32c(covered))
+    crc = crc32c(covered)
+    _pack_u32(buf, position + CRC_POSITION, crc)
+    return header._replace(attributes=attributes, max_timestamp=max_timestamp, crc=crc)
 
 
 def next_sequence(sequence: int, increment: int = 1) -> int:
