@@ -1,9 +1,9 @@
 """What a value may be, beyond its type. A rule is a word or two in the table; faults are worded as Kafka words them.
 
 ``1..`` or ``0..1``: a range. ``or -1 1..``: a range and one odd value. ``one a b``: one of the words.
-``nocase A B``: the same without regard to case. ``any-of a b``: a list of these words, maybe empty. ``some-of a b``: not
-empty. ``some``: any list that is not empty. ``text``: not the empty string. ``addresses``, ``voters``, ``replicas``,
-``share-reset``: forms of their own. Every list refuses duplicates.
+``nocase A B``: the same without regard to case. ``any-of a b``: a list of these words, maybe empty. ``some-of a b``:
+not empty. ``some``: any list that is not empty. ``text``: not the empty string. ``addresses``, ``voters``,
+``replicas``, ``share-reset``: forms of their own. Every list refuses duplicates.
 """
 
 import re

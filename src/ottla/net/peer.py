@@ -1,0 +1,341 @@
+"""The client side of a connection: requests out, answers matched by correlation id, a deadline on every wait.
+
+Invariants:
+- The broker's versions are known before the first request: ``connect`` negotiates them (KIP-35, KIP-511).
+- An answer's announced length is checked before memory is taken for it. A frame's memory is its own, so the memoryviews
+  of a decoded message (records) stay valid as long as somebody holds them.
+- After a missed deadline or anything malformed the connection is closed: what is on it could be for anybody.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Final, Self
+
+from ottla.wire import DecodeError, decode
+from ottla.wire.apis import API_SPECS, ApiKey
+from ottla.wire.codec import Message
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.frame import RequestHeader, encode_request, read_response_header
+
+SCRATCH_BYTES: Final = 64 * 1024
+"""Answers smaller than this are cut out of one shared buffer, larger ones are received in place."""
+
+_LENGTH: Final = Struct(">i")
+_CORRELATION_MODULUS: Final = 2**31
+_UNSUPPORTED_VERSION: Final = ErrorCode.UNSUPPORTED_VERSION.to_bytes(2, "big")
+
+
+class PeerLost(ConnectionError):
+    """The connection is gone; whether the request was carried out is not known."""
+
+
+class PeerTimeout(PeerLost):
+    """No answer within the deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLimits:
+    """Bounds of one connection; times in seconds, sizes in bytes."""
+
+    connect_seconds: float = 10.0
+    request_seconds: float = 30.0
+    response_bytes_max: int = 128 * 1024 * 1024
+    pending_requests_max: int = 64
+    receive_buffer_bytes: int = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Pending:
+    api_key: int
+    version: int
+    answer: asyncio.Future[Any]
+    timer: asyncio.TimerHandle
+
+
+class Peer:
+    """One connection to one broker. Any number of tasks may send requests; they are pipelined."""
+
+    def __init__(self, address: tuple[str, int], client_id: str, limits: PeerLimits) -> None:
+        self.address = address
+        self.limits = limits
+        self._client_id = client_id
+        self._loop = asyncio.get_running_loop()
+        self._link: _Link | None = None
+        self._versions: Mapping[int, tuple[int, int]] = {}
+        self._correlation_id = 0
+        self._pending: dict[int, _Pending] = {}
+        self._slots = asyncio.Semaphore(limits.pending_requests_max)
+        self._failure: PeerLost | None = None
+        self.throttled_until = 0.0
+        """Loop time before which the broker asked not to be sent more."""
+
+    @classmethod
+    async def connect(cls, host: str, port: int, *, client_id: str = "ottla", limits: PeerLimits | None = None) -> Self:
+        """Connect and learn the broker's versions. Raises ``PeerLost``."""
+        limits = limits or PeerLimits()
+        peer = cls((host, port), client_id, limits)
+        try:
+            async with asyncio.timeout(limits.connect_seconds):
+                sock = await _open_socket(host, port, limits.receive_buffer_bytes)
+                await peer._loop.create_connection(lambda: _Link(peer), sock=sock)
+                await peer._negotiate()
+        except TimeoutError:
+            peer.close()
+            raise PeerTimeout(f"{host}:{port} did not answer within {limits.connect_seconds:g} s") from None
+        except OSError as error:
+            peer.close()
+            if isinstance(error, PeerLost):
+                raise
+            raise PeerLost(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
+        except BaseException:
+            peer.close()
+            raise
+        return peer
+
+    @property
+    def connected(self) -> bool:
+        return self._failure is None and self._link is not None
+
+    def version_of(self, api_key: ApiKey) -> int:
+        """The newest version of an API that both sides speak. Raises ``KafkaError(UNSUPPORTED_VERSION)``."""
+        spec = API_SPECS[api_key]
+        lowest, highest = self._versions.get(api_key, (0, -1))
+        version = min(highest, spec.latest_stable)
+        if version < max(lowest, spec.lowest):
+            raise KafkaError(
+                ErrorCode.UNSUPPORTED_VERSION,
+                f"{self.address[0]}:{self.address[1]} does not speak a version of {spec.name} that Ottla knows",
+            )
+        return version
+
+    def speaks(self, api_key: ApiKey) -> bool:
+        """Whether the broker serves an API in some version Ottla knows."""
+        try:
+            self.version_of(api_key)
+        except KafkaError:
+            return False
+        return True
+
+    async def request(
+        self, api_key: ApiKey, message: Message, version: int | None = None, *, seconds: float | None = None
+    ) -> Any:
+        """Send a request and wait for its answer, of the response class that belongs to ``api_key``.
+
+        ``version`` is negotiated if not given; ``seconds`` replaces the usual deadline. Raises ``PeerLost`` if the
+        connection breaks or the deadline passes, ``KafkaError(UNSUPPORTED_VERSION)``, and ``EncodeError``.
+        """
+        if version is None:
+            version = self.version_of(api_key)
+        async with self._slots:
+            link = await self._writable()
+            correlation_id = self._next_correlation_id()
+            frame = encode_request(RequestHeader(api_key, version, correlation_id, self._client_id), message)
+            answer: asyncio.Future[Any] = self._loop.create_future()
+            timer = self._loop.call_later(seconds or self.limits.request_seconds, self._expire, correlation_id)
+            self._pending[correlation_id] = _Pending(api_key, version, answer, timer)
+            link.transport.write(frame)
+            return await answer
+
+    async def post(self, api_key: ApiKey, message: Message) -> None:
+        """Send a request that has no answer (Produce with acks=0). Raises like ``request``."""
+        version = self.version_of(api_key)
+        link = await self._writable()
+        header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
+        link.transport.write(encode_request(header, message))
+
+    def close(self, reason: PeerLost | None = None) -> None:
+        """Close at once; waiting requests fail with ``reason``."""
+        if self._failure is None:
+            self._failure = reason or PeerLost(f"the connection to {self.address[0]}:{self.address[1]} was closed")
+        if self._link is not None:
+            self._link.transport.abort()
+            self._link.wake_writers()
+        pending, self._pending = self._pending, {}
+        for entry in pending.values():
+            entry.timer.cancel()
+            if not entry.answer.done():
+                entry.answer.set_exception(self._failure)
+
+    async def _negotiate(self) -> None:
+        from ottla.wire.messages.api_versions_request import ApiVersionsRequest  # noqa: PLC0415 - loaded on demand
+
+        request = ApiVersionsRequest(client_software_name="ottla", client_software_version="0.1.0")
+        version = API_SPECS[ApiKey.API_VERSIONS].latest_stable
+        response = await self.request(ApiKey.API_VERSIONS, request, version)
+        if response.error_code == ErrorCode.UNSUPPORTED_VERSION:
+            known = {entry.api_key: entry.max_version for entry in response.api_keys}
+            version = min(version, known.get(ApiKey.API_VERSIONS, 0))
+            response = await self.request(ApiKey.API_VERSIONS, request, version)
+        if response.error_code != ErrorCode.NONE:
+            raise KafkaError(ErrorCode(response.error_code), "the broker refused to tell its versions")
+        self._versions = {entry.api_key: (entry.min_version, entry.max_version) for entry in response.api_keys}
+
+    async def _writable(self) -> "_Link":
+        if self._failure is None and self._link is not None:
+            await self._link.wait_writable(self.limits.request_seconds)
+        if self._failure is not None:
+            raise self._failure
+        assert self._link is not None, "connect() comes first"
+        return self._link
+
+    def _next_correlation_id(self) -> int:
+        self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
+        return self._correlation_id
+
+    def _expire(self, correlation_id: int) -> None:
+        # Also when the caller has given up: answers come in order, so a missing one blocks all that follow.
+        host, port = self.address
+        name = API_SPECS[self._pending[correlation_id].api_key].name
+        self.close(PeerTimeout(f"{host}:{port} did not answer {name} in time"))
+
+    def _attach(self, link: "_Link") -> None:
+        self._link = link
+
+    def _lost(self, error: Exception | None) -> None:
+        host, port = self.address
+        self.close(PeerLost(f"{host}:{port} closed the connection{f': {error}' if error else ''}"))
+
+    def _receive(self, frame: bytes | bytearray) -> None:
+        """A whole answer without its length. Anything that does not fit closes the connection."""
+        try:
+            correlation_id = _LENGTH.unpack_from(frame)[0]
+            entry = self._pending.pop(correlation_id, None)
+            if entry is None:
+                raise DecodeError(f"an answer to request {correlation_id}, which nobody waits for")
+            entry.timer.cancel()
+            message = self._decode(entry, frame)
+        except (DecodeError, ValueError) as error:
+            host, port = self.address
+            failure = PeerLost(f"{host}:{port} sent a malformed answer: {error}")
+            if entry is not None and not entry.answer.done():
+                entry.answer.set_exception(failure)
+            self.close(failure)
+            return
+        throttle_ms = getattr(message, "throttle_time_ms", 0)
+        if throttle_ms > 0:
+            self.throttled_until = max(self.throttled_until, self._loop.time() + throttle_ms / 1000)
+        if not entry.answer.done():
+            entry.answer.set_result(message)
+
+    def _decode(self, entry: _Pending, frame: bytes | bytearray) -> Any:
+        version = entry.version
+        _, position = read_response_header(entry.api_key, version, frame)
+        response = API_SPECS[entry.api_key].load_response()
+        if entry.api_key == ApiKey.API_VERSIONS and frame[position : position + 2] == _UNSUPPORTED_VERSION:
+            # A broker that does not know the version asked for answers in version 0.
+            version = 0
+        return decode(response, memoryview(frame)[position:], version)
+
+
+class _Link(asyncio.BufferedProtocol):
+    """Cuts the byte stream into frames; knows nothing of what is in them."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self._filled = 0
+        self._frame: bytearray | None = None
+        self._frame_filled = 0
+        self._writable: asyncio.Future[None] | None = None
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=4 * 1024 * 1024)
+        self._peer._attach(self)  # noqa: SLF001 - two halves of one connection
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._frame is not None:
+            return memoryview(self._frame)[self._frame_filled :]
+        return self._scratch[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._frame is not None:
+            self._frame_filled += nbytes
+            if self._frame_filled == len(self._frame):
+                frame, self._frame = self._frame, None
+                self._peer._receive(frame)  # noqa: SLF001
+            return
+        self._filled += nbytes
+        self._cut_frames()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peer._lost(exc)  # noqa: SLF001
+        self.wake_writers()
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        self.wake_writers()
+
+    def wake_writers(self) -> None:
+        """Let those who wait to write look again."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    async def wait_writable(self, seconds: float) -> None:
+        """Wait while the operating system takes no more bytes. Raises ``PeerTimeout``."""
+        if self._writable is None:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                while self._writable is not None:
+                    await asyncio.shield(self._writable)
+        except TimeoutError:
+            raise PeerTimeout("the broker takes no more bytes") from None
+
+    def _cut_frames(self) -> None:
+        position = 0
+        while self._filled - position >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._scratch, position)
+            if not _LENGTH.size <= length <= self._peer.limits.response_bytes_max:
+                host, port = self._peer.address
+                self._peer.close(PeerLost(f"{host}:{port} announced an answer of {length} bytes"))
+                return
+            start = position + _LENGTH.size
+            if start + length > self._filled:
+                if _LENGTH.size + length > SCRATCH_BYTES:
+                    self._receive_in_place(start, length)
+                    return
+                break
+            self._peer._receive(bytes(self._scratch[start : start + length]))  # noqa: SLF001
+            position = start + length
+        if position:
+            left = self._filled - position
+            self._scratch[:left] = bytes(self._scratch[position : self._filled])
+            self._filled = left
+
+    def _receive_in_place(self, start: int, length: int) -> None:
+        """The frame at ``start`` is larger than the shared buffer: the rest goes straight into memory of its own."""
+        self._frame = bytearray(length)
+        self._frame_filled = self._filled - start
+        self._frame[: self._frame_filled] = self._scratch[start : self._filled]
+        self._filled = 0
+
+
+async def _open_socket(host: str, port: int, receive_buffer_bytes: int) -> socket.socket:
+    """A connected socket; every address of ``host`` is tried. The receive buffer must be set before connecting."""
+    loop = asyncio.get_running_loop()
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure or OSError(f"{host} has no address")
