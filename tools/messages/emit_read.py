@@ -142,16 +142,16 @@ class ReadEmitter:
                 source.add(f") = {function}(buf, pos)")
         source.add(f"pos += {size_of(atoms)}")
 
-    def _payload(self, member: Field, band: Band) -> None:
+    def _payload(self, member: Field, band: Band, *, tagged: bool = False) -> None:
         name = local(member)
         if member.element is None and member.struct is not None:
-            self._struct(member, name, band)
+            self._struct(member, name, band, tagged=tagged)
         elif band.compact(member):
             self._compact(member, name, band)
         else:
             self._classic(member, name, band)
 
-    def _struct(self, member: Field, name: str, band: Band) -> None:
+    def _struct(self, member: Field, name: str, band: Band, *, tagged: bool) -> None:
         source = self._source
         head = f"{name}, pos = {self._name(member.type, many=False)}("
         arguments = ["buf", "pos", "end", "version"]
@@ -159,7 +159,7 @@ class ReadEmitter:
             source.listed(head, arguments, ")")
             return
         assert member.nullable.covers(member.versions & band.versions), member.name
-        with source.block("if n < 0:"):
+        with source.block("if n == 0:" if tagged else "if n < 0:"):
             source.add(f"{name} = None")
         with source.block("else:"):
             source.listed(head, arguments, ")")
@@ -272,7 +272,7 @@ class ReadEmitter:
             step = single(member, inner)
             self._run(step.atoms, inner)
             if step.payload is not None:
-                self._payload(step.payload, inner)
+                self._payload(step.payload, inner, tagged=True)
             with source.block("if pos != stop:"):
                 source.add(f'raise {source.codec("tag_refused")}("{member.name}")')
 

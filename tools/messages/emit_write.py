@@ -15,6 +15,8 @@ class WriteEmitter:
         self._message = message
         self._suffix = suffix
         self._out = "out"
+        self._present: Field | None = None
+        """A field known not to be null where it is being written."""
 
     def one(self, spec: StructSpec, band: Band) -> None:
         """``_write_x(out, item, version)``; messages that carry records take the writer instead of its buffer."""
@@ -101,34 +103,46 @@ class WriteEmitter:
     def _measure(self, member: Field, band: Band) -> None:
         """Binds ``n``, the length prefix as it is written, and ``raw`` or the field's local where a payload follows."""
         source = self._source
-        subject, name = _subject(member), local(member)
+        name = local(member)
+        text = member.type == "string"
+        sure = member is self._present
+        nullable = member.nullable & band.versions
         if member.element is None and member.struct is not None:
-            if member.nullable & band.versions:
-                source.add(f"{name} = {subject}")
-                source.add(f"n = -1 if {name} is None else 1")
+            if nullable:
+                source.add(f"{name} = {_subject(member)}")
+                null = 0 if self._out == "tagged" else -1
+                source.add("n = 1" if sure else f"n = {null} if {name} is None else 1")
             return
         compact = band.compact(member)
-        text = member.type == "string"
-        nullable = member.nullable & band.versions
         length = f"len({'raw' if text else name}){' + 1' if compact else ''}"
-        if not nullable:
-            source.add(f"raw = {subject}.encode()" if text else f"{name} = {subject}")
-            if member.type == "records":
+        if nullable and not sure:
+            self._measure_nullable(member, band, length)
+            return
+        if text and (sure or not member.nullable):
+            source.add(f"raw = {_subject(member)}.encode()")
+        else:
+            source.add(f"{name} = {_subject(member)}")
+            if not sure and (member.nullable or member.type == "records"):
                 with source.block(f"if {name} is None:"):
                     source.add(f'raise {source.codec("null_given")}("{member.name}", version)')
-            source.add(f"n = {length}")
-            return
-        source.add(f"{name} = {subject}")
+            if text:
+                source.add(f"raw = {name}.encode()")
+        source.add(f"n = {length}")
+
+    def _measure_nullable(self, member: Field, band: Band, length: str) -> None:
+        source = self._source
+        name = local(member)
+        source.add(f"{name} = {_subject(member)}")
         with source.block(f"if {name} is None:"):
-            condition = band.condition(nullable)
+            condition = band.condition(member.nullable & band.versions)
             if condition:
                 with source.block(f"if not ({condition}):"):
                     source.add(f'raise {source.codec("null_given")}("{member.name}", version)')
-            if text:
+            if member.type == "string":
                 source.add('raw = b""')
-            source.add("n = 0" if compact else "n = -1")
+            source.add("n = 0" if band.compact(member) else "n = -1")
         with source.block("else:"):
-            if text:
+            if member.type == "string":
                 source.add(f"raw = {name}.encode()")
             source.add(f"n = {length}")
 
@@ -170,6 +184,9 @@ class WriteEmitter:
     def _long_length(self, member: Field, *, alone: bool) -> None:
         """A compact length below 128 is one byte and has been packed; a longer one replaces that byte."""
         source = self._source
+        if member.element is None and member.struct is not None:
+            source.add(f"{self._out}.append(n)")
+            return
         kind = "string_length" if member.type == "string" else "length"
         if alone:
             with source.block("if n < 128:"):
@@ -208,11 +225,11 @@ class WriteEmitter:
         call = self._name(member.type, many=False)
         spec, name = self._message.structs[member.type], local(member)
         assert not holds_records(self._message, spec), "no message has records in a single struct"
-        if member.nullable & band.versions:
+        if member.nullable & band.versions and member is not self._present:
             with source.block(f"if {name} is not None:"):
                 source.add(f"{call}({self._out}, {local(member)}, version)")
         else:
-            source.add(f"{call}({self._out}, {_subject(member)}, version)")
+            source.add(f"{call}({self._out}, {name if member.nullable else _subject(member)}, version)")
 
     def _array(self, member: Field, band: Band) -> None:
         source = self._source
@@ -273,9 +290,10 @@ class WriteEmitter:
         with source.block(f"if {test}:"):
             source.add("tagged = bytearray()")
             self._out = "tagged"
+            self._present = member if member.default is None else None
             inner = Band(versions=member.tagged & band.versions, flexible=True)
             self._guarded(single(member, inner), inner, self._message.body)
-            self._out = "out"
+            self._out, self._present = "out", None
             source.add(f"fields.append(({member.tag}, bytes(tagged)))")
 
 

@@ -112,10 +112,10 @@ def _add(steps: list[Step], member: Field, present: Versions, band: Band) -> Non
 
 
 def single(member: Field, band: Band) -> Step:
-    """The step of a tagged field, which stands alone."""
+    """The step of a tagged field, which stands alone. A nullable struct has a varint 0 or 1 before it here."""
     if member.type in FIXED:
         return Step(atoms=[Atom(code=FIXED[member.type], present=band.versions, value_of=member)])
-    code = length_code(member, band)
+    code = "B" if length_code(member, band) else ""
     atoms = [Atom(code=code, present=band.versions, length_of=member)] if code else []
     return Step(atoms=atoms, payload=member)
 

@@ -240,11 +240,13 @@ def _parse_field(facts: dict[str, Any]) -> Field:
 
 
 def _default(facts: dict[str, Any]) -> object:
-    """The schema's default as a Python value; structs give ``...`` (a fresh instance), arrays an empty tuple."""
+    """The schema's default as a Python value; structs give ``...`` (a fresh instance), arrays an empty tuple.
+
+    Kafka's own generator takes the JSON null for "no default given"; null as a default is the string "null".
+    """
     kind: str = facts["type"]
-    raw = facts.get("default", "")
-    null = (raw is None and "default" in facts) or raw == "null"
-    if null or (kind == "records" and "nullableVersions" in facts):
+    raw = facts.get("default") or ""
+    if raw == "null" or (kind == "records" and "nullableVersions" in facts):
         return None
     if kind.startswith("[]"):
         return ()

@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     long_string_length,
@@ -17,6 +16,7 @@ from ottla.wire.codec import (
     read_tag_count,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 
 class AbortTransactionRecord(Struct, kw_only=True, gc=False):
@@ -76,13 +76,8 @@ def _write_abort_transaction_record(out: bytearray, item: AbortTransactionRecord
         fields = list(item.unknown_tagged_fields)
         if item.reason is not None:
             tagged = bytearray()
-            reason = item.reason
-            if reason is None:
-                raw = b""
-                n = 0
-            else:
-                raw = reason.encode()
-                n = len(raw) + 1
+            raw = item.reason.encode()
+            n = len(raw) + 1
             if n < 128:
                 tagged.append(n)
             else:

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, long_string_length, patch_long_string_length, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, long_string_length, patch_long_string_length, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 unpack_ihB = Packer(">ihB").unpack_from

@@ -12,7 +12,6 @@ from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -25,6 +24,7 @@ from ottla.wire.codec import (
     read_tags,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_biB = Packer(">biB").pack

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -21,6 +20,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_biB = Packer(">biB").pack

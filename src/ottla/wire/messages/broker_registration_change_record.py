@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -23,6 +22,7 @@ from ottla.wire.codec import (
     read_uuids,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_iqB = Packer(">iqB").pack
@@ -165,10 +165,7 @@ def _write_broker_registration_change_record(
         if version == 3 and item.cordoned_log_dirs is not None:
             tagged = bytearray()
             cordoned_log_dirs = item.cordoned_log_dirs
-            if cordoned_log_dirs is None:
-                n = 0
-            else:
-                n = len(cordoned_log_dirs) + 1
+            n = len(cordoned_log_dirs) + 1
             if n < 128:
                 tagged.append(n)
             else:

@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     long_string_length,
@@ -16,6 +15,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 
 class ClearElrRecord(Struct, kw_only=True, gc=False):

@@ -12,7 +12,6 @@ from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -29,6 +28,7 @@ from ottla.wire.codec import (
     tag_refused,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iibB = Packer(">iibB").pack
@@ -39,7 +39,7 @@ unpack_iibB = Packer(">iibB").unpack_from
 class TopicPartitions(Struct, kw_only=True, gc=False):
     topic_id: Uuid = ZERO_UUID
     partitions: list[int] = []
-    assignment_epochs: list[int] | None = None
+    assignment_epochs: list[int] | None = []
     unknown_tagged_fields: tuple[tuple[int, bytes], ...] = ()
 
 
@@ -158,7 +158,7 @@ def _read_topic_partitions_list(
         pos += 4 * n
         tags = buf[pos]
         pos += 1
-        assignment_epochs = None
+        assignment_epochs = []
         unknown = ()
         if tags:
             tags, pos = read_tag_count(buf, pos - 1, end)
@@ -209,9 +209,9 @@ def _write_topic_partitions_list(out: bytearray, items: list[TopicPartitions], v
             else:
                 out += pack_many_int32s(partitions)
         out.append(0)
-        if item.assignment_epochs is not None or item.unknown_tagged_fields:
+        if (item.assignment_epochs is None or item.assignment_epochs) or item.unknown_tagged_fields:
             fields = list(item.unknown_tagged_fields)
-            if item.assignment_epochs is not None:
+            if item.assignment_epochs is None or item.assignment_epochs:
                 tagged = bytearray()
                 assignment_epochs = item.assignment_epochs
                 if assignment_epochs is None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     long_length,
@@ -19,6 +18,7 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_tB = Packer(">?B").pack
 unpack_tB = Packer(">?B").unpack_from

@@ -5,10 +5,9 @@ from __future__ import annotations
 from struct import Struct as Packer
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -27,10 +26,9 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
-pack_b = Packer(">b").pack
 pack_iB = Packer(">iB").pack
-unpack_b = Packer(">b").unpack_from
 unpack_iB = Packer(">iB").unpack_from
 
 
@@ -62,7 +60,7 @@ class ConsumerGroupMemberMetadataValue(Struct, kw_only=True, gc=False):
     subscribed_topic_regex: str | None = ""
     rebalance_timeout_ms: int = -1
     server_assignor: str | None = ""
-    classic_member_metadata: ClassicMemberMetadata | None = None
+    classic_member_metadata: ClassicMemberMetadata | None = field(default_factory=ClassicMemberMetadata)
     unknown_tagged_fields: tuple[tuple[int, bytes], ...] = ()
 
     def write(self, w: Writer, version: int) -> None:
@@ -141,7 +139,7 @@ def _read_consumer_group_member_metadata_value(
         server_assignor = None
     tags = buf[pos]
     pos += 1
-    classic_member_metadata = None
+    classic_member_metadata = ClassicMemberMetadata()
     unknown = ()
     if tags:
         tags, pos = read_tag_count(buf, pos - 1, end)
@@ -149,9 +147,9 @@ def _read_consumer_group_member_metadata_value(
         for _ in range(tags):
             tag, stop, pos = read_tag(buf, pos, end)
             if tag == 0:
-                (n,) = unpack_b(buf, pos)
+                n = buf[pos]
                 pos += 1
-                if n < 0:
+                if n == 0:
                     classic_member_metadata = None
                 else:
                     classic_member_metadata, pos = _read_classic_member_metadata(buf, pos, end, version)
@@ -251,13 +249,13 @@ def _write_consumer_group_member_metadata_value(
         patch_long_string_length(out, n)
     out += raw
     out.append(0)
-    if item.classic_member_metadata is not None or item.unknown_tagged_fields:
+    if item.classic_member_metadata != ClassicMemberMetadata() or item.unknown_tagged_fields:
         fields = list(item.unknown_tagged_fields)
-        if item.classic_member_metadata is not None:
+        if item.classic_member_metadata != ClassicMemberMetadata():
             tagged = bytearray()
             classic_member_metadata = item.classic_member_metadata
-            n = -1 if classic_member_metadata is None else 1
-            tagged += pack_b(n)
+            n = 0 if classic_member_metadata is None else 1
+            tagged.append(n)
             if classic_member_metadata is not None:
                 _write_classic_member_metadata(tagged, classic_member_metadata, version)
             fields.append((0, bytes(tagged)))

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -18,6 +17,7 @@ from ottla.wire.codec import (
     pack_many_int32s,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer
+from ottla.wire.codec import Reader, Writer
+from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 unpack_h = Packer(">h").unpack_from

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     length_refused,
@@ -22,6 +21,7 @@ from ottla.wire.codec import (
     read_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 unpack_i = Packer(">i").unpack_from

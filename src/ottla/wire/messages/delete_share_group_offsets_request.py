@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -19,6 +18,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 
 class DeleteShareGroupOffsetsRequestTopic(Struct, kw_only=True, gc=False):

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -25,6 +24,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sh = Packer(">16sh").pack
 pack_h = Packer(">h").pack
@@ -255,7 +255,10 @@ def _read_deletable_topic_result_list_classic(
 
 def _write_deletable_topic_result_list_classic(out: bytearray, items: list[DeletableTopicResult], version: int) -> None:
     for item in items:
-        raw = item.name.encode()
+        name = item.name
+        if name is None:
+            raise null_given("Name", version)
+        raw = name.encode()
         n = len(raw)
         out += pack_h(n)
         out += raw

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -23,6 +22,7 @@ from ottla.wire.codec import (
     read_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_t = Packer(">?").pack

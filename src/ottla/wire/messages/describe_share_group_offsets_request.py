@@ -9,7 +9,6 @@ from msgspec import Struct
 from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -23,6 +22,7 @@ from ottla.wire.codec import (
     read_tags,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 
 class DescribeShareGroupOffsetsRequestTopic(Struct, kw_only=True, gc=False):

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -27,6 +26,7 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_h = Packer(">h").pack

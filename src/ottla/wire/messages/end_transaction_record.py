@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 
 class EndTransactionRecord(Struct, kw_only=True, gc=False):

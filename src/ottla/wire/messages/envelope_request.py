@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, long_length, null_refused, put_long_length, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, long_length, null_refused, put_long_length, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 
 class EnvelopeRequest(Struct, kw_only=True, gc=False):

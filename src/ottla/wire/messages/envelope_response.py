@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, long_length, put_long_length, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, long_length, put_long_length, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 unpack_hB = Packer(">hB").unpack_from

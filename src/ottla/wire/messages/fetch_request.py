@@ -12,7 +12,6 @@ from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -33,6 +32,7 @@ from ottla.wire.codec import (
     tag_refused,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16s = Packer(">16s").pack
 pack_16sB = Packer(">16sB").pack
@@ -275,13 +275,8 @@ def _write_fetch_request(out: bytearray, item: FetchRequest, version: int) -> No
         fields = list(item.unknown_tagged_fields)
         if item.cluster_id is not None:
             tagged = bytearray()
-            cluster_id = item.cluster_id
-            if cluster_id is None:
-                raw = b""
-                n = 0
-            else:
-                raw = cluster_id.encode()
-                n = len(raw) + 1
+            raw = item.cluster_id.encode()
+            n = len(raw) + 1
             if n < 128:
                 tagged.append(n)
             else:

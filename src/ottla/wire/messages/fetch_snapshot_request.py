@@ -10,7 +10,6 @@ from msgspec import Struct, field
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -27,6 +26,7 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16s = Packer(">16s").pack
 pack_ii = Packer(">ii").pack
@@ -141,13 +141,8 @@ def _write_fetch_snapshot_request(out: bytearray, item: FetchSnapshotRequest, ve
         fields = list(item.unknown_tagged_fields)
         if item.cluster_id is not None:
             tagged = bytearray()
-            cluster_id = item.cluster_id
-            if cluster_id is None:
-                raw = b""
-                n = 0
-            else:
-                raw = cluster_id.encode()
-                n = len(raw) + 1
+            raw = item.cluster_id.encode()
+            n = len(raw) + 1
             if n < 128:
                 tagged.append(n)
             else:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Region,
     Writer,
@@ -28,6 +27,7 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_iB = Packer(">iB").pack

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -23,6 +22,7 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_h = Packer(">h").pack

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     long_length,
@@ -24,6 +23,7 @@ from ottla.wire.codec import (
     read_int8s,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_ih16siB = Packer(">ih16siB").pack
 pack_iitB = Packer(">ii?B").pack

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, field_absent, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, field_absent, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 pack_ihqh = Packer(">ihqh").pack
 pack_ihqhB = Packer(">ihqhB").pack

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -24,6 +23,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack

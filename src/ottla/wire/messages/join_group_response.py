@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -24,6 +23,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hih = Packer(">hih").pack
@@ -342,7 +342,10 @@ def _read_join_group_response_classic(buf: Buffer, pos: int, end: int, version: 
 def _write_join_group_response_classic(out: bytearray, item: JoinGroupResponse, version: int) -> None:
     if item.skip_assignment:
         raise field_absent("JoinGroupResponse.skip_assignment", version)
-    raw = item.protocol_name.encode()
+    protocol_name = item.protocol_name
+    if protocol_name is None:
+        raise null_given("ProtocolName", version)
+    raw = protocol_name.encode()
     n = len(raw)
     if version >= 2:
         out += pack_ihih(item.throttle_time_ms, item.error_code, item.generation_id, n)

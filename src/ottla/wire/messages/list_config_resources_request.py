@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -19,6 +18,7 @@ from ottla.wire.codec import (
     read_int8s,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 
 class ListConfigResourcesRequest(Struct, kw_only=True, gc=False):

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -24,6 +23,7 @@ from ottla.wire.codec import (
     read_int64s,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_q = Packer(">q").pack
 unpack_q = Packer(">q").unpack_from

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -24,6 +23,7 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 pack_qB = Packer(">qB").pack

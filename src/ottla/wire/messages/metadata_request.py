@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -26,6 +25,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -295,7 +295,10 @@ def _read_metadata_request_topic_list_classic(
 
 def _write_metadata_request_topic_list_classic(out: bytearray, items: list[MetadataRequestTopic], version: int) -> None:
     for item in items:
-        raw = item.name.encode()
+        name = item.name
+        if name is None:
+            raise null_given("Name", version)
+        raw = name.encode()
         n = len(raw)
         out += pack_h(n)
         out += raw

@@ -12,7 +12,6 @@ from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -32,6 +31,7 @@ from ottla.wire.codec import (
     read_tags,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16stB = Packer(">16s?B").pack
 pack_h = Packer(">h").pack
@@ -614,7 +614,10 @@ def _write_metadata_response_topic_list_classic(
     version: int,
 ) -> None:
     for item in items:
-        raw = item.name.encode()
+        name = item.name
+        if name is None:
+            raise null_given("Name", version)
+        raw = name.encode()
         n = len(raw)
         out += pack_hh(item.error_code, n)
         out += raw

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     length_refused,
@@ -23,6 +22,7 @@ from ottla.wire.codec import (
     read_tag_count,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16s = Packer(">16s").pack
 pack_q = Packer(">q").pack

@@ -12,7 +12,6 @@ from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -28,6 +27,7 @@ from ottla.wire.codec import (
     tag_refused,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_i = Packer(">i").pack
@@ -255,10 +255,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if item.isr is not None:
             tagged = bytearray()
             isr = item.isr
-            if isr is None:
-                n = 0
-            else:
-                n = len(isr) + 1
+            n = len(isr) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -276,10 +273,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if item.replicas is not None:
             tagged = bytearray()
             replicas = item.replicas
-            if replicas is None:
-                n = 0
-            else:
-                n = len(replicas) + 1
+            n = len(replicas) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -293,10 +287,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if item.removing_replicas is not None:
             tagged = bytearray()
             removing_replicas = item.removing_replicas
-            if removing_replicas is None:
-                n = 0
-            else:
-                n = len(removing_replicas) + 1
+            n = len(removing_replicas) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -310,10 +301,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if item.adding_replicas is not None:
             tagged = bytearray()
             adding_replicas = item.adding_replicas
-            if adding_replicas is None:
-                n = 0
-            else:
-                n = len(adding_replicas) + 1
+            n = len(adding_replicas) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -331,10 +319,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if version == 2 and item.eligible_leader_replicas is not None:
             tagged = bytearray()
             eligible_leader_replicas = item.eligible_leader_replicas
-            if eligible_leader_replicas is None:
-                n = 0
-            else:
-                n = len(eligible_leader_replicas) + 1
+            n = len(eligible_leader_replicas) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -348,10 +333,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if version == 2 and item.last_known_elr is not None:
             tagged = bytearray()
             last_known_elr = item.last_known_elr
-            if last_known_elr is None:
-                n = 0
-            else:
-                n = len(last_known_elr) + 1
+            n = len(last_known_elr) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -365,10 +347,7 @@ def _write_partition_change_record(out: bytearray, item: PartitionChangeRecord, 
         if version >= 1 and item.directories is not None:
             tagged = bytearray()
             directories = item.directories
-            if directories is None:
-                n = 0
-            else:
-                n = len(directories) + 1
+            n = len(directories) + 1
             if n < 128:
                 tagged.append(n)
             else:

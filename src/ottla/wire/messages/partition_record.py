@@ -12,7 +12,6 @@ from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     field_absent,
@@ -30,6 +29,7 @@ from ottla.wire.codec import (
     tag_refused,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_i16sB = Packer(">i16sB").pack
@@ -282,10 +282,7 @@ def _write_partition_record(out: bytearray, item: PartitionRecord, version: int)
         if version == 2 and item.eligible_leader_replicas is not None:
             tagged = bytearray()
             eligible_leader_replicas = item.eligible_leader_replicas
-            if eligible_leader_replicas is None:
-                n = 0
-            else:
-                n = len(eligible_leader_replicas) + 1
+            n = len(eligible_leader_replicas) + 1
             if n < 128:
                 tagged.append(n)
             else:
@@ -299,10 +296,7 @@ def _write_partition_record(out: bytearray, item: PartitionRecord, version: int)
         if version == 2 and item.last_known_elr is not None:
             tagged = bytearray()
             last_known_elr = item.last_known_elr
-            if last_known_elr is None:
-                n = 0
-            else:
-                n = len(last_known_elr) + 1
+            n = len(last_known_elr) + 1
             if n < 128:
                 tagged.append(n)
             else:

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Region,
     Writer,
@@ -25,6 +24,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack

@@ -10,7 +10,6 @@ from msgspec import Struct, field
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -30,6 +29,7 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack

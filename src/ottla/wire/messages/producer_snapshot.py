@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, count_refused, length_refused
+from ottla.wire.codec import Reader, Writer, count_refused, length_refused
+from ottla.wire.primitives import Buffer
 
 pack_Ii = Packer(">Ii").pack
 pack_qhiqiqiq = Packer(">qhiqiqiq").pack

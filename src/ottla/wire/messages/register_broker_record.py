@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -30,6 +29,7 @@ from ottla.wire.codec import (
     read_uuids,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_HhB = Packer(">HhB").pack
 pack_hhB = Packer(">hhB").pack
@@ -248,10 +248,7 @@ def _write_register_broker_record(out: bytearray, item: RegisterBrokerRecord, ve
         if version == 4 and item.cordoned_log_dirs is not None:
             tagged = bytearray()
             cordoned_log_dirs = item.cordoned_log_dirs
-            if cordoned_log_dirs is None:
-                n = 0
-            else:
-                n = len(cordoned_log_dirs) + 1
+            n = len(cordoned_log_dirs) + 1
             if n < 128:
                 tagged.append(n)
             else:

@@ -10,7 +10,6 @@ from msgspec import Struct, field
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     long_string_length,
@@ -20,6 +19,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16siB = Packer(">16siB").pack
 pack_iqbB = Packer(">iqbB").pack

@@ -8,7 +8,8 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.model import Uuid
-from ottla.wire.codec import ZERO_UUID, Buffer, Reader, Writer, new_uuid, put_tags, read_tags
+from ottla.wire.codec import ZERO_UUID, Reader, Writer, new_uuid, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Writer,
     long_string_length,
@@ -19,6 +18,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_i16sB = Packer(">i16sB").pack
 unpack_i16sB = Packer(">i16sB").unpack_from

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, length_refused, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, length_refused, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 pack_hhih = Packer(">hhih").pack
 unpack_hhih = Packer(">hhih").unpack_from

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, put_tags, read_tags
+from ottla.wire.codec import Reader, Writer, put_tags, read_tags
+from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_iB = Packer(">iB").pack

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, length_refused, put_strings, read_strings
+from ottla.wire.codec import Reader, Writer, length_refused, put_strings, read_strings
+from ottla.wire.primitives import Buffer
 
 pack_hi = Packer(">hi").pack
 unpack_hi = Packer(">hi").unpack_from

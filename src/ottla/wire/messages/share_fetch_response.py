@@ -10,7 +10,6 @@ from msgspec import Struct, field
 from ottla.model import Uuid
 from ottla.wire.codec import (
     ZERO_UUID,
-    Buffer,
     Reader,
     Region,
     Writer,
@@ -26,6 +25,7 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_hB = Packer(">hB").pack

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     long_length,
@@ -22,6 +21,7 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 unpack_iB = Packer(">iB").unpack_from

@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     long_length,
@@ -20,6 +19,7 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 
 class ShareGroupMemberMetadataValue(Struct, kw_only=True, gc=False):

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ottla.wire.codec import Buffer, Reader, Writer, put_tags, read_tag, read_tag_count, tag_refused
+from ottla.wire.codec import Reader, Writer, put_tags, read_tag, read_tag_count, tag_refused
+from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_q = Packer(">q").pack

@@ -8,7 +8,8 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.model import Uuid
-from ottla.wire.codec import ZERO_UUID, Buffer, Reader, Writer, length_refused, new_uuid
+from ottla.wire.codec import ZERO_UUID, Reader, Writer, length_refused, new_uuid
+from ottla.wire.primitives import Buffer
 
 pack_16si = Packer(">16si").pack
 pack_h = Packer(">h").pack

@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -28,6 +27,7 @@ from ottla.wire.codec import (
     tag_refused,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_iibB = Packer(">iibB").pack
 unpack_iibB = Packer(">iibB").unpack_from
@@ -36,7 +36,7 @@ unpack_iibB = Packer(">iibB").unpack_from
 class TaskIds(Struct, kw_only=True, gc=False):
     subtopology_id: str = ""
     partitions: list[int] = []
-    assignment_epochs: list[int] | None = None
+    assignment_epochs: list[int] | None = []
     unknown_tagged_fields: tuple[tuple[int, bytes], ...] = ()
 
 
@@ -224,7 +224,7 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
         pos += 4 * n
         tags = buf[pos]
         pos += 1
-        assignment_epochs = None
+        assignment_epochs = []
         unknown = ()
         if tags:
             tags, pos = read_tag_count(buf, pos - 1, end)
@@ -283,9 +283,9 @@ def _write_task_ids_list(out: bytearray, items: list[TaskIds], version: int) -> 
             else:
                 out += pack_many_int32s(partitions)
         out.append(0)
-        if item.assignment_epochs is not None or item.unknown_tagged_fields:
+        if (item.assignment_epochs is None or item.assignment_epochs) or item.unknown_tagged_fields:
             fields = list(item.unknown_tagged_fields)
-            if item.assignment_epochs is not None:
+            if item.assignment_epochs is None or item.assignment_epochs:
                 tagged = bytearray()
                 assignment_epochs = item.assignment_epochs
                 if assignment_epochs is None:

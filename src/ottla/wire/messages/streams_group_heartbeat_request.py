@@ -10,7 +10,6 @@ from msgspec import Struct
 from ottla.wire.codec import (
     PACK_INT32S,
     UNPACK_INT32S,
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -30,6 +29,7 @@ from ottla.wire.codec import (
     read_tags,
     unpack_many_int32s,
 )
+from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_b = Packer(">b").pack

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -23,6 +22,7 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_iqB = Packer(">iqB").pack
@@ -47,7 +47,7 @@ class StreamsGroupMetadataValue(Struct, kw_only=True, gc=False):
     epoch: int = 0
     metadata_hash: int = 0
     validated_topology_epoch: int = -1
-    last_assignment_configs: list[LastAssignmentConfig] | None = None
+    last_assignment_configs: list[LastAssignmentConfig] | None = []
     unknown_tagged_fields: tuple[tuple[int, bytes], ...] = ()
 
     def write(self, w: Writer, version: int) -> None:
@@ -70,7 +70,7 @@ def _read_streams_group_metadata_value(
     epoch, metadata_hash, tags = unpack_iqB(buf, pos)
     pos += 13
     validated_topology_epoch = -1
-    last_assignment_configs = None
+    last_assignment_configs = []
     unknown = ()
     if tags:
         tags, pos = read_tag_count(buf, pos - 1, end)
@@ -109,13 +109,17 @@ def _read_streams_group_metadata_value(
 
 def _write_streams_group_metadata_value(out: bytearray, item: StreamsGroupMetadataValue, version: int) -> None:
     out += pack_iqB(item.epoch, item.metadata_hash, 0)
-    if item.validated_topology_epoch != -1 or item.last_assignment_configs is not None or item.unknown_tagged_fields:
+    if (
+        item.validated_topology_epoch != -1
+        or (item.last_assignment_configs is None or item.last_assignment_configs)
+        or item.unknown_tagged_fields
+    ):
         fields = list(item.unknown_tagged_fields)
         if item.validated_topology_epoch != -1:
             tagged = bytearray()
             tagged += pack_i(item.validated_topology_epoch)
             fields.append((0, bytes(tagged)))
-        if item.last_assignment_configs is not None:
+        if item.last_assignment_configs is None or item.last_assignment_configs:
             tagged = bytearray()
             last_assignment_configs = item.last_assignment_configs
             if last_assignment_configs is None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     count_refused,
@@ -25,6 +24,7 @@ from ottla.wire.codec import (
     read_int16s,
     read_tags,
 )
+from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ihB = Packer(">ihB").pack

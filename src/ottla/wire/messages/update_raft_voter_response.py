@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from ottla.wire.codec import (
-    Buffer,
     Reader,
     Writer,
     long_string_length,
@@ -20,6 +19,7 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
+from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ihB = Packer(">ihB").pack
