@@ -1,0 +1,26 @@
+"""What can go wrong with files. Errors that concern one partition or directory travel as KAFKA_STORAGE_ERROR."""
+
+from ottla.wire.errors import ErrorCode, KafkaError
+
+
+class CorruptLogError(KafkaError):
+    """Bytes that were durable are damaged: the partition goes offline, and nothing of it is cut or deleted."""
+
+    def __init__(self, path: str, position: int, reason: str) -> None:
+        super().__init__(ErrorCode.KAFKA_STORAGE_ERROR, f"{path} is damaged at position {position}: {reason}")
+        self.path = path
+        self.position = position
+        self.reason = reason
+
+
+class LogDirectoryError(Exception):
+    """A log directory that a node must not start on: locked by another process, or not this node's."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"log directory {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def storage_error(message: str) -> KafkaError:
+    return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, message)

@@ -1,0 +1,152 @@
+"""Making appends durable off the event loop: one flush serves all who wait.
+
+Each log directory has a lane, a thread that takes everything queued, flushes the logs concerned, each once, and wakes
+the loop once. Appends that arrive while a flush runs are taken together by the next. The loop never waits for the
+disk, and ``fdatasync`` runs without the interpreter lock.
+
+After a flush has failed nothing of that directory is acknowledged again: the kernel may have dropped what it could not
+write and then report success.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final, NamedTuple
+
+from ottla.storage.errors import storage_error
+from ottla.storage.log import Log
+from ottla.wire.errors import ErrorCode, KafkaError
+
+PARALLEL_FLUSHES: Final = 4
+"""Files synced at the same time in one directory; several small ones cost little more than one."""
+
+
+class Waiter(NamedTuple):
+    """Somebody who waits until ``log`` is durable below ``offset``; without a future nobody does, but flush it."""
+
+    log: Log
+    offset: int
+    future: asyncio.Future[None] | None
+
+
+class GroupCommit:
+    """The lanes of all log directories. Made on the loop it serves; ``close`` ends its threads."""
+
+    def __init__(self, *, on_failed: Callable[[str, OSError], None]) -> None:
+        """``on_failed(log directory, error)`` is called on the loop at the first failed flush of a directory."""
+        self._loop = asyncio.get_running_loop()
+        self._on_failed = on_failed
+        self._lanes: dict[str, _Lane] = {}
+        self.rounds = 0
+        """Flush rounds that have ended."""
+
+    def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
+        """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
+        future = self._loop.create_future()
+        if log.failure is not None:
+            future.set_exception(storage_error(f"{log.log_directory} is offline"))
+        elif log.recovery_point >= offset:
+            future.set_result(None)
+        else:
+            self._lane(log).queue.put(Waiter(log, offset, future))
+        return future
+
+    def flush_soon(self, log: Log) -> None:
+        """Flush ``log`` without anybody waiting: a segment was sealed."""
+        if log.failure is None:
+            self._lane(log).queue.put(Waiter(log, log.log_end_offset, None))
+
+    def close(self) -> None:
+        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes."""
+        for lane in self._lanes.values():
+            lane.queue.put(None)
+        for lane in self._lanes.values():
+            lane.thread.join()
+            lane.pool.shutdown()
+        self._lanes.clear()
+
+    def _lane(self, log: Log) -> "_Lane":
+        directory = log.log_directory
+        lane = self._lanes.get(directory)
+        if lane is None:
+            lane = self._lanes[directory] = _Lane(directory, self._loop, self._finish)
+        return lane
+
+    def _finish(self, directory: str, waiters: list[Waiter], error: Exception | None) -> None:
+        """On the loop: a round has ended."""
+        self.rounds += 1
+        if error is None:
+            for log, offset, future in waiters:
+                if future is not None and not future.done():
+                    if log.recovery_point >= offset:
+                        future.set_result(None)
+                    else:
+                        future.set_exception(KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated"))
+            return
+        if isinstance(error, OSError):
+            self._on_failed(directory, error)
+        for log, _, future in waiters:
+            if isinstance(error, OSError):
+                log.fail(error)
+            if future is not None and not future.done():
+                future.set_exception(storage_error(f"{directory} could not be flushed: {error}"))
+
+
+class _Lane:
+    """One log directory's queue and the thread that serves it."""
+
+    def __init__(
+        self,
+        directory: str,
+        loop: asyncio.AbstractEventLoop,
+        finish: Callable[[str, list[Waiter], Exception | None], None],
+    ) -> None:
+        self.directory = directory
+        self.queue: SimpleQueue[Waiter | None] = SimpleQueue()
+        self.pool = ThreadPoolExecutor(PARALLEL_FLUSHES, thread_name_prefix="ottla-flush")
+        self._loop = loop
+        self._finish = finish
+        self._failure: Exception | None = None
+        self.thread = Thread(target=self._serve, name="ottla-group-commit", daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        open_ = True
+        while open_:
+            waiters, open_ = self._take()
+            if not waiters:
+                continue
+            if self._failure is None:
+                try:
+                    self._flush(waiters)
+                except Exception as error:  # whatever it is: these waiters must not be acknowledged
+                    self._failure = error
+            try:
+                self._loop.call_soon_threadsafe(self._finish, self.directory, waiters, self._failure)
+            except RuntimeError:
+                return  # The loop has been closed: nobody waits any more.
+
+    def _take(self) -> tuple[list[Waiter], bool]:
+        """Everything queued, at least one; and whether the lane goes on."""
+        waiters = []
+        item = self.queue.get()
+        while item is not None:
+            waiters.append(item)
+            try:
+                item = self.queue.get_nowait()
+            except Empty:
+                return waiters, True
+        return waiters, False
+
+    def _flush(self, waiters: list[Waiter]) -> None:
+        if len(waiters) == 1:
+            waiters[0].log.flush()
+            return
+        logs = {id(waiter.log): waiter.log for waiter in waiters}
+        if len(logs) == 1:
+            waiters[0].log.flush()
+            return
+        for _ in self.pool.map(Log.flush, logs.values()):
+            pass

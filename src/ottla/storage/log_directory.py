@@ -1,0 +1,138 @@
+"""One log directory of ``log.dirs``: its lock, its identity, its checkpoints, and whether it can still be trusted."""
+
+import os
+from collections.abc import Mapping
+from random import Random
+
+from ottla.model import TopicPartition, Uuid
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.checkpoints import (
+    MalformedFile,
+    MetaProperties,
+    read_meta_properties,
+    read_offsets,
+    take_clean_shutdown,
+    write_clean_shutdown,
+    write_meta_properties,
+    write_offsets,
+)
+from ottla.storage.disk import Disk
+from ottla.storage.errors import LogDirectoryError
+from ottla.storage.names import (
+    HIGH_WATERMARK_CHECKPOINT,
+    LOCK,
+    LOG_START_CHECKPOINT,
+    RECOVERY_POINT_CHECKPOINT,
+)
+
+_log = get_logger("ottla.storage.store")
+
+RESERVED_DIRECTORY_IDS = 100
+
+
+class LogDirectory:
+    """An opened log directory. Locked until ``unlock``."""
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        self.disk = disk
+        self.path = path
+        self.failure: OSError | None = None
+        self.clean_shutdown = False
+        self.broker_epoch = -1
+        """The broker epoch in the mark of the last clean shutdown; -1 where there was none."""
+        self.directory_id = Uuid.ZERO
+        self.recovery_points: dict[TopicPartition, int] = {}
+        self.log_starts: dict[TopicPartition, int] = {}
+        self.high_watermarks: dict[TopicPartition, int] = {}
+        self._lock = -1
+
+    @classmethod
+    def open(cls, disk: Disk, path: str, *, cluster_id: str, node_id: int, rng: Random) -> "LogDirectory":
+        """Lock the directory and read what it says of itself; a fresh one is formatted. Blocking.
+
+        Raises ``LogDirectoryError`` where it is in use or belongs to another node, and ``OSError``.
+        """
+        directory = cls(disk, path)
+        disk.make_directories(path)
+        directory._take_lock()
+        try:
+            directory._identify(cluster_id, node_id, rng)
+            directory._read_checkpoints()
+            epoch = take_clean_shutdown(disk, path)
+        except BaseException:
+            directory.unlock()
+            raise
+        directory.clean_shutdown = epoch is not None
+        directory.broker_epoch = -1 if epoch is None else epoch
+        return directory
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = self.disk.lock(self._file(LOCK))
+        except BlockingIOError as error:
+            raise LogDirectoryError(
+                self.path, f"in use: {self._file(LOCK)} is locked by another process. Stop it, or choose another one."
+            ) from error
+
+    def _identify(self, cluster_id: str, node_id: int, rng: Random) -> None:
+        try:
+            properties = read_meta_properties(self.disk, self.path)
+        except MalformedFile as error:
+            raise LogDirectoryError(self.path, str(error)) from error
+        if properties is not None:
+            if properties.cluster_id != cluster_id:
+                raise LogDirectoryError(
+                    self.path, f"belongs to cluster {properties.cluster_id}, this node to {cluster_id}"
+                )
+            if properties.node_id != node_id:
+                raise LogDirectoryError(self.path, f"belongs to node {properties.node_id}, this is node {node_id}")
+            if properties.directory_id is not None:
+                self.directory_id = properties.directory_id
+                return
+        self.directory_id = new_directory_id(rng)
+        write_meta_properties(
+            self.disk,
+            self.path,
+            MetaProperties(cluster_id=cluster_id, node_id=node_id, directory_id=self.directory_id),
+        )
+
+    def _read_checkpoints(self) -> None:
+        self.recovery_points = self._offsets(RECOVERY_POINT_CHECKPOINT)
+        self.log_starts = self._offsets(LOG_START_CHECKPOINT)
+        self.high_watermarks = self._offsets(HIGH_WATERMARK_CHECKPOINT)
+
+    def _offsets(self, name: str) -> dict[TopicPartition, int]:
+        """A checkpoint that cannot be read counts as absent: more is checked then, nothing is lost by it."""
+        try:
+            return read_offsets(self.disk, self._file(name))
+        except MalformedFile as error:
+            _log.warning("checkpoint unreadable", reason=error)
+            return {}
+
+    def write_recovery_points(self, offsets: Mapping[TopicPartition, int]) -> None:
+        write_offsets(self.disk, self._file(RECOVERY_POINT_CHECKPOINT), offsets)
+
+    def write_log_starts(self, offsets: Mapping[TopicPartition, int]) -> None:
+        write_offsets(self.disk, self._file(LOG_START_CHECKPOINT), offsets)
+
+    def write_high_watermarks(self, offsets: Mapping[TopicPartition, int]) -> None:
+        write_offsets(self.disk, self._file(HIGH_WATERMARK_CHECKPOINT), offsets)
+
+    def mark_clean_shutdown(self, broker_epoch: int) -> None:
+        write_clean_shutdown(self.disk, self.path, broker_epoch)
+
+    def unlock(self) -> None:
+        if self._lock >= 0:
+            self.disk.close(self._lock)
+            self._lock = -1
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+
+def new_directory_id(rng: Random) -> Uuid:
+    """A random id that is none of the reserved ones, the first hundred of all."""
+    while True:
+        candidate = Uuid.random(rng)
+        if int.from_bytes(candidate, "big") >= RESERVED_DIRECTORY_IDS:
+            return candidate

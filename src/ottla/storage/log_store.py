@@ -1,0 +1,450 @@
+"""All logs of a node, in all its log directories: opening, creating, deleting, ageing, checkpoints, failures.
+
+``open`` locks the directories and reads their checkpoints; ``load`` then opens the logs, which needs the topics'
+configuration and so comes after the metadata log, which this store leaves alone. A directory whose disk fails goes
+offline with its logs; a partition whose files are damaged, or whose topic id cannot be read, goes offline alone and
+stays as it is on the disk.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Final, Self
+
+from ottla.config.log import LogConfig
+from ottla.model import TopicPartition, Uuid
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.checkpoints import MalformedFile, read_topic_id, write_topic_id
+from ottla.storage.disk import Disk
+from ottla.storage.errors import CorruptLogError, LogDirectoryError, storage_error
+from ottla.storage.log import Log
+from ottla.storage.log_directory import LogDirectory
+from ottla.storage.names import (
+    CLUSTER_METADATA,
+    DELETE_DIRECTORY_SUFFIX,
+    LOG_SUFFIX,
+    PARTITION_METADATA,
+    marked_directory,
+    parse_marked_directory,
+    parse_partition_directory,
+)
+from ottla.wire.errors import KafkaError
+
+_log = get_logger("ottla.storage.store")
+
+FILE_DELETE_DELAY_MS_DEFAULT: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSize:
+    """One partition in the description of a log directory. ``size`` in bytes."""
+
+    topic_partition: TopicPartition
+    size: int
+    log_end_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogDirectoryDescription:
+    """What DescribeLogDirs tells. ``error`` is set, and the rest empty, where the directory is offline. Bytes."""
+
+    path: str
+    directory_id: Uuid
+    error: str | None
+    total_bytes: int
+    usable_bytes: int
+    logs: tuple[LogSize, ...]
+
+
+class LogStore:
+    """The logs by partition. Methods belong to the loop's thread; those that say so block and may run in another."""
+
+    def __init__(self, disk: Disk, directories: Sequence[LogDirectory], rng: Random) -> None:
+        self.disk = disk
+        self.directories = tuple(directories)
+        self.logs: dict[TopicPartition, Log] = {}
+        """Those that serve."""
+        self.offline_logs: dict[TopicPartition, KafkaError] = {}
+        """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
+        self.on_rolled: Callable[[Log], None] | None = None
+        """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
+        self._rng = rng
+        self._condemned: list[tuple[int, str]] = []
+
+    @classmethod
+    def open(
+        cls,
+        directories: Sequence[str | Path],
+        *,
+        cluster_id: str,
+        node_id: int,
+        disk: Disk | None = None,
+        rng: Random | None = None,
+    ) -> Self:
+        """Lock, format where fresh, read checkpoints. Blocking.
+
+        Raises ``LogDirectoryError`` (in use, another node's) and ``OSError``; then nothing stays locked.
+        """
+        disk = disk or Disk()
+        rng = rng or SystemRandom()
+        opened: list[LogDirectory] = []
+        try:
+            for path in directories:
+                absolute = os.path.abspath(path)
+                opened.append(LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng))
+            ids = [directory.directory_id for directory in opened]
+            for directory in opened:
+                if ids.count(directory.directory_id) > 1:
+                    raise LogDirectoryError(directory.path, f"shares the id {directory.directory_id} with another one")
+        except BaseException:
+            for directory in opened:
+                directory.unlock()
+            raise
+        return cls(disk, opened, rng)
+
+    # Loading ---------------------------------------------------------------------------------------------------------
+
+    def load(self, config_of: Callable[[str], LogConfig], *, now_ms: int) -> None:
+        """Open every log; ``config_of(topic)`` gives its configuration. Blocking; once, before anything else is
+        called."""
+        for directory in self.directories:
+            try:
+                self._load_directory(directory, config_of, now_ms)
+            except OSError as error:
+                self.fail_directory(directory.path, error)
+
+    def _load_directory(self, directory: LogDirectory, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
+        cut = 0
+        for entry in self.disk.entries(directory.path):
+            path = os.path.join(directory.path, entry.name)
+            if not entry.is_directory:
+                continue
+            marked = parse_marked_directory(entry.name)
+            if marked is not None:
+                if marked[1] == DELETE_DIRECTORY_SUFFIX:
+                    self._condemned.append((now_ms + FILE_DELETE_DELAY_MS_DEFAULT, path))
+                continue
+            topic_partition = parse_partition_directory(entry.name)
+            if topic_partition is None:
+                _log.warning("not a partition directory, left alone", path=path)
+            elif topic_partition != CLUSTER_METADATA:
+                cut += self._load_log(directory, path, topic_partition, config_of, now_ms)
+        stale = directory.recovery_points.keys() | directory.log_starts.keys()
+        if cut or any(self._directory_of(partition) is not directory for partition in sorted(stale)):
+            self._checkpoint(directory)
+
+    def _load_log(
+        self,
+        directory: LogDirectory,
+        path: str,
+        topic_partition: TopicPartition,
+        config_of: Callable[[str], LogConfig],
+        now_ms: int,
+    ) -> int:
+        """Open one log, or put it offline; returns the bytes recovery cut."""
+        try:
+            if topic_partition in self.logs or topic_partition in self.offline_logs:
+                raise CorruptLogError(path, 0, "another log directory holds the same partition")
+            topic_id = self._topic_id(path)
+            log = Log.open(
+                path,
+                topic_partition,
+                config_of(topic_partition.topic),
+                disk=self.disk,
+                now_ms=now_ms,
+                clean_shutdown=directory.clean_shutdown,
+                recovery_point=directory.recovery_points.get(topic_partition, 0),
+                log_start_offset=directory.log_starts.get(topic_partition, 0),
+            )
+        except KafkaError as error:
+            _log.error("partition offline", partition=topic_partition, reason=error.message)
+            self.offline_logs.setdefault(topic_partition, error)
+            return 0
+        log.topic_id = topic_id
+        log.events = self
+        self.logs[topic_partition] = log
+        return log.bytes_cut
+
+    def _topic_id(self, path: str) -> Uuid | None:
+        try:
+            return read_topic_id(self.disk, path)
+        except MalformedFile as error:
+            if all(not entry.size for entry in self.disk.entries(path) if entry.name.endswith(LOG_SUFFIX)):
+                # A crash while the partition was being created: there is nothing to protect.
+                return None
+            raise CorruptLogError(os.path.join(path, PARTITION_METADATA), 0, str(error)) from error
+
+    # Logs ------------------------------------------------------------------------------------------------------------
+
+    def get(self, topic_partition: TopicPartition) -> Log | None:
+        """The log, if it is there and serves."""
+        return self.logs.get(topic_partition)
+
+    def create(self, topic_partition: TopicPartition, topic_id: Uuid, config: LogConfig, *, now_ms: int) -> Log:
+        """The log of a new partition, in the online directory that holds the fewest; the one there is, if there is one.
+
+        Durable with its first flush. Raises ``KafkaError(KAFKA_STORAGE_ERROR)``: the partition is offline, it is there
+        with another topic id, no directory is online, or the disk refused.
+        """
+        existing = self.logs.get(topic_partition)
+        if existing is not None:
+            return self._adopt(existing, topic_id)
+        offline = self.offline_logs.get(topic_partition)
+        if offline is not None:
+            raise offline
+        directory = self._emptiest()
+        path = os.path.join(directory.path, str(topic_partition))
+        try:
+            self.disk.make_directory(path)
+            write_topic_id(self.disk, path, topic_id, durable=False)
+            log = Log.open(path, topic_partition, config, disk=self.disk, now_ms=now_ms)
+        except OSError as error:
+            raise storage_error(f"{topic_partition} could not be created in {directory.path}: {error}") from error
+        log.topic_id = topic_id
+        log.note_created(os.path.join(path, PARTITION_METADATA))
+        log.events = self
+        self.logs[topic_partition] = log
+        return log
+
+    def _adopt(self, log: Log, topic_id: Uuid) -> Log:
+        if log.topic_id is None:
+            write_topic_id(self.disk, log.directory, topic_id, durable=True)
+            log.topic_id = topic_id
+        if log.topic_id != topic_id:
+            raise storage_error(f"{log.directory} holds topic id {log.topic_id}, not {topic_id}")
+        return log
+
+    def _emptiest(self) -> LogDirectory:
+        online = [directory for directory in self.directories if directory.failure is None]
+        if not online:
+            raise storage_error("no log directory is online")
+        held = {directory.path: 0 for directory in online}
+        for log in self.logs.values():
+            if log.log_directory in held:
+                held[log.log_directory] += 1
+        return min(online, key=lambda directory: held[directory.path])
+
+    def delete(self, topic_partition: TopicPartition, *, now_ms: int) -> bool:
+        """Give up a log: its directory is renamed now, durably forgotten, and removed by ``purge``. Blocks for a
+        moment.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``.
+        """
+        log = self.logs.pop(topic_partition, None)
+        if log is None:
+            return False
+        directory = self._directory_at(log.log_directory)
+        name = marked_directory(topic_partition, self._rng.randbytes(16).hex(), DELETE_DIRECTORY_SUFFIX)
+        target = os.path.join(directory.path, name)
+        try:
+            self.disk.rename(log.directory, target)
+            self._checkpoint(directory)
+        except OSError as error:
+            self.fail_directory(directory.path, error)
+            raise storage_error(f"{topic_partition} could not be deleted in {directory.path}: {error}") from error
+        log.moved(target)
+        log.release()
+        self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
+        return True
+
+    # Ageing ----------------------------------------------------------------------------------------------------------
+
+    def retain(self, now_ms: int, upper_of: Callable[[TopicPartition], int]) -> int:
+        """Retention on all logs; ``upper_of`` gives a partition's high watermark. Returns how many segments went."""
+        deleted = 0
+        for log in tuple(self.logs.values()):
+            if log.failure is None:
+                try:
+                    deleted += log.retain(now_ms, upper_of(log.topic_partition))
+                except OSError as error:
+                    log.fail(error)
+        return deleted
+
+    def purge(self, now_ms: int) -> int:
+        """Remove the deleted logs and segments whose delay has passed; returns how many. Blocking, any thread."""
+        due = [path for due_ms, path in self._condemned if due_ms <= now_ms]
+        self._condemned = [entry for entry in self._condemned if entry[0] > now_ms]
+        removed = 0
+        for path in due:
+            try:
+                self.disk.remove_tree(path)
+                removed += 1
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                _log.warning("deleted log not removed", path=path, reason=error)
+        for log in tuple(self.logs.values()):
+            try:
+                removed += log.purge(now_ms)
+            except OSError as error:
+                _log.warning("deleted segment not removed", path=log.directory, reason=error)
+        return removed
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def checkpoint_recovery_points(self) -> None:
+        """Every minute. Blocking, any thread."""
+        for directory in self._online():
+            self._guarded(directory, self._write_recovery_points)
+
+    def checkpoint_log_starts(self) -> None:
+        """Every minute, and before DeleteRecords is answered. Blocking, any thread."""
+        for directory in self._online():
+            self._guarded(directory, self._write_log_starts)
+
+    def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, int]) -> None:
+        """Every five seconds. Blocking, any thread."""
+        for directory in self._online():
+            held = {
+                log.topic_partition: high_watermarks[log.topic_partition]
+                for log in self._logs_in(directory)
+                if log.topic_partition in high_watermarks
+            }
+            try:
+                directory.write_high_watermarks(held)
+            except OSError as error:
+                _log.error("checkpoint not written", path=directory.path, reason=error)
+
+    def high_watermark(self, topic_partition: TopicPartition) -> int:
+        """As checkpointed before this start; 0 where it was not."""
+        for directory in self.directories:
+            if topic_partition in directory.high_watermarks:
+                return directory.high_watermarks[topic_partition]
+        return 0
+
+    def _checkpoint(self, directory: LogDirectory) -> None:
+        self._write_recovery_points(directory)
+        self._write_log_starts(directory)
+
+    def _write_recovery_points(self, directory: LogDirectory) -> None:
+        """Of offline logs, what stood there: their records are still as durable."""
+        points = {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
+        directory.write_recovery_points(self._with_offline(points, directory.recovery_points))
+
+    def _write_log_starts(self, directory: LogDirectory) -> None:
+        starts = {
+            log.topic_partition: log.log_start_offset
+            for log in self._logs_in(directory)
+            if log.log_start_offset > log.segments[0].base_offset
+        }
+        directory.write_log_starts(self._with_offline(starts, directory.log_starts))
+
+    def _with_offline(
+        self, offsets: dict[TopicPartition, int], loaded: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        for topic_partition in tuple(self.offline_logs):
+            if topic_partition in loaded:
+                offsets.setdefault(topic_partition, loaded[topic_partition])
+        return offsets
+
+    def _guarded(self, directory: LogDirectory, write: Callable[[LogDirectory], None]) -> None:
+        try:
+            write(directory)
+        except OSError as error:
+            _log.error("checkpoint not written", path=directory.path, reason=error)
+
+    # Failures --------------------------------------------------------------------------------------------------------
+
+    def log_rolled(self, log: Log) -> None:
+        if self.on_rolled is not None:
+            self.on_rolled(log)
+
+    def log_shrinking(self, log: Log) -> None:
+        self._write_recovery_points(self._directory_at(log.log_directory))
+
+    def log_failed(self, log: Log, error: OSError) -> None:
+        self.fail_directory(log.log_directory, error)
+
+    def fail_directory(self, path: str, error: OSError) -> None:
+        """Nothing of this log directory is served or acknowledged any more. Idempotent; the callback runs once."""
+        directory = self._directory_at(path)
+        if directory.failure is not None:
+            return
+        directory.failure = error
+        _log.error("log directory offline", path=path, reason=error)
+        reason = storage_error(f"log directory {path} is offline: {error}")
+        for log in self._logs_in(directory):
+            log.failure = log.failure or error
+            self.offline_logs[log.topic_partition] = reason
+        if self.on_directory_failed is not None:
+            self.on_directory_failed(directory, error)
+
+    @property
+    def offline_directories(self) -> dict[str, OSError]:
+        return {directory.path: directory.failure for directory in self.directories if directory.failure is not None}
+
+    # Description -----------------------------------------------------------------------------------------------------
+
+    def describe(self) -> list[LogDirectoryDescription]:
+        descriptions = []
+        for directory in self.directories:
+            total, usable = -1, -1
+            logs: tuple[LogSize, ...] = ()
+            error = str(directory.failure) if directory.failure is not None else None
+            if error is None:
+                try:
+                    total, usable = self.disk.usage(directory.path)
+                except OSError as failure:
+                    error = str(failure)
+                else:
+                    logs = tuple(
+                        LogSize(topic_partition=log.topic_partition, size=log.size, log_end_offset=log.log_end_offset)
+                        for log in self._logs_in(directory)
+                    )
+            descriptions.append(
+                LogDirectoryDescription(
+                    path=directory.path,
+                    directory_id=directory.directory_id,
+                    error=error,
+                    total_bytes=total,
+                    usable_bytes=usable,
+                    logs=logs,
+                )
+            )
+        return descriptions
+
+    # Closing ---------------------------------------------------------------------------------------------------------
+
+    def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
+        """Close all logs and unlock. A clean close flushes, writes the checkpoints and leaves the mark of it.
+        Blocking."""
+        for directory in self.directories:
+            settled = clean and directory.failure is None
+            for log in self._logs_in(directory):
+                settled = self._close_log(log, settled) and settled
+            if settled:
+                try:
+                    self._checkpoint(directory)
+                    directory.mark_clean_shutdown(broker_epoch)
+                except OSError as error:
+                    _log.error("no clean shutdown", path=directory.path, reason=error)
+            directory.unlock()
+
+    def _close_log(self, log: Log, clean: bool) -> bool:
+        try:
+            log.close(clean=clean)
+        except OSError as error:
+            _log.error("log not closed cleanly", path=log.directory, reason=error)
+            log.release()
+            return False
+        return log.failure is None
+
+    def _online(self) -> list[LogDirectory]:
+        return [directory for directory in self.directories if directory.failure is None]
+
+    def _logs_in(self, directory: LogDirectory) -> list[Log]:
+        return [log for log in tuple(self.logs.values()) if log.log_directory == directory.path]
+
+    def _directory_at(self, path: str) -> LogDirectory:
+        return next(directory for directory in self.directories if directory.path == path)
+
+    def _directory_of(self, topic_partition: TopicPartition) -> LogDirectory | None:
+        log = self.logs.get(topic_partition)
+        if log is not None:
+            return self._directory_at(log.log_directory)
+        if topic_partition in self.offline_logs:
+            return next((found for found in self.directories if topic_partition in found.recovery_points), None)
+        return None
