@@ -1,0 +1,198 @@
+"""Reading for a fetch: one pass over its partitions, and the wait for more where the first pass was too thin.
+
+Kafka's rules for sizes (KIP-74): the first partition that has data yields at least one whole batch, however small the
+limits; after that every partition is held to its own limit and to what the answer's limit leaves.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ottla.broker.partition import Isolation, Partition
+from ottla.broker.partitions import Partitions
+from ottla.model import Uuid
+from ottla.storage.region import FileRegion
+from ottla.wire.errors import ErrorCode, KafkaError
+
+NONE = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchTarget:
+    """One partition as a fetch asks for it. ``topic`` is None where the topic id is unknown here."""
+
+    topic_id: Uuid
+    topic: str | None
+    partition: int
+    fetch_offset: int
+    max_bytes: int
+    current_leader_epoch: int = -1
+    last_fetched_epoch: int = -1
+    log_start_offset: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """What a whole fetch may take and see; ``replica_id`` is -1 for consumers."""
+
+    max_bytes: int
+    min_bytes: int
+    isolation: Isolation
+    replica_id: int = -1
+    replica_epoch: int = -1
+    now_ms: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class FetchedPartition:
+    """What one pass found. Offsets are -1 and the region None where there is an error."""
+
+    target: FetchTarget
+    error: KafkaError | None = None
+    high_watermark: int = -1
+    last_stable_offset: int = -1
+    log_start_offset: int = -1
+    diverging: tuple[int, int] | None = None
+    region: FileRegion | None = None
+    aborted: list[tuple[int, int]] | None = None
+
+    @property
+    def size(self) -> int:
+        return 0 if self.region is None else len(self.region)
+
+
+@dataclass(slots=True, kw_only=True)
+class FetchPass:
+    """The result of one pass, in the order of the request."""
+
+    partitions: list[FetchedPartition] = field(default_factory=list)
+    size: int = 0
+    final: bool = False
+    """Whether something was found that must be answered at once: an error or a divergence."""
+
+    def release(self) -> None:
+        """Unpin the segments of a pass that is not answered."""
+        for fetched in self.partitions:
+            if fetched.region is not None:
+                fetched.region.release()
+                fetched.region = None
+
+
+def read_once(partitions: Partitions, targets: Sequence[FetchTarget], limits: FetchLimits) -> FetchPass:
+    """Read every target once, from what is visible now."""
+    result = FetchPass()
+    left = limits.max_bytes
+    for target in targets:
+        fetched = FetchedPartition(target=target)
+        result.partitions.append(fetched)
+        try:
+            read_partition(partitions, fetched, limits, left, at_least_one=result.size == 0)
+        except KafkaError as error:
+            fetched.error = error
+            result.final = True
+            continue
+        size = fetched.size
+        result.size += size
+        left = max(0, left - size)
+        result.final = result.final or fetched.diverging is not None
+    return result
+
+
+def read_partition(
+    partitions: Partitions, fetched: FetchedPartition, limits: FetchLimits, left: int, *, at_least_one: bool
+) -> None:
+    target = fetched.target
+    if target.topic is None:
+        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID, f"there is no topic with the id {target.topic_id}")
+    partition = partitions.get(target.topic, target.partition)
+    if target.topic_id not in (Uuid.ZERO, partition.topic_id):
+        raise KafkaError(ErrorCode.INCONSISTENT_TOPIC_ID, f"{target.topic} has the id {partition.topic_id}")
+    partition.check_leader_epoch(target.current_leader_epoch)
+    partition.require_leader()
+    if limits.replica_id >= 0:
+        partition.record_fetch(target, limits.replica_id, limits.replica_epoch, limits.now_ms)
+    log = partition.log
+    fetched.high_watermark = partition.high_watermark
+    fetched.last_stable_offset = partition.last_stable_offset
+    fetched.log_start_offset = log.log_start_offset
+    if target.last_fetched_epoch >= 0:
+        fetched.diverging = divergence(partition, target)
+        if fetched.diverging is not None:
+            return
+    fetched.region = partition.read(
+        target.fetch_offset,
+        min(target.max_bytes, left),
+        isolation=limits.isolation,
+        at_least_one=at_least_one,
+    )
+    if limits.isolation is Isolation.LAST_STABLE:
+        fetched.aborted = partition.aborted_transactions(target.fetch_offset, fetched.region)
+
+
+def divergence(partition: Partition, target: FetchTarget) -> tuple[int, int] | None:
+    """Epoch and end offset to truncate to, where the fetcher's log left ours before its fetch offset."""
+    epoch, end_offset = partition.end_offset_for_epoch(target.last_fetched_epoch)
+    if epoch < 0 or end_offset < 0:
+        raise KafkaError(
+            ErrorCode.OFFSET_OUT_OF_RANGE, f"no epoch up to {target.last_fetched_epoch} is known for {target.topic}"
+        )
+    if epoch < target.last_fetched_epoch or end_offset < target.fetch_offset:
+        return epoch, end_offset
+    return None
+
+
+class DelayedFetch:
+    """A fetch that waits for ``min_bytes``: woken by appends, ended by its deadline at the latest.
+
+    ``watch`` is to be called in the same step as the first pass, so that no append falls between the two.
+    """
+
+    def __init__(self, partitions: Partitions, targets: Sequence[FetchTarget], limits: FetchLimits) -> None:
+        self._partitions = partitions
+        self._targets = targets
+        self._limits = limits
+        self._watched: list[Partition] = []
+        self._missing = limits.min_bytes
+        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def watch(self, already_bytes: int) -> None:
+        self._missing = self._limits.min_bytes - already_bytes
+        for target in self._targets:
+            try:
+                partition = self._partitions.get(target.topic or "", target.partition)
+            except KafkaError:
+                self._wake()
+                return
+            partition.data_waiters.add(id(self), self._advanced)
+            self._watched.append(partition)
+
+    async def wait(self, max_wait_ms: int) -> FetchPass:
+        """The pass to answer with: enough bytes, something that cannot wait, or what there is when time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + max_wait_ms / 1000
+        try:
+            while True:
+                timer = loop.call_at(deadline, self._wake)
+                try:
+                    await self._woken
+                finally:
+                    timer.cancel()
+                found = read_once(self._partitions, self._targets, self._limits)
+                if found.final or found.size >= self._limits.min_bytes or loop.time() >= deadline:
+                    return found
+                self._missing = self._limits.min_bytes - found.size
+                self._woken = loop.create_future()
+                found.release()
+        finally:
+            for partition in self._watched:
+                partition.data_waiters.discard(id(self))
+
+    def _advanced(self, visible_bytes: int) -> None:
+        """Zero bytes stand for a change that has to be told at once: leadership lost, log offline."""
+        self._missing -= visible_bytes
+        if visible_bytes == 0 or self._missing <= 0:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)

@@ -1,0 +1,208 @@
+"""Fetch (1), versions 4-18: read record batches, as they lie in the file.
+
+v7+ sessions (KIP-227), v9+ leader epochs fence, v12+ divergence from ``last_fetched_epoch``, v13+ topics by id, v15+
+replica id in ``replica_state``, v16+ endpoints of the current leaders where this broker is not it. The answer waits
+until ``min_bytes`` are visible or ``max_wait_ms`` is over; errors and divergences are answered at once. Records leave as
+file regions, never copied. Nobody reads from followers yet: no preferred replica is named.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from ottla.broker.context import RequestContext
+from ottla.broker.fetching import DelayedFetch, FetchedPartition, FetchLimits, FetchPass, FetchTarget, read_once
+from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
+from ottla.broker.partition import Isolation
+from ottla.broker.partitions import Partitions
+from ottla.model import Uuid
+from ottla.replication.fetch_session import (
+    FetchContext,
+    FetchPartition,
+    FetchSessionCache,
+    PartitionKey,
+    PartitionOutcome,
+)
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.fetch_request import FetchRequest
+from ottla.wire.messages.fetch_response import (
+    AbortedTransaction,
+    EpochEndOffset,
+    FetchableTopicResponse,
+    FetchResponse,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
+    PartitionData,
+)
+
+TOPIC_IDS_FROM = 13
+REPLICA_STATE_FROM = 15
+ENDPOINTS_FROM = 16
+READ_COMMITTED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchHandler:
+    """``bytes_max`` is ``fetch.max.bytes``: no answer is longer, but for one batch that is."""
+
+    partitions: Partitions
+    sessions: FetchSessionCache
+    leader_hints: LeaderHints
+    bytes_max: int
+    now_ms: Callable[[], int]
+
+    def handle(self, context: RequestContext, request: FetchRequest) -> FetchResponse | Awaitable[FetchResponse]:
+        limits = limits_of(context, request, self.bytes_max)
+        by_id = context.api_version >= TOPIC_IDS_FROM
+        try:
+            session = self.sessions.open(
+                request.session_id,
+                request.session_epoch,
+                wishes_of(request, by_id),
+                forgotten_of(request, by_id),
+                uses_topic_ids=by_id,
+                from_follower=limits.replica_id >= 0,
+                now_ms=context.now_ms,
+            )
+        except KafkaError as error:
+            return FetchResponse(error_code=int(error.code))
+        targets = [self._target(key, wish) for key, wish in session.partitions.items()]
+        found = read_once(self.partitions, targets, limits)
+        if found.final or found.size >= limits.min_bytes or request.max_wait_ms <= 0 or not targets:
+            return self._respond(context, session, found)
+        delayed = DelayedFetch(self.partitions, targets, limits)
+        delayed.watch(found.size)
+        found.release()
+        return self._respond_later(context, session, delayed, request.max_wait_ms)
+
+    async def _respond_later(
+        self, context: RequestContext, session: FetchContext, delayed: DelayedFetch, max_wait_ms: int
+    ) -> FetchResponse:
+        return self._respond(context, session, await delayed.wait(max_wait_ms))
+
+    def _target(self, key: PartitionKey, wish: FetchPartition) -> FetchTarget:
+        name, partition = key
+        topic: str | None
+        if isinstance(name, Uuid):
+            topic_id = name
+            known = self.partitions.image.topics_by_id.get(name)
+            topic = None if known is None else known.name
+        else:
+            assert isinstance(name, str)
+            topic_id, topic = Uuid.ZERO, name
+        return FetchTarget(
+            topic_id=topic_id,
+            topic=topic,
+            partition=partition,
+            fetch_offset=wish.fetch_offset,
+            max_bytes=wish.max_bytes,
+            current_leader_epoch=wish.current_leader_epoch,
+            last_fetched_epoch=wish.last_fetched_epoch,
+            log_start_offset=wish.log_start_offset,
+        )
+
+    def _respond(self, context: RequestContext, session: FetchContext, found: FetchPass) -> FetchResponse:
+        by_key = {key_of(session, fetched): fetched for fetched in found.partitions}
+        answer = session.finish({key: outcome_of(fetched) for key, fetched in by_key.items()}, self.now_ms())
+        response = FetchResponse(error_code=int(answer.error_code), session_id=answer.session_id)
+        leaders: set[int] = set()
+        topic: FetchableTopicResponse | None = None
+        for key in answer.partitions:
+            fetched = by_key.pop(key)
+            target = fetched.target
+            name = "" if session.uses_topic_ids else target.topic or ""
+            if topic is None or (topic.topic, topic.topic_id) != (name, target.topic_id):
+                topic = FetchableTopicResponse(topic=name, topic_id=target.topic_id)
+                response.responses.append(topic)
+            topic.partitions.append(self._partition_data(fetched, leaders))
+        for fetched in by_key.values():
+            if fetched.region is not None:
+                fetched.region.release()
+        if leaders and context.api_version >= ENDPOINTS_FROM:
+            response.node_endpoints = [
+                NodeEndpoint(node_id=node.node_id, host=node.host, port=node.port, rack=node.rack)
+                for node in self.leader_hints.endpoints(sorted(leaders), context.listener_name)
+            ]
+        return response
+
+    def _partition_data(self, fetched: FetchedPartition, leaders: set[int]) -> PartitionData:
+        data = PartitionData(
+            partition_index=fetched.target.partition,
+            error_code=0,
+            high_watermark=fetched.high_watermark,
+            last_stable_offset=fetched.last_stable_offset,
+            log_start_offset=fetched.log_start_offset,
+            aborted_transactions=None,
+            records=b"" if fetched.region is None else fetched.region,
+        )
+        if fetched.diverging is not None:
+            data.diverging_epoch = EpochEndOffset(epoch=fetched.diverging[0], end_offset=fetched.diverging[1])
+        if fetched.aborted is not None:
+            data.aborted_transactions = [
+                AbortedTransaction(producer_id=producer_id, first_offset=first_offset)
+                for producer_id, first_offset in fetched.aborted
+            ]
+        if fetched.error is not None:
+            data.error_code = int(fetched.error.code)
+            if fetched.error.code in LEADER_ERRORS:
+                self._add_leader(data, fetched.target, leaders)
+        return data
+
+    def _add_leader(self, data: PartitionData, target: FetchTarget, leaders: set[int]) -> None:
+        leader_id, leader_epoch = self.leader_hints.leader(target.topic or "", target.topic_id, target.partition)
+        data.current_leader = LeaderIdAndEpoch(leader_id=leader_id, leader_epoch=leader_epoch)
+        leaders.add(leader_id)
+
+
+def limits_of(context: RequestContext, request: FetchRequest, bytes_max: int) -> FetchLimits:
+    in_state = context.api_version >= REPLICA_STATE_FROM
+    replica_id = request.replica_state.replica_id if in_state else request.replica_id
+    if replica_id >= 0:
+        isolation = Isolation.LOG_END
+    elif request.isolation_level == READ_COMMITTED:
+        isolation = Isolation.LAST_STABLE
+    else:
+        isolation = Isolation.HIGH_WATERMARK
+    max_bytes = max(0, min(request.max_bytes, bytes_max))
+    return FetchLimits(
+        max_bytes=max_bytes,
+        min_bytes=min(request.min_bytes, max_bytes),
+        isolation=isolation,
+        replica_id=replica_id,
+        replica_epoch=request.replica_state.replica_epoch if in_state else -1,
+        now_ms=context.now_ms,
+    )
+
+
+def wishes_of(request: FetchRequest, by_id: bool) -> dict[PartitionKey, FetchPartition]:
+    return {
+        (topic.topic_id if by_id else topic.topic, part.partition): FetchPartition(
+            fetch_offset=part.fetch_offset,
+            max_bytes=part.partition_max_bytes,
+            current_leader_epoch=part.current_leader_epoch,
+            last_fetched_epoch=part.last_fetched_epoch,
+            log_start_offset=part.log_start_offset,
+        )
+        for topic in request.topics
+        for part in topic.partitions
+    }
+
+
+def forgotten_of(request: FetchRequest, by_id: bool) -> Iterable[PartitionKey]:
+    for topic in request.forgotten_topics_data:
+        for partition in topic.partitions:
+            yield (topic.topic_id if by_id else topic.topic), partition
+
+
+def key_of(session: FetchContext, fetched: FetchedPartition) -> PartitionKey:
+    target = fetched.target
+    return (target.topic_id if session.uses_topic_ids else target.topic or ""), target.partition
+
+
+def outcome_of(fetched: FetchedPartition) -> PartitionOutcome:
+    return PartitionOutcome(
+        records_bytes=fetched.size,
+        high_watermark=fetched.high_watermark,
+        log_start_offset=fetched.log_start_offset,
+        error_code=ErrorCode.NONE if fetched.error is None else fetched.error.code,
+        diverging_epoch=fetched.diverging is not None,
+    )

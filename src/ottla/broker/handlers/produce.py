@@ -1,0 +1,188 @@
+"""Produce (0), versions 3-13: append record batches; advertised from 0, as old librdkafka clients need.
+
+v13 names topics by id, v12 and older by name. acks=0 is not answered; an error then closes the connection, which is all
+a client without answers can notice. acks=1 is answered after the append, acks=all once the high watermark has passed
+the records (see ``broker.partition`` for what that promises) or ``timeout_ms`` is over (REQUEST_TIMED_OUT; the records
+may still become visible). v10+ names the current leader where this broker is not it. Transactional batches are refused
+with INVALID_TXN_STATE until a transaction coordinator exists.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from functools import partial
+
+from ottla.broker.context import RequestContext
+from ottla.broker.dispatch import NO_RESPONSE, NoResponse
+from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
+from ottla.broker.partition import ACKS_ALL, Partition
+from ottla.broker.partitions import Partitions
+from ottla.net.connection import CloseConnection
+from ottla.records.validate import Origin, RecordsRejected, read_produce_batch
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from ottla.wire.messages.produce_response import (
+    BatchIndexAndErrorMessage,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
+    PartitionProduceResponse,
+    ProduceResponse,
+    TopicProduceResponse,
+)
+
+VALID_ACKS = (-1, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unacknowledged:
+    """Records that are appended and whose acknowledgement the producer waits for."""
+
+    partition: Partition
+    last_offset: int
+    result: PartitionProduceResponse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProduceHandler:
+    """Touches the partitions, and the hints that tell a client where the leader went."""
+
+    partitions: Partitions
+    leader_hints: LeaderHints
+
+    def handle(
+        self, context: RequestContext, request: ProduceRequest
+    ) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse]:
+        waiting: list[Unacknowledged] = []
+        response = ProduceResponse(
+            responses=[self._topic(context, request, topic, waiting) for topic in request.topic_data]
+        )
+        if request.acks == 0:
+            return no_response(response)
+        if any(part.error_code in LEADER_ERRORS for topic in response.responses for part in topic.partition_responses):
+            self._add_leader_hints(context, response)
+        if waiting:
+            return Acknowledgement(waiting, response, request.timeout_ms).response
+        return response
+
+    def _topic(
+        self,
+        context: RequestContext,
+        request: ProduceRequest,
+        topic: TopicProduceData,
+        waiting: list[Unacknowledged],
+    ) -> TopicProduceResponse:
+        name, unknown = topic.name, None
+        if context.api_version >= 13:
+            try:
+                name = self.partitions.topic_name(topic.topic_id)
+            except KafkaError as error:
+                unknown = error
+        results = []
+        for part in topic.partition_data:
+            result = PartitionProduceResponse(index=part.index, error_code=0, base_offset=-1)
+            results.append(result)
+            try:
+                if unknown is not None:
+                    raise unknown
+                self._append(context, request, self.partitions.get(name, part.index), (part, result, waiting))
+            except KafkaError as error:
+                record_error(result, error)
+        return TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=results)
+
+    def _append(
+        self,
+        context: RequestContext,
+        request: ProduceRequest,
+        partition: Partition,
+        place: tuple[PartitionProduceData, PartitionProduceResponse, list[Unacknowledged]],
+    ) -> None:
+        part, result, waiting = place
+        if request.acks not in VALID_ACKS:
+            raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is -1, 0 or 1, not {request.acks}")
+        records = part.records
+        assert records is None or isinstance(records, memoryview)
+        header = read_produce_batch(records, context.api_version)
+        if header.is_transactional:
+            raise KafkaError(ErrorCode.INVALID_TXN_STATE, "there is no transaction coordinator yet")
+        assert records is not None
+        appended = partition.append(
+            records, origin=Origin.CLIENT, required_acks=request.acks, now_ms=context.now_ms, headers=((0, header),)
+        )
+        result.base_offset = appended.base_offset
+        result.log_append_time_ms = appended.log_append_time
+        result.log_start_offset = appended.log_start_offset
+        if request.acks == ACKS_ALL and partition.high_watermark <= appended.last_offset:
+            waiting.append(Unacknowledged(partition=partition, last_offset=appended.last_offset, result=result))
+
+    def _add_leader_hints(self, context: RequestContext, response: ProduceResponse) -> None:
+        """v10+: say who leads the partitions that this broker does not."""
+        if context.api_version < 10:
+            return
+        named = set()
+        for topic in response.responses:
+            for part in topic.partition_responses:
+                if part.error_code not in LEADER_ERRORS:
+                    continue
+                leader_id, leader_epoch = self.leader_hints.leader(topic.name, topic.topic_id, part.index)
+                part.current_leader = LeaderIdAndEpoch(leader_id=leader_id, leader_epoch=leader_epoch)
+                named.add(leader_id)
+        response.node_endpoints = [
+            NodeEndpoint(node_id=node.node_id, host=node.host, port=node.port, rack=node.rack)
+            for node in self.leader_hints.endpoints(sorted(named), context.listener_name)
+        ]
+
+
+class Acknowledgement:
+    """Waits for every partition of one request; ``response`` resolves when all have acknowledged or time is up."""
+
+    __slots__ = ("_answer", "_timer", "_unresolved", "response")
+
+    def __init__(self, waiting: list[Unacknowledged], answer: ProduceResponse, timeout_ms: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.response: asyncio.Future[ProduceResponse] = loop.create_future()
+        self._answer = answer
+        self._unresolved = dict(enumerate(waiting))
+        self._timer = loop.call_later(max(timeout_ms, 0) / 1000, self._finish)
+        for key, item in enumerate(waiting):
+            resolve = partial(self._resolve, key)
+            if item.partition.when_acknowledged(item.last_offset, resolve):
+                resolve(None)
+
+    def _resolve(self, key: int, error: KafkaError | None) -> None:
+        item = self._unresolved.pop(key, None)
+        if item is None:
+            return
+        if error is not None:
+            record_error(item.result, error)
+        if not self._unresolved:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._timer.cancel()
+        for item in self._unresolved.values():
+            record_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
+        self._unresolved.clear()
+        if not self.response.done():
+            self.response.set_result(self._answer)
+
+
+def record_error(result: PartitionProduceResponse, error: KafkaError) -> None:
+    result.error_code = int(error.code)
+    result.error_message = error.message
+    result.base_offset = -1
+    result.log_append_time_ms = -1
+    result.log_start_offset = -1
+    if isinstance(error, RecordsRejected):
+        result.record_errors = [
+            BatchIndexAndErrorMessage(batch_index=index, batch_index_error_message=message)
+            for index, message in error.record_errors
+        ]
+
+
+def no_response(response: ProduceResponse) -> NoResponse:
+    """acks=0: success is silent, failure closes the connection."""
+    for topic in response.responses:
+        for part in topic.partition_responses:
+            if part.error_code:
+                raise CloseConnection(f"produce with acks=0 failed: {ErrorCode(part.error_code).name}")
+    return NO_RESPONSE

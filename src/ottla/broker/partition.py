@@ -1,0 +1,435 @@
+"""One partition on this broker: its log, its leader ledger, and who waits for either.
+
+Invariants:
+- ``append`` is one synchronous block: producer check, stamp, write, ledger. Nothing awaits in between.
+- Consumers see an offset only below the high watermark, and this replica counts towards the high watermark only with
+  what is as durable as ``ottla.flush`` asks. So with a flush policy that waits, nothing a consumer has ever read, and
+  nothing an acks=all producer was told, is lost by a power cut.
+- After a failed flush or write nothing more is acknowledged: the partition answers KAFKA_STORAGE_ERROR.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import NamedTuple, Protocol
+
+from ottla.broker.waiters import DataWaiters, OffsetWaiters, Resolve
+from ottla.config.log import LogConfig
+from ottla.metadata.image import PartitionImage
+from ottla.model import TopicPartition, Uuid
+from ottla.records.batch import BatchHeader, Codec, TimestampType, iter_headers, stamp
+from ottla.records.compression import CompressionLevels
+from ottla.records.validate import Origin, ProduceRules, validate
+from ottla.replication.leader import IsrChange, LeaderLedger, LeaderRecoveryState, PartitionState
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.log import Log
+from ottla.storage.region import FileRegion
+from ottla.transactions.producer_state import Duplicate
+from ottla.wire.errors import ErrorCode, KafkaError
+
+log = get_logger(__name__)
+
+ACKS_ALL = -1
+NO_EPOCH = -1
+NO_TIMESTAMP = -1
+
+
+class FlushPolicy(StrEnum):
+    """``ottla.flush``: when this replica waits for its disk before it counts. AUTO: while nobody else is in sync."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Isolation(Enum):
+    """How far a fetch may see."""
+
+    LOG_END = "log_end"
+    HIGH_WATERMARK = "high_watermark"
+    LAST_STABLE = "last_stable"
+
+
+class AppendResult(NamedTuple):
+    """Where the records went. ``log_append_time`` is -1 unless the broker set the timestamps."""
+
+    base_offset: int
+    last_offset: int
+    log_append_time: int
+    log_start_offset: int
+    duplicate: bool
+
+
+class Flushes(Protocol):
+    """Group commit: resolves when the log has reached the disk up to an offset (its recovery point says so too)."""
+
+    def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]": ...
+
+
+class FollowerFetch(Protocol):
+    """What a follower's fetch says of one partition."""
+
+    @property
+    def fetch_offset(self) -> int: ...
+
+    @property
+    def log_start_offset(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionSettings:
+    """What all partitions of a broker share. ``propose_isr`` carries a change of the ISR to the controller."""
+
+    flush_policy: FlushPolicy
+    flushes: Flushes
+    decompressed_bytes_max: int
+    replica_lag_time_max_ms: int
+    propose_isr: Callable[["Partition", IsrChange], None]
+
+
+class Partition:
+    """A partition this broker holds a replica of. Leader or not, it owns the log."""
+
+    def __init__(
+        self,
+        *,
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        node_id: int,
+        log: Log,
+        high_watermark: int,
+        settings: PartitionSettings,
+    ) -> None:
+        self.topic_partition = topic_partition
+        self.topic_id = topic_id
+        self.log = log
+        self.leader_id = -1
+        self.leader_epoch = NO_EPOCH
+        self.partition_epoch = NO_EPOCH
+        self._node_id = node_id
+        self._settings = settings
+        self._rules: dict[Origin, ProduceRules] = {}
+        self._rules_made_for: LogConfig | None = None
+        self._checkpointed_high_watermark = high_watermark
+        self._ledger: LeaderLedger | None = None
+        self._offline: KafkaError | None = None
+        self._flush_running = False
+        self._acknowledgements = OffsetWaiters()
+        self.data_waiters = DataWaiters()
+        self._bytes_unseen = 0
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        return self._ledger is not None
+
+    def require_leader(self) -> LeaderLedger:
+        """The leader's ledger. Raises ``KafkaError`` where this broker is not the leader or the log is offline."""
+        if self._offline is not None:
+            raise self._offline
+        if self._ledger is None:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker does not lead {self.topic_partition}")
+        return self._ledger
+
+    @property
+    def high_watermark(self) -> int:
+        return self._ledger.high_watermark if self._ledger is not None else self._checkpointed_high_watermark
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Where a read_committed consumer must stop: the first offset whose transaction is undecided."""
+        unstable = self.log.producers.first_unstable_offset
+        high_watermark = self.high_watermark
+        return high_watermark if unstable is None else min(unstable, high_watermark)
+
+    def apply_image(self, image: PartitionImage, now_ms: int) -> None:
+        """Take over what the controller decided: leadership, replicas, ISR, epochs."""
+        if image.partition_epoch <= self.partition_epoch:
+            return
+        new_term = image.leader_epoch != self.leader_epoch
+        self.leader_id = image.leader
+        self.leader_epoch = image.leader_epoch
+        self.partition_epoch = image.partition_epoch
+        if image.leader != self._node_id:
+            self._resign()
+        elif self._ledger is None or new_term:
+            self._lead(state_of(image), now_ms)
+        elif self._ledger.apply_partition_state(state_of(image), self._counted_offset(image.isr), now_ms) is not None:
+            self._woken(self._ledger)
+
+    def set_offline(self, reason: str) -> None:
+        """The log cannot be trusted any more: everything that waits, and everything that comes, is told so."""
+        self._offline = KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, reason)
+        self._acknowledgements.fail(self._offline)
+        self.data_waiters.notify(0)
+
+    def set_deleted(self) -> None:
+        """The topic is gone, or the replica lives elsewhere now."""
+        self._ledger = None
+        self._offline = KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.topic_partition} was deleted")
+        self._acknowledgements.fail(self._offline)
+        self.data_waiters.notify(0)
+
+    def set_config(self, config: LogConfig) -> None:
+        """The topic's configuration changed; it holds from the next append on."""
+        self.log.config = config
+        if self._ledger is not None:
+            self._ledger.min_insync_replicas = config.min_insync_replicas
+
+    def check_leader_epoch(self, current_leader_epoch: int) -> None:
+        """Compare the epoch a client believes in with ours (-1: it does not say)."""
+        if current_leader_epoch in (NO_EPOCH, self.leader_epoch):
+            return
+        if current_leader_epoch < self.leader_epoch:
+            raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH, f"the leader epoch is {self.leader_epoch} by now")
+        raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH, f"the leader epoch is still {self.leader_epoch}")
+
+    # -- append ------------------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        records: memoryview | bytes,
+        *,
+        origin: Origin,
+        required_acks: int,
+        now_ms: int,
+        headers: Sequence[tuple[int, BatchHeader]] | None = None,
+    ) -> AppendResult:
+        """Append as leader; ``headers`` are the batches of ``records`` where the caller has read them already.
+
+        Raises ``KafkaError``; then nothing was appended.
+        """
+        ledger = self.require_leader()
+        if required_acks == ACKS_ALL:
+            ledger.check_acks_all()
+        if headers is None:
+            headers = list(iter_headers(records))
+        batches, headers, log_append_time, _ = validate(records, headers, self._rules_for(origin), now_ms)
+        log = self.log
+        offset = base_offset = log.log_end_offset
+        placed: list[tuple[int, BatchHeader]] = []
+        for position, header in headers:
+            if header.producer_id >= 0 and not header.is_control:
+                duplicate = log.producers.check(header, origin)
+                if duplicate is not None:
+                    return self._duplicate(duplicate, log_append_time)
+            stamp(batches, position, base_offset=offset, leader_epoch=self.leader_epoch)
+            placed.append((position, BatchHeader._make((offset, header[1], self.leader_epoch, *header[3:]))))
+            offset += header.last_offset_delta + 1
+        log.append(batches, placed, now_ms)
+        self._bytes_unseen += len(batches)
+        self._appended(ledger)
+        return AppendResult(base_offset, offset - 1, log_append_time, log.log_start_offset, duplicate=False)
+
+    def _duplicate(self, duplicate: Duplicate, log_append_time: int) -> AppendResult:
+        """A retry is answered as its first attempt was: same offsets, and the append time it got then."""
+        append_time = duplicate.timestamp if log_append_time >= 0 else NO_TIMESTAMP
+        return AppendResult(
+            duplicate.base_offset, duplicate.last_offset, append_time, self.log.log_start_offset, duplicate=True
+        )
+
+    def when_acknowledged(self, last_offset: int, resolve: Resolve) -> bool:
+        """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or fails."""
+        if self._ledger is not None and self._ledger.high_watermark > last_offset:
+            return True
+        self._acknowledgements.add(last_offset + 1, resolve)
+        return False
+
+    def acknowledged(self, last_offset: int) -> "asyncio.Future[None] | None":
+        """The same as a future, or None where there is nothing to wait for."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def resolve(error: KafkaError | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        return None if self.when_acknowledged(last_offset, resolve) else future
+
+    # -- read --------------------------------------------------------------------------------------------------------
+
+    def read(self, offset: int, max_bytes: int, *, isolation: Isolation, at_least_one: bool) -> FileRegion | None:
+        """A run of whole-file bytes from the batch that holds ``offset``; None where there is nothing yet.
+
+        Raises ``KafkaError(OFFSET_OUT_OF_RANGE)`` below the log's start or above its end.
+        """
+        if self._offline is not None:
+            raise self._offline
+        upper = self.upper_bound(isolation)
+        log = self.log
+        if offset < log.log_start_offset or offset > log.log_end_offset:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"{self.topic_partition} holds {log.log_start_offset} to {log.log_end_offset}, not {offset}",
+            )
+        if offset >= upper:
+            return None
+        return log.read(offset, max_bytes, upper=upper, at_least_one=at_least_one)
+
+    def upper_bound(self, isolation: Isolation) -> int:
+        """The first offset that a reader of this isolation may not see."""
+        match isolation:
+            case Isolation.LOG_END:
+                return self.log.log_end_offset
+            case Isolation.HIGH_WATERMARK:
+                return self.high_watermark
+            case Isolation.LAST_STABLE:
+                return self.last_stable_offset
+
+    def aborted_transactions(self, offset: int, region: FileRegion | None) -> list[tuple[int, int]]:
+        """Producer id and first offset of each aborted transaction that a fetch of ``region`` from ``offset`` meets."""
+        if region is None:
+            return []
+        found = self.log.aborted_transactions(offset, self.last_stable_offset)
+        return [(aborted.producer_id, aborted.first_offset) for aborted in found]
+
+    def record_fetch(self, target: FollowerFetch, replica_id: int, broker_epoch: int, now_ms: int) -> None:
+        """A follower fetched. Raises ``KafkaError`` for a node that is no replica."""
+        ledger = self.require_leader()
+        facts = ledger.record_fetch(
+            replica_id,
+            target.fetch_offset,
+            now_ms,
+            log_start_offset=target.log_start_offset,
+            broker_epoch=broker_epoch,
+        )
+        if facts.high_watermark is not None:
+            self._woken(ledger)
+        if facts.isr_change is not None:
+            self._settings.propose_isr(self, facts.isr_change)
+
+    def end_offset_for_epoch(self, leader_epoch: int) -> tuple[int, int]:
+        """The largest epoch up to ``leader_epoch`` that this log knows, and where it ended; (-1, -1) if none."""
+        return self.log.epochs.end_offset_for(leader_epoch, self.log.log_end_offset)
+
+    def delete_records_before(self, offset: int) -> int:
+        """Move the log's start (-1: to the high watermark). Returns the new low watermark."""
+        high_watermark = self.require_leader().high_watermark
+        wanted = high_watermark if offset == -1 else offset
+        if wanted < 0 or wanted > high_watermark:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE, f"{offset} is not between 0 and the high watermark {high_watermark}"
+            )
+        if "delete" not in self.log.config.cleanup_policy:
+            raise KafkaError(ErrorCode.POLICY_VIOLATION, "records of a topic without cleanup.policy=delete stay")
+        self.log.advance_log_start(wanted)
+        return self.log.log_start_offset
+
+    # -- private -----------------------------------------------------------------------------------------------------
+
+    def _lead(self, state: PartitionState, now_ms: int) -> None:
+        end = self.log.log_end_offset
+        self.log.epochs.assign(state.leader_epoch, end)
+        self._ledger = LeaderLedger(
+            node_id=self._node_id,
+            state=state,
+            log_end_offset=self._counted_offset(state.isr),
+            high_watermark=self._checkpointed_high_watermark,
+            now_ms=now_ms,
+            min_insync_replicas=self.log.config.min_insync_replicas,
+            replica_lag_time_max_ms=self._settings.replica_lag_time_max_ms,
+        )
+        log.debug("became leader", partition=self.topic_partition, epoch=self.leader_epoch, log_end_offset=end)
+        self._appended(self._ledger)
+
+    def _resign(self) -> None:
+        if self._ledger is None:
+            return
+        self._checkpointed_high_watermark = self._ledger.high_watermark
+        self._ledger = None
+        self._acknowledgements.fail(
+            KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{self.topic_partition} is led by {self.leader_id} now")
+        )
+        self.data_waiters.notify(0)
+
+    def _rules_for(self, origin: Origin) -> ProduceRules:
+        """The rules of the log's present configuration: made once, and again when the configuration changes."""
+        if self._rules_made_for is not self.log.config:
+            self._rules.clear()
+            self._rules_made_for = self.log.config
+        rules = self._rules.get(origin)
+        if rules is None:
+            rules = self._rules[origin] = produce_rules(self.log.config, origin, self._settings.decompressed_bytes_max)
+        return rules
+
+    def _counted_offset(self, isr: tuple[int, ...]) -> int:
+        """Up to where this replica counts towards the high watermark: what the flush policy calls safe."""
+        log = self.log
+        match self._settings.flush_policy:
+            case FlushPolicy.ALWAYS:
+                return min(log.recovery_point, log.log_end_offset)
+            case FlushPolicy.NEVER:
+                return log.log_end_offset
+            case FlushPolicy.AUTO:
+                return min(log.recovery_point, log.log_end_offset) if len(isr) == 1 else log.log_end_offset
+
+    def _appended(self, ledger: LeaderLedger) -> None:
+        counted = self._counted_offset(ledger.isr)
+        if counted < self.log.log_end_offset:
+            self._ensure_flush()
+        if ledger.record_append(counted) is not None:
+            self._woken(ledger)
+
+    def _ensure_flush(self) -> None:
+        if not self._flush_running:
+            self._flush_running = True
+            self._settings.flushes.wait_flushed(self.log, self.log.log_end_offset).add_done_callback(self._flushed)
+
+    def _flushed(self, done: "asyncio.Future[None]") -> None:
+        self._flush_running = False
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self.set_offline(f"flush of {self.topic_partition}: {error}")
+        elif self._ledger is not None:
+            self._appended(self._ledger)
+
+    def _woken(self, ledger: LeaderLedger) -> None:
+        """The high watermark moved: wake who waited for it."""
+        visible, self._bytes_unseen = self._bytes_unseen, 0
+        high_watermark = ledger.high_watermark
+        self.log.producers.record_high_watermark(high_watermark)
+        self._acknowledgements.advance(high_watermark)
+        self.data_waiters.notify(visible)
+
+
+def state_of(image: PartitionImage) -> PartitionState:
+    """The controller's decision in the ledger's terms."""
+    return PartitionState(
+        leader_epoch=image.leader_epoch,
+        partition_epoch=image.partition_epoch,
+        replicas=image.replicas,
+        isr=image.isr,
+        adding_replicas=image.adding_replicas,
+        removing_replicas=image.removing_replicas,
+        leader_recovery_state=(LeaderRecoveryState.RECOVERING if image.recovering else LeaderRecoveryState.RECOVERED),
+    )
+
+
+def produce_rules(config: LogConfig, origin: Origin, decompressed_bytes_max: int) -> ProduceRules:
+    """What a log's configuration asks of batches."""
+    codec = config.compression_type
+    return ProduceRules(
+        origin=origin,
+        max_message_bytes=config.max_message_bytes,
+        segment_bytes=config.segment_bytes,
+        timestamp_type=(
+            TimestampType.LOG_APPEND_TIME
+            if config.message_timestamp_type == "LogAppendTime"
+            else TimestampType.CREATE_TIME
+        ),
+        timestamp_before_max_ms=config.message_timestamp_before_max_ms,
+        timestamp_after_max_ms=config.message_timestamp_after_max_ms,
+        compacted=config.compact,
+        codec=None if codec == "producer" else Codec.NONE if codec == "uncompressed" else Codec[codec.upper()],
+        levels=CompressionLevels(
+            gzip=config.compression_gzip_level, lz4=config.compression_lz4_level, zstd=config.compression_zstd_level
+        ),
+        decompressed_bytes_max=decompressed_bytes_max,
+    )

@@ -1,0 +1,151 @@
+"""The partitions of this broker: follows the metadata image, opens and deletes logs, answers who leads what.
+
+A log on disk that the image does not know is never deleted: it is set aside under another name (``-stray``), because the
+image may be the one that is wrong.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from ottla.broker.partition import Partition, PartitionSettings
+from ottla.config.log import LogConfig
+from ottla.metadata.delta import ImageDelta
+from ottla.metadata.image import CLUSTER_DEFAULT, ClusterImage, ConfigResource, PartitionImage, ResourceType, TopicImage
+from ottla.model import TopicPartition, Uuid
+from ottla.runtime.clock import Clock
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.log_store import LogStore
+from ottla.wire.errors import ErrorCode, KafkaError
+
+log = get_logger(__name__)
+
+
+class Partitions:
+    """Every replica this broker holds, by topic and partition."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        store: LogStore,
+        settings: PartitionSettings,
+        clock: Clock,
+        static_properties: Mapping[str, str],
+    ) -> None:
+        self._node_id = node_id
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._static_properties = static_properties
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._offline: dict[TopicPartition, KafkaError] = {}
+        self.image = ClusterImage()
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(self._partitions.values())
+
+    def __len__(self) -> int:
+        return len(self._partitions)
+
+    # -- looking up --------------------------------------------------------------------------------------------------
+
+    def get(self, topic: str, partition: int) -> Partition:
+        """Raises ``KafkaError``: no such partition, no replica of it here, or its log is offline."""
+        key = TopicPartition(topic, partition)
+        found = self._partitions.get(key)
+        if found is not None:
+            return found
+        if key in self._offline:
+            raise self._offline[key]
+        if self.image.partition(topic, partition) is not None:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker holds no replica of {key}")
+        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no {key}")
+
+    def topic_name(self, topic_id: Uuid) -> str:
+        """Raises ``KafkaError(UNKNOWN_TOPIC_ID)``."""
+        topic = self.image.topics_by_id.get(topic_id)
+        if topic is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID, f"there is no topic with the id {topic_id}")
+        return topic.name
+
+    # -- following the image -----------------------------------------------------------------------------------------
+
+    def on_image(self, delta: ImageDelta, image: ClusterImage) -> None:
+        """A new image: called in the order of the metadata log, before anybody is told of the change."""
+        self.image = image
+        for topic in delta.deleted_topics.values():
+            self._delete_topic(topic)
+        self._apply_configs(delta)
+        for changed, index, _, now in delta.changed_partitions():
+            key = TopicPartition(changed.name, index)
+            if self._node_id in now.replicas:
+                self._hold(key, changed.topic_id, now)
+            elif key in self._partitions:
+                self._drop(key)
+
+    def set_strays_aside(self) -> None:
+        """After the first image: logs of topics that are gone, or never were, stop being served."""
+        for key in [key for key in self._store.logs if key not in self._partitions]:
+            log.warning("a log that the metadata does not know is set aside", partition=key)
+            self._store.set_aside(key)
+
+    def _hold(self, key: TopicPartition, topic_id: Uuid, image: PartitionImage) -> None:
+        if key in self._offline:
+            return
+        partition = self._partitions.get(key)
+        if partition is None:
+            try:
+                partition = self._open(key, topic_id)
+            except (KafkaError, OSError) as error:
+                log.error("partition is offline", partition=key, error=error)
+                offline = error if isinstance(error, KafkaError) else None
+                self._offline[key] = offline or KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{key}: {error}")
+                return
+            self._partitions[key] = partition
+        partition.apply_image(image, self._clock.now_ms())
+
+    def _open(self, key: TopicPartition, topic_id: Uuid) -> Partition:
+        found = self._store.get(key)
+        if found is not None and found.topic_id not in (None, topic_id):
+            log.warning("a log of another topic of this name is set aside", partition=key, topic_id=found.topic_id)
+            self._store.set_aside(key)
+        found = self._store.create(key, topic_id, self._log_config(key.topic), now_ms=self._clock.now_ms())
+        return Partition(
+            topic_partition=key,
+            topic_id=topic_id,
+            node_id=self._node_id,
+            log=found,
+            high_watermark=self._store.high_watermark(key),
+            settings=self._settings,
+        )
+
+    def _delete_topic(self, topic: TopicImage) -> None:
+        for index in range(len(topic.partitions)):
+            key = TopicPartition(topic.name, index)
+            self._offline.pop(key, None)
+            if key in self._partitions:
+                self._drop(key)
+
+    def _drop(self, key: TopicPartition) -> None:
+        partition = self._partitions.pop(key)
+        partition.set_deleted()
+        self._store.delete(key, now_ms=self._clock.now_ms())
+
+    def _log_config(self, topic: str) -> LogConfig:
+        return LogConfig.resolve(self.image.topic_config(topic), self._broker_properties())
+
+    def _broker_properties(self) -> Mapping[str, str]:
+        own = self.image.config(ConfigResource(ResourceType.BROKER, str(self._node_id)))
+        return {**self._static_properties, **self.image.config(CLUSTER_DEFAULT), **own}
+
+    def _apply_configs(self, delta: ImageDelta) -> None:
+        brokers_changed = any(resource.type == ResourceType.BROKER for resource in delta.changed_configs)
+        topics = {resource.name for resource in delta.changed_configs if resource.type == ResourceType.TOPIC}
+        if not brokers_changed and not topics:
+            return
+        configs: dict[str, LogConfig] = {}
+        for partition in self._partitions.values():
+            topic = partition.topic_partition.topic
+            if brokers_changed or topic in topics:
+                if topic not in configs:
+                    configs[topic] = self._log_config(topic)
+                partition.set_config(configs[topic])

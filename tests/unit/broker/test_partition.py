@@ -1,0 +1,232 @@
+"""A partition's promises: what is acknowledged when, what consumers see, what a broken disk does."""
+
+import asyncio
+
+import pytest
+
+from ottla.broker.partition import FlushPolicy, Isolation
+from ottla.records.validate import Origin
+from ottla.wire.errors import ErrorCode, KafkaError
+
+CLIENT = Origin.CLIENT
+
+
+def append(partition, records, acks=-1):
+    return partition.append(records, origin=CLIENT, required_acks=acks, now_ms=1_700_000_000_000)
+
+
+def read(partition, offset=0, isolation=Isolation.HIGH_WATERMARK):
+    region = partition.read(offset, 1 << 20, isolation=isolation, at_least_one=True)
+    return None if region is None else region.pread()
+
+
+def test_without_a_flush_policy_an_append_is_visible_and_acknowledged_at_once(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.NEVER)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        first = append(partition, make_batch(b"a", b"b"))
+        second = append(partition, make_batch(b"c"))
+        assert (first.base_offset, first.last_offset, second.base_offset) == (0, 1, 2)
+        assert partition.high_watermark == 3
+        assert partition.acknowledged(2) is None
+        assert b"a" in read(partition)
+        assert read(partition, 3) is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("policy", [FlushPolicy.AUTO, FlushPolicy.ALWAYS])
+def test_nothing_is_acknowledged_or_visible_before_it_is_durable(make_bench, one_led, make_batch, policy):
+    async def main():
+        bench = make_bench(policy)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        waiting = partition.acknowledged(0)
+        append(partition, make_batch(b"b"), acks=1)
+        assert partition.high_watermark == 0
+        assert read(partition) is None
+        assert b"b" in read(partition, 0, Isolation.LOG_END)
+        assert not waiting.done()
+        assert len(bench.flushes.waiting) == 1, "one flush serves all who wait"
+        await bench.flushes.flush()
+        assert waiting.done()
+        assert partition.high_watermark == 2
+        assert b"b" in read(partition)
+
+    asyncio.run(main())
+
+
+def test_appends_during_a_flush_are_taken_by_the_next(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        ((log, running),) = bench.flushes.waiting
+        bench.flushes.waiting = []
+        append(partition, make_batch(b"b"))
+        assert bench.flushes.waiting == []
+        log.mark_flushed(1)
+        running.set_result(None)
+        await asyncio.sleep(0)
+        assert partition.high_watermark == 1
+        await bench.flushes.flush()
+        assert partition.high_watermark == 2
+
+    asyncio.run(main())
+
+
+def test_with_a_follower_in_sync_auto_waits_for_the_follower_not_the_disk(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led(isr=(1, 2))])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        waiting = partition.acknowledged(0)
+        assert bench.flushes.waiting == []
+        assert partition.high_watermark == 0
+
+        class Target:
+            fetch_offset = 1
+            log_start_offset = 0
+
+        partition.record_fetch(Target, 2, 7, bench.clock.now_ms())
+        assert waiting.done()
+        assert partition.high_watermark == 1
+
+    asyncio.run(main())
+
+
+def test_a_failed_flush_acknowledges_nothing_any_more(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        waiting = partition.acknowledged(0)
+        await bench.flushes.fail()
+        with pytest.raises(KafkaError) as raised:
+            await waiting
+        assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        with pytest.raises(KafkaError) as raised:
+            append(partition, make_batch(b"b"))
+        assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        with pytest.raises(KafkaError):
+            read(partition)
+
+    asyncio.run(main())
+
+
+def test_a_retried_batch_is_answered_with_its_first_offsets_and_not_appended(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench()
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        first = append(partition, make_batch(b"a", b"b", producer=(7, 0, 0)))
+        append(partition, make_batch(b"c", producer=(7, 0, 2)))
+        again = append(partition, make_batch(b"a", b"b", producer=(7, 0, 0)))
+        assert again.duplicate
+        assert (again.base_offset, again.last_offset) == (first.base_offset, first.last_offset)
+        assert partition.log.log_end_offset == 3
+        with pytest.raises(KafkaError) as raised:
+            append(partition, make_batch(b"x", producer=(7, 0, 9)))
+        assert raised.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+        assert partition.log.log_end_offset == 3
+
+    asyncio.run(main())
+
+
+def test_leadership_moves_by_epochs_and_waiters_are_told(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led(epoch=3, partition_epoch=5)])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        waiting = partition.acknowledged(0)
+        partition.check_leader_epoch(3)
+        partition.check_leader_epoch(-1)
+        with pytest.raises(KafkaError, match="by now"):
+            partition.check_leader_epoch(2)
+        with pytest.raises(KafkaError, match="still"):
+            partition.check_leader_epoch(4)
+        from dataclasses import replace
+
+        away = replace(one_led(epoch=4, partition_epoch=6), leader=2, replicas=(1, 2), isr=(1, 2))
+        bench.publish(orders=[away])
+        with pytest.raises(KafkaError) as raised:
+            await waiting
+        assert raised.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+        with pytest.raises(KafkaError) as raised:
+            append(partition, make_batch(b"b"))
+        assert raised.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+    asyncio.run(main())
+
+
+def test_deleting_a_topic_ends_its_waits_and_a_namesake_starts_empty(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        waiting = partition.acknowledged(0)
+        bench.publish(orders=None)
+        with pytest.raises(KafkaError) as raised:
+            await waiting
+        assert raised.value.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        with pytest.raises(KafkaError) as raised:
+            bench.partitions.get("orders", 0)
+        assert raised.value.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        bench.publish(orders=[one_led()])
+        assert bench.partitions.get("orders", 0).log.log_end_offset == 0
+        await bench.flushes.flush()
+
+    asyncio.run(main())
+
+
+def test_min_insync_replicas_refuses_before_the_append(make_bench, one_led, make_batch):
+    async def main():
+        from dataclasses import replace
+
+        bench = make_bench()
+        bench.publish(orders=[replace(one_led(), replicas=(1, 2))])
+        partition = bench.partitions.get("orders", 0)
+        partition.set_config(replace_config(partition.log.config, min_insync_replicas=2))
+        with pytest.raises(KafkaError) as raised:
+            append(partition, make_batch(b"a"))
+        assert raised.value.code is ErrorCode.NOT_ENOUGH_REPLICAS
+        assert partition.log.log_end_offset == 0
+        append(partition, make_batch(b"a"), acks=1)
+        assert partition.log.log_end_offset == 1
+
+    asyncio.run(main())
+
+
+def replace_config(config, **changes):
+    import dataclasses
+
+    import msgspec
+
+    return dataclasses.replace(config, **changes) if dataclasses.is_dataclass(config) else msgspec.structs.replace(
+        config, **changes
+    )
+
+
+def test_deleted_records_move_the_start_and_bound_is_the_high_watermark(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench()
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        for value in (b"a", b"b", b"c"):
+            append(partition, make_batch(value))
+        assert partition.delete_records_before(2) == 2
+        with pytest.raises(KafkaError) as raised:
+            read(partition, 1)
+        assert raised.value.code is ErrorCode.OFFSET_OUT_OF_RANGE
+        with pytest.raises(KafkaError):
+            partition.delete_records_before(4)
+        assert partition.delete_records_before(-1) == 3
+
+    asyncio.run(main())
