@@ -1,0 +1,74 @@
+"""FindCoordinator (10), versions 0-6: which broker coordinates a group.
+
+v0-3 ask for one key, v4+ for many at once; v1+ name the kind of key. The first question about a group creates the
+offsets topic and, unlike Apache Kafka, waits for it instead of sending the client into a retry. While nobody leads the
+group's partition the answer is COORDINATOR_NOT_AVAILABLE (retriable). Kinds of coordinators this broker does not have
+(transactions, share groups) are answered with INVALID_REQUEST and a message: a client that would wait for one learns at
+once that it cannot have it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ottla.broker.context import RequestContext
+from ottla.metadata.image import ClusterImage
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.find_coordinator_request import FindCoordinatorRequest
+from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+
+GROUP, TRANSACTION, SHARE = 0, 1, 2
+FIRST_BATCHED_VERSION = 4
+FIRST_SHARE_VERSION = 6
+_NAMES = {GROUP: "group", TRANSACTION: "transaction", SHARE: "share"}
+
+
+class CoordinatorLookup(Protocol):
+    """A kind of coordinator: which broker serves a key. Raises ``KafkaError``."""
+
+    async def locate(self, key: str, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindCoordinatorHandler:
+    """``lookups`` by kind of key; touches the image for the address of the broker."""
+
+    lookups: Mapping[int, CoordinatorLookup]
+    image: Callable[[], ClusterImage]
+
+    async def handle(self, context: RequestContext, request: FindCoordinatorRequest) -> FindCoordinatorResponse:
+        if context.api_version >= FIRST_BATCHED_VERSION:
+            found = await asyncio.gather(*(self._find(context, request, key) for key in request.coordinator_keys))
+            return FindCoordinatorResponse(coordinators=list(found))
+        one = await self._find(context, request, request.key)
+        return FindCoordinatorResponse(
+            error_code=one.error_code,
+            error_message=one.error_message,
+            node_id=one.node_id,
+            host=one.host,
+            port=one.port,
+        )
+
+    async def _find(self, context: RequestContext, request: FindCoordinatorRequest, key: str) -> Coordinator:
+        try:
+            node_id = await self._lookup(context, request.key_type).locate(key)
+            broker = self.image().brokers.get(node_id)
+            endpoint = None if broker is None else broker.endpoint(context.listener_name)
+            if endpoint is None:
+                raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        except KafkaError as error:
+            message = error.message or error.code.description
+            return Coordinator(key=key, node_id=-1, host="", port=-1, error_code=int(error.code), error_message=message)
+        return Coordinator(
+            key=key, node_id=node_id, host=endpoint.host, port=endpoint.port, error_code=0, error_message="NONE"
+        )
+
+    def _lookup(self, context: RequestContext, kind: int) -> CoordinatorLookup:
+        name = _NAMES.get(kind)
+        if name is None or (kind == SHARE and context.api_version < FIRST_SHARE_VERSION):
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"there is no coordinator of kind {kind} in this version")
+        lookup = self.lookups.get(kind)
+        if lookup is None:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"this broker does not have a {name} coordinator")
+        return lookup

@@ -1,0 +1,55 @@
+"""LeaveGroup (13), versions 0-5: members go, and the group rebalances without waiting for their sessions to end.
+
+v0-2 name one member, and its error is the answer's; v3+ name many, each with an error of its own, and may name a static
+member by its ``group.instance.id`` alone (as administrators do).
+"""
+
+from dataclasses import dataclass
+
+from ottla.broker.context import RequestContext
+from ottla.broker.group_coordinator import GroupCoordinator
+from ottla.groups.commands import Leave, LeaveResult, LeavingMember
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.leave_group_request import LeaveGroupRequest
+from ottla.wire.messages.leave_group_response import LeaveGroupResponse, MemberResponse
+
+FIRST_BATCHED_VERSION = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveGroupHandler:
+    """Touches the group coordinator."""
+
+    coordinator: GroupCoordinator
+
+    async def handle(self, context: RequestContext, request: LeaveGroupRequest) -> LeaveGroupResponse:
+        batched = context.api_version >= FIRST_BATCHED_VERSION
+        if batched:
+            members = tuple(
+                LeavingMember(
+                    member_id=member.member_id, group_instance_id=member.group_instance_id, reason=member.reason
+                )
+                for member in request.members
+            )
+        else:
+            members = (LeavingMember(member_id=request.member_id),)
+        command = Leave(group_id=request.group_id, members=members)
+        try:
+            result: LeaveResult = await self.coordinator.ask(
+                request.group_id, lambda shard, now_ms, _token: shard.leave(command, now_ms)
+            )
+        except KafkaError as error:
+            result = LeaveResult(error=error.code)
+        if not batched:
+            errors = [result.error, *(error for _, error in result.members)]
+            first = next((error for error in errors if error is not ErrorCode.NONE), ErrorCode.NONE)
+            return LeaveGroupResponse(error_code=int(first))
+        return LeaveGroupResponse(
+            error_code=int(result.error),
+            members=[
+                MemberResponse(
+                    member_id=member.member_id, group_instance_id=member.group_instance_id, error_code=int(error)
+                )
+                for member, error in result.members
+            ],
+        )

@@ -1,0 +1,380 @@
+"""Drives a replicated machine on a partition's log: decide, append, apply, answer once acknowledged.
+
+One command is one synchronous step: the machine decides, its records are appended and applied, and whatever comes next
+sees them, acknowledged or not. Answers wait: a decision with records for its own, one without for the last record
+written before it, so nobody is told of a state that may still be lost. What could not be appended is never applied.
+
+States: loading (the log is replayed in chunks, off the loop where it reads) -> active -> closed. Losing an
+acknowledgement closes the driver: its state then holds records that nobody can vouch for.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from ottla.broker.partition import ACKS_ALL, Isolation
+from ottla.model import Decision, Reply, TopicPartition
+from ottla.records.batch import NO_PRODUCER_ID, BatchHeader, Codec, iter_headers
+from ottla.records.builder import BatchBuilder, record_size_max
+from ottla.records.control import read_end_transaction
+from ottla.records.origin import Origin
+from ottla.records.reader import read_body, records_of
+from ottla.runtime.clock import Clock
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.region import FileRegion
+from ottla.wire import DecodeError
+from ottla.wire.errors import ErrorCode, KafkaError
+
+log = get_logger(__name__)
+
+LOAD_SLICE_SECONDS = 0.01
+"""How long a replay may hold the loop before everybody else gets a turn."""
+TIMER_SECONDS_MAX = 3600.0
+
+RecordT = TypeVar("RecordT")
+
+
+class DrivenMachine(Protocol[RecordT]):
+    """What a machine offers its driver besides its commands."""
+
+    def apply(self, record: RecordT, offset: int, /) -> None: ...
+
+    def on_loaded(self, now_ms: int, /) -> Decision[RecordT, object]: ...
+
+    def next_deadline(self) -> int | None: ...
+
+    def on_deadline(self, now_ms: int, /) -> Decision[RecordT, object]: ...
+
+    def on_append_failed(self, records: Iterable[RecordT], now_ms: int, /) -> Decision[RecordT, object]: ...
+
+
+class MachineCodec(Protocol[RecordT]):
+    """A machine's records as keys and values; ``None`` stands for one that this version does not know."""
+
+    def encode(self, record: RecordT, /) -> tuple[bytes, bytes | None]: ...
+
+    def decode(self, key: bytes, value: bytes | None, producer_id: int, /) -> RecordT | None: ...
+
+    def decode_marker(self, producer_id: int, committed: bool, /) -> RecordT | None: ...
+
+
+class DrivenLogConfig(Protocol):
+    @property
+    def max_message_bytes(self) -> int: ...
+
+
+class DrivenLog(Protocol):
+    """The part of a partition's log a driver looks at."""
+
+    @property
+    def config(self) -> DrivenLogConfig: ...
+
+    @property
+    def log_start_offset(self) -> int: ...
+
+    @property
+    def log_end_offset(self) -> int: ...
+
+
+class DrivenPartition(Protocol):
+    """The part of a partition a driver uses."""
+
+    @property
+    def topic_partition(self) -> TopicPartition: ...
+
+    @property
+    def log(self) -> DrivenLog: ...
+
+    def append(self, records: bytes, /, *, origin: Origin, required_acks: int, now_ms: int) -> "Appended": ...
+
+    def when_acknowledged(self, last_offset: int, resolve: Callable[[KafkaError | None], None], /) -> bool: ...
+
+    def read(
+        self, offset: int, max_bytes: int, /, *, isolation: Isolation, at_least_one: bool
+    ) -> FileRegion | None: ...
+
+
+class Appended(Protocol):
+    @property
+    def base_offset(self) -> int: ...
+
+    @property
+    def last_offset(self) -> int: ...
+
+
+class DriverState(Enum):
+    LOADING = "loading"
+    ACTIVE = "active"
+    CLOSED = "closed"
+
+
+MachineT = TypeVar("MachineT", bound=DrivenMachine)  # type: ignore[type-arg]  # bound by any record type
+
+Command = Callable[[MachineT, int, int], Decision[RecordT, object]]
+"""Machine, wall clock in milliseconds, the token to park under."""
+
+_Answers = list[tuple["asyncio.Future[object]", object]]
+
+
+class MachineDriver(Generic[MachineT, RecordT]):
+    """One machine on one partition, for as long as this broker leads it."""
+
+    def __init__(
+        self,
+        *,
+        machine: MachineT,
+        codec: MachineCodec[RecordT],
+        partition: DrivenPartition,
+        clock: Clock,
+        load_bytes: int,
+        compression: Codec,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.state = DriverState.LOADING
+        self.partition = partition
+        self._machine = machine
+        self._codec = codec
+        self._clock = clock
+        self._load_bytes = load_bytes
+        self._compression = compression
+        self._fail = fail
+        self._last_offset = -1
+        self._next_token = 0
+        self._parked: dict[int, asyncio.Future[object]] = {}
+        self._held: dict[int, _Answers] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_ms = 0
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    def submit(self, command: "Command[MachineT, RecordT]") -> "asyncio.Future[object]":
+        """Decide and write now; the future holds the answer once that is acknowledged.
+
+        Raises ``KafkaError`` where the machine refuses, or where it is not active: COORDINATOR_LOAD_IN_PROGRESS,
+        NOT_COORDINATOR. A failed append is the future's exception, with the log's own error code.
+        """
+        self._require_active()
+        now_ms = self._clock.now_ms()
+        self._next_token += 1
+        token = self._next_token
+        decision = command(self._machine, now_ms, token)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._parked[token] = future
+        self._carry_out(decision, token, now_ms)
+        self._arm()
+        return future
+
+    def reconfigure(self, change: Callable[[MachineT], None]) -> None:
+        """Change what is not state: limits and times."""
+        change(self._machine)
+
+    def run_deadlines(self) -> None:
+        """Do what is due by the clock, then wait for the next."""
+        now_ms = self._clock.now_ms()
+        while self.state is DriverState.ACTIVE:
+            deadline = self._machine.next_deadline()
+            if deadline is None or deadline > now_ms:
+                break
+            self._carry_out(self._machine.on_deadline(now_ms), None, now_ms)
+        self._arm()
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Replay the log, then serve. Raises ``KafkaError`` or ``OSError`` where it cannot be read."""
+        offset = self.partition.log.log_start_offset
+        while self.state is DriverState.LOADING and offset < self.partition.log.log_end_offset:
+            region = self.partition.read(offset, self._load_bytes, isolation=Isolation.LOG_END, at_least_one=True)
+            if region is None:
+                break
+            data = await asyncio.get_running_loop().run_in_executor(None, _read_region, region)
+            offset = await self._replay(data, offset)
+        if self.state is DriverState.LOADING:
+            self._start()
+
+    def start_if_empty(self) -> bool:
+        """Serve at once where there is nothing to replay; else False, and ``load`` is needed."""
+        log_ = self.partition.log
+        if log_.log_start_offset < log_.log_end_offset:
+            return False
+        self._start()
+        return True
+
+    def _start(self) -> None:
+        self._last_offset = self.partition.log.log_end_offset - 1
+        self.state = DriverState.ACTIVE
+        now_ms = self._clock.now_ms()
+        self._carry_out(self._machine.on_loaded(now_ms), None, now_ms)
+        self._arm()
+        log.debug("machine loaded", partition=self.partition.topic_partition, log_end_offset=self._last_offset + 1)
+
+    def close(self, error: KafkaError) -> None:
+        """Stop for good; everybody who waits is told ``error``."""
+        if self.state is DriverState.CLOSED:
+            return
+        self.state = DriverState.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting = [future for answers in self._held.values() for future, _ in answers]
+        waiting += self._parked.values()
+        self._held.clear()
+        self._parked.clear()
+        for future in waiting:
+            _refuse(future, error)
+
+    # -- private -----------------------------------------------------------------------------------------------------
+
+    def _require_active(self) -> None:
+        if self.state is DriverState.LOADING:
+            raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        if self.state is DriverState.CLOSED:
+            raise KafkaError(ErrorCode.NOT_COORDINATOR)
+
+    def _carry_out(self, decision: Decision[RecordT, object], token: int | None, now_ms: int) -> None:
+        """Write, apply, and hold the answers until they are safe to give."""
+        try:
+            self._write(decision, now_ms)
+        except KafkaError as error:
+            self._refuse_decision(decision, token, error)
+            undo = self._machine.on_append_failed(decision.records, now_ms)
+            assert not undo.records, "taking a step back must not need the log that just failed"
+            self._release(self._take_parked(undo.replies))
+            return
+        answers = self._take_parked(decision.replies)
+        if token is not None and decision.response is not None:
+            answers.append((self._parked.pop(token), decision.response))
+        self._release(answers)
+
+    def _write(self, decision: Decision[RecordT, object], now_ms: int) -> None:
+        if not decision.records:
+            return
+        for records, batch in self._batches(decision, now_ms):
+            appended = self.partition.append(batch, origin=Origin.COORDINATOR, required_acks=ACKS_ALL, now_ms=now_ms)
+            self._last_offset = appended.last_offset
+            for offset, record in enumerate(records, appended.base_offset):
+                self._machine.apply(record, offset)
+
+    def _batches(self, decision: Decision[RecordT, object], now_ms: int) -> Iterable[tuple[Sequence[RecordT], bytes]]:
+        """The records as batches that the log takes: a single one where the decision is atomic."""
+        limit = self.partition.log.config.max_message_bytes
+        builder = BatchBuilder(codec=self._compression)
+        records: list[RecordT] = []
+        for record in decision.records:
+            key, value = self._codec.encode(record)
+            if records and builder.estimated_size + record_size_max(key, value) > limit:
+                if decision.atomic:
+                    raise KafkaError(ErrorCode.RECORD_LIST_TOO_LARGE, f"one batch holds {limit} bytes")
+                yield records, builder.build()
+                builder, records = BatchBuilder(codec=self._compression), []
+            builder.append(now_ms, key, value)
+            records.append(record)
+        if builder.estimated_size > limit:
+            raise KafkaError(ErrorCode.RECORD_LIST_TOO_LARGE, f"one batch holds {limit} bytes")
+        yield records, builder.build()
+
+    def _take_parked(self, replies: Iterable[Reply]) -> _Answers:
+        answers: _Answers = []
+        for reply in replies:
+            future = self._parked.pop(reply.token, None)
+            if future is not None:
+                answers.append((future, reply.response))
+        return answers
+
+    def _refuse_decision(self, decision: Decision[RecordT, object], token: int | None, error: KafkaError) -> None:
+        log.warning("append refused", partition=self.partition.topic_partition, error=str(error))
+        futures = [future for future, _ in self._take_parked(decision.replies)]
+        own = None if token is None else self._parked.pop(token, None)
+        if own is not None:
+            futures.append(own)
+        for future in futures:
+            _refuse(future, error)
+
+    def _release(self, answers: _Answers) -> None:
+        """Give the answers once everything written so far is acknowledged."""
+        if not answers:
+            return
+        self._next_token += 1
+        ticket = self._next_token
+        self._held[ticket] = answers
+        if self.partition.when_acknowledged(self._last_offset, lambda error: self._acknowledged(ticket, error)):
+            self._acknowledged(ticket, None)
+
+    def _acknowledged(self, ticket: int, error: KafkaError | None) -> None:
+        if error is not None:
+            log.warning("acknowledgement lost", partition=self.partition.topic_partition, error=str(error))
+            self.close(KafkaError(ErrorCode.NOT_COORDINATOR, str(error)))
+            return
+        for future, response in self._held.pop(ticket, ()):
+            if not future.done():
+                future.set_result(response)
+
+    def _arm(self) -> None:
+        deadline = self._machine.next_deadline() if self.state is DriverState.ACTIVE else None
+        if deadline is None or (self._timer is not None and self._timer_at_ms <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        seconds = min(max(0, deadline - self._clock.now_ms()) / 1000, TIMER_SECONDS_MAX)
+        self._timer_at_ms = deadline
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        try:
+            self.run_deadlines()
+        except Exception as error:
+            self._fail(error)
+
+    async def _replay(self, data: bytes, offset: int) -> int:
+        """Fold whole batches from ``offset`` on; returns the offset behind the last one."""
+        loop = asyncio.get_running_loop()
+        yield_at = loop.time() + LOAD_SLICE_SECONDS
+        view = memoryview(data)
+        for position, header in iter_headers(view, partial_tail=True):
+            if header.last_offset < offset:
+                continue
+            self._fold(view, position, header, offset)
+            offset = header.last_offset + 1
+            if loop.time() >= yield_at:
+                await asyncio.sleep(0)
+                if self.state is not DriverState.LOADING:
+                    return offset
+                yield_at = loop.time() + LOAD_SLICE_SECONDS
+        return offset
+
+    def _fold(self, view: memoryview, position: int, header: BatchHeader, from_offset: int) -> None:
+        if header.is_control:
+            marker = read_end_transaction(view[position : position + header.size])
+            record = None if marker is None else self._codec.decode_marker(header.producer_id, marker.committed)
+            if record is not None:
+                self._machine.apply(record, header.last_offset)
+            return
+        producer_id = header.producer_id if header.is_transactional else NO_PRODUCER_ID
+        for stored in records_of(header, read_body(view, header, position=position)):
+            if stored.offset < from_offset or stored.key is None:
+                continue
+            try:
+                record = self._codec.decode(stored.key, stored.value, producer_id)
+            except DecodeError as error:
+                # One unreadable record must not make every group of the partition unreachable.
+                log.error(
+                    "record skipped", partition=self.partition.topic_partition, offset=stored.offset, error=str(error)
+                )
+                continue
+            if record is not None:
+                self._machine.apply(record, stored.offset)
+
+
+def _read_region(region: FileRegion) -> bytes:
+    try:
+        return region.pread()
+    finally:
+        region.release()
+
+
+def _refuse(future: "asyncio.Future[object]", error: KafkaError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # a client that is gone leaves nobody to look at it
