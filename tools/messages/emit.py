@@ -36,7 +36,8 @@ def _head(body: Source, message: Message) -> list[str]:
         lines.append("from ottla.model import Uuid")
     names = body.codec_names | {"Reader", "Writer"} | {name for name in ("Region", "ZERO_UUID") if name in uses}
     lines += _imports(sorted(names, key=_import_order))
-    lines.append("from ottla.wire.primitives import Buffer")
+    if "buf: Buffer" in uses:
+        lines.append("from ottla.wire.primitives import Buffer")
     if body.packs:
         lines += ["", *(definition.replace("Struct(", "Packer(") for definition in sorted(body.packs.values()))]
     lines += ["", ""]

@@ -1,6 +1,6 @@
 """Writes the reading half of a message module."""
 
-from messages.layout import FIXED, Atom, Band, Step, cuts, least_size, plan, single
+from messages.layout import FIXED, Atom, Band, Plan, Step, cuts, holds_records, least_size, plan, single
 from messages.schema import Field, Message, StructSpec, Versions, snake
 from messages.source import Source, annotation, default_value, local, size_of
 
@@ -14,18 +14,18 @@ class ReadEmitter:
         self._source = source
         self._message = message
         self._suffix = suffix
+        self._buffer = "Buffer" if holds_records(message, message.body) else "bytes"
 
     def one(self, spec: StructSpec, band: Band) -> None:
         """``_read_x(buf, pos, end, version) -> (X, position behind it)``"""
         self._source.listed(
             f"def {self._name(spec.name, many=False)}(",
-            ["buf: Buffer", "pos: int", "end: int", "version: int"],
+            [f"buf: {self._buffer}", "pos: int", "end: int", "version: int"],
             f") -> tuple[{spec.name}, int]:",
         )
         with self._source.block():
             self._declare(spec, band)
-            arguments = self._body(spec, band)
-            self._construct("message = ", spec.name, arguments, "")
+            self._body(spec, band, "message = ", "")
             self._source.add("return message, pos")
         self._source.add()
         self._source.add()
@@ -37,7 +37,7 @@ class ReadEmitter:
         assert size > 0, spec.name
         source.listed(
             f"def {self._name(spec.name, many=True)}(",
-            ["buf: Buffer", "pos: int", "end: int", "version: int", "n: int"],
+            [f"buf: {self._buffer}", "pos: int", "end: int", "version: int", "n: int"],
             f") -> tuple[list[{spec.name}], int]:",
         )
         with source.block():
@@ -47,8 +47,7 @@ class ReadEmitter:
             source.add("add = items.append")
             self._declare(spec, band)
             with source.block("for _ in range(n):"):
-                arguments = self._body(spec, band)
-                self._construct("add(", spec.name, arguments, ")")
+                self._body(spec, band, "add(", ")")
             source.add("return items, pos")
         source.add()
         source.add()
@@ -67,24 +66,30 @@ class ReadEmitter:
     def _declare(self, spec: StructSpec, band: Band) -> None:
         """Types the locals that are bound in more than one way; costs nothing at run time."""
         for member in spec.fields:
-            shifting = member.nullable or member.tagged or band.condition(member.versions & band.versions)
+            shifting = (
+                member.nullable
+                or (member.element and member.struct)
+                or member.tagged
+                or band.condition(member.versions & band.versions)
+            )
             if member.type not in FIXED and member.versions & band.versions and shifting:
                 self._source.add(f"{local(member)}: {annotation(member)}")
-        if band.flexible:
+        if band.flexible and not plan(spec, band).tagged:
             self._source.add("unknown: tuple[tuple[int, bytes], ...]")
 
-    def _body(self, spec: StructSpec, band: Band) -> list[str]:
+    def _body(self, spec: StructSpec, band: Band, head: str, tail: str) -> None:
+        """Read the fields into locals, then construct between ``head`` and ``tail``."""
         planned = plan(spec, band)
         for step in planned.steps:
             self._step(step, band)
-        if band.flexible:
-            self._tags(planned.tagged, band)
-        arguments = [
-            f"{member.python_name}={_wrapped(self._source, member)}"
-            for member in spec.fields
-            if member not in planned.absent
-        ]
-        return [*arguments, "unknown_tagged_fields=unknown"] if band.flexible else arguments
+        arguments = [f"{member.python_name}={local(member)}" for member in spec.fields if member not in planned.absent]
+        if not band.flexible:
+            self._construct(head, spec.name, arguments, tail)
+        elif planned.tagged:
+            self._known_tags(spec, planned, band, head, tail)
+        else:
+            self._unknown_tags()
+            self._construct(head, spec.name, [*arguments, "unknown_tagged_fields=unknown"], tail)
 
     def _step(self, step: Step, band: Band) -> None:
         source = self._source
@@ -141,6 +146,9 @@ class ReadEmitter:
                         source.add(f"{name},")
                 source.add(f") = {function}(buf, pos)")
         source.add(f"pos += {size_of(atoms)}")
+        for atom, name in zip(atoms, names, strict=True):
+            if atom.code == "16s":
+                source.add(f"{name} = {source.codec('new_uuid')}(Uuid, {name})")
 
     def _payload(self, member: Field, band: Band, *, tagged: bool = False) -> None:
         name = local(member)
@@ -166,6 +174,9 @@ class ReadEmitter:
 
     def _compact(self, member: Field, name: str, band: Band) -> None:
         source = self._source
+        if member.type == "[]int32" and not member.nullable & band.versions:
+            self._compact_int32s(name)
+            return
         length = "long_string_length" if member.type == "string" else "long_length"
         with source.block("if n > 127:"):
             source.add(f"n, pos = {source.codec(length)}(buf, pos - 1)")
@@ -178,6 +189,15 @@ class ReadEmitter:
             with source.block("if n == 0:"):
                 source.add(f'raise {source.codec("null_refused")}("{member.name}")')
             self._content(member, name, "n - 1", "n - 1")
+
+    def _compact_int32s(self, name: str) -> None:
+        """Short arrays take one table entry, chosen by the length as it is on the wire; that of null refuses."""
+        source = self._source
+        with source.block("if n < 16:"):
+            source.add(f"{name} = list({source.codec('UNPACK_COMPACT_INT32S')}[n](buf, pos))")
+            source.add("pos += 4 * n - 4")
+        with source.block("else:"):
+            source.add(f"{name}, pos = {source.codec('read_compact_int32s')}(buf, pos - 1, end)")
 
     def _classic(self, member: Field, name: str, band: Band) -> None:
         source = self._source
@@ -207,11 +227,12 @@ class ReadEmitter:
     def _content(self, member: Field, name: str, n: str, count: str) -> None:
         source = self._source
         part = f"buf[pos : (pos := pos + {n})]"
+        copied = self._buffer == "bytes"
         match member.type:
             case "string":
-                source.add(f'{name} = str({part}, "utf-8")')
+                source.add(f"{name} = {part}.decode()" if copied else f'{name} = str({part}, "utf-8")')
             case "bytes":
-                source.add(f"{name} = bytes({part})")
+                source.add(f"{name} = {part}" if copied else f"{name} = bytes({part})")
             case "records":
                 source.add(f"{name} = {part}")
             case _:
@@ -222,8 +243,11 @@ class ReadEmitter:
         element = member.element
         assert element is not None
         if member.struct is not None:
-            arguments = ["buf", "pos", "end", "version", count]
-            source.listed(f"{name}, pos = {self._name(element, many=True)}(", arguments, ")")
+            with source.block("if n == 0:" if count == "n" else "if n == 1:"):
+                source.add(f"{name} = []")
+            with source.block("else:"):
+                arguments = ["buf", "pos", "end", "version", count]
+                source.listed(f"{name}, pos = {self._name(element, many=True)}(", arguments, ")")
         elif element == "int32":
             if count != "n":
                 source.add("n -= 1")
@@ -240,29 +264,40 @@ class ReadEmitter:
             reader = source.codec(f"read_{_ARRAYS[element]}")
             source.add(f"{name}, pos = {reader}(buf, pos, end, {count})")
 
-    def _tags(self, tagged: list[Field], band: Band) -> None:
+    def _unknown_tags(self) -> None:
         source = self._source
-        if not tagged:
-            with source.block("if tags:"):
-                source.add(f"unknown, pos = {source.codec('read_tags')}(buf, pos - 1, end)")
-            with source.block("else:"):
-                source.add("unknown = ()")
-            return
-        for member in tagged:
-            if not member.regular & band.versions:
-                source.add(f"{local(member)} = {default_value(member)}")
-        source.add("unknown = ()")
         with source.block("if tags:"):
-            source.add(f"tags, pos = {source.codec('read_tag_count')}(buf, pos - 1, end)")
-            source.add("fields: list[tuple[int, bytes]] = []")
-            with source.block("for _ in range(tags):"):
-                source.add(f"tag, stop, pos = {source.codec('read_tag')}(buf, pos, end)")
-                for index, member in enumerate(tagged):
-                    self._tag(member, band, "elif" if index else "if")
-                with source.block("else:"):
-                    source.add("fields.append((tag, bytes(buf[pos:stop])))")
-                    source.add("pos = stop")
-            source.add("unknown = tuple(fields)")
+            source.add(f"unknown, pos = {source.codec('read_tags')}(buf, pos - 1, end)")
+        with source.block("else:"):
+            source.add("unknown = ()")
+
+    def _known_tags(self, spec: StructSpec, planned: Plan, band: Band, head: str, tail: str) -> None:
+        """Two constructions: an instance without tagged fields, by far the most frequent, leaves them to defaults."""
+        source = self._source
+        only_tagged = [member for member in planned.tagged if not member.regular & band.versions]
+        full = [member for member in spec.fields if member not in planned.absent]
+        with source.block("if tags:"):
+            for member in only_tagged:
+                source.add(f"{local(member)} = {default_value(member)}")
+            self._tag_loop(planned.tagged, band)
+            arguments = [f"{member.python_name}={local(member)}" for member in full]
+            self._construct(head, spec.name, [*arguments, "unknown_tagged_fields=tuple(fields)"], tail)
+        with source.block("else:"):
+            arguments = [f"{member.python_name}={local(member)}" for member in full if member not in only_tagged]
+            self._construct(head, spec.name, arguments, tail)
+
+    def _tag_loop(self, tagged: list[Field], band: Band) -> None:
+        source = self._source
+        source.add(f"tags, pos = {source.codec('read_tag_count')}(buf, pos - 1, end)")
+        source.add("fields: list[tuple[int, bytes]] = []")
+        with source.block("for _ in range(tags):"):
+            source.add(f"tag, stop, pos = {source.codec('read_tag')}(buf, pos, end)")
+            for index, member in enumerate(tagged):
+                self._tag(member, band, "elif" if index else "if")
+            with source.block("else:"):
+                content = "buf[pos:stop]" if self._buffer == "bytes" else "bytes(buf[pos:stop])"
+                source.add(f"fields.append((tag, {content}))")
+                source.add("pos = stop")
 
     def _tag(self, member: Field, band: Band, word: str) -> None:
         source = self._source
@@ -281,8 +316,3 @@ def _target(atom: Atom) -> str:
     if atom.value_of is not None:
         return local(atom.value_of)
     return "n" if atom.length_of is not None else "tags"
-
-
-def _wrapped(source: Source, member: Field) -> str:
-    name = local(member)
-    return f"{source.codec('new_uuid')}(Uuid, {name})" if member.type == "uuid" else name

@@ -4,7 +4,7 @@ Generated readers keep ``pos`` in a local and check array counts before they all
 against the end: slices clamp, positions only grow, and so an overrun shows at the end, where ``decode`` refuses it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct, error, pack, unpack_from
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -20,7 +20,16 @@ _STRING_BYTES_MAX = 32_767
 _MALFORMED = (error, IndexError, UnicodeDecodeError, ValueError, OverflowError)
 _UNWRITABLE = (error, AttributeError, TypeError, ValueError, OverflowError)
 
-UNPACK_INT32S = tuple(Struct(f">{n}i").unpack_from for n in range(16))
+
+def _refuse_null(buf: Buffer, pos: int) -> tuple[int, ...]:
+    raise DecodeError(f"an array is null at byte {pos - 1}")
+
+
+UNPACK_INT32S: tuple[Callable[[Buffer, int], tuple[Any, ...]], ...] = tuple(
+    Struct(f">{n}i").unpack_from for n in range(16)
+)
+UNPACK_COMPACT_INT32S = (_refuse_null, *UNPACK_INT32S[:15])
+"""By the compact length: null, none, one ..."""
 PACK_INT32S = tuple(Struct(f">{n}i").pack for n in range(16))
 
 new_uuid = bytes.__new__
@@ -53,10 +62,12 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 class Reader:
+    """``buf`` is a ``memoryview`` for messages that carry records (``HAS_RECORDS``) and ``bytes`` for all others."""
+
     __slots__ = ("buf", "end", "pos")
 
     def __init__(self, buf: Buffer, pos: int = 0) -> None:
-        self.buf = buf
+        self.buf: Any = buf
         self.pos = pos
         self.end = len(buf)
 
@@ -130,9 +141,8 @@ def encode_segments(message: Message, version: int, prefix: bytes = b"") -> list
 # ---- called by generated readers -------------------------------------------------------------------------------------
 
 
-def long_length(buf: Buffer, pos: int) -> tuple[int, int]:
-    """A compact length whose first byte is above 127."""
-    return read_uvarint(buf, pos)
+long_length = read_uvarint
+"""A compact length whose first byte is above 127."""
 
 
 def long_string_length(buf: Buffer, pos: int) -> tuple[int, int]:
@@ -144,6 +154,11 @@ def long_string_length(buf: Buffer, pos: int) -> tuple[int, int]:
 
 def unpack_many_int32s(buf: Buffer, pos: int, end: int, n: int) -> list[int]:
     return _numbers(buf, pos, end, n, "i", 4)
+
+
+def read_compact_int32s(buf: Buffer, pos: int, end: int) -> tuple[list[int], int]:
+    n, pos = read_uvarint(buf, pos)
+    return _numbers(buf, pos, end, n - 1, "i", 4), pos + 4 * n - 4
 
 
 def read_int8s(buf: Buffer, pos: int, end: int, n: int) -> tuple[list[int], int]:
@@ -165,7 +180,7 @@ def read_uuids(buf: Buffer, pos: int, end: int, n: int) -> tuple[list[Uuid], int
     return [Uuid(bytes(buf[at : at + 16])) for at in range(pos, stop, 16)], stop
 
 
-def read_strings(buf: Buffer, pos: int, end: int, n: int) -> tuple[list[str], int]:
+def read_strings(buf: bytes, pos: int, end: int, n: int) -> tuple[list[str], int]:
     if n * 2 > end - pos:
         raise count_refused("string", n)
     items = []
@@ -174,11 +189,11 @@ def read_strings(buf: Buffer, pos: int, end: int, n: int) -> tuple[list[str], in
         pos += 2
         if size > _STRING_BYTES_MAX:
             raise length_refused("string", size - 65_536)
-        items.append(str(buf[pos : (pos := pos + size)], "utf-8"))
+        items.append(buf[pos : (pos := pos + size)].decode())
     return items, pos
 
 
-def read_compact_strings(buf: Buffer, pos: int, end: int, n: int) -> tuple[list[str], int]:
+def read_compact_strings(buf: bytes, pos: int, end: int, n: int) -> tuple[list[str], int]:
     if n > end - pos:
         raise count_refused("string", n)
     items = []
@@ -189,7 +204,7 @@ def read_compact_strings(buf: Buffer, pos: int, end: int, n: int) -> tuple[list[
             size, pos = long_string_length(buf, pos - 1)
         if size == 0:
             raise null_refused("string")
-        items.append(str(buf[pos : (pos := pos + size - 1)], "utf-8"))
+        items.append(buf[pos : (pos := pos + size - 1)].decode())
     return items, pos
 
 

@@ -11,6 +11,19 @@ Buffer = bytes | memoryview
 
 def read_uvarint(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
     """An unsigned varint of at most 32 bits."""
+    try:
+        value = buf[pos]
+        if value < 128:
+            return value, pos + 1
+        byte = buf[pos + 1]
+        if byte < 128:
+            return value & 127 | byte << 7, pos + 2
+        value = value & 127 | (byte & 127) << 7
+        byte = buf[pos + 2]
+        if byte < 128:
+            return value | byte << 14, pos + 3
+    except IndexError:
+        raise DecodeError("varint is cut off") from None
     return _read(buf, pos, 32)
 
 
@@ -27,6 +40,8 @@ def read_varlong(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
 
 
 def put_uvarint(out: bytearray, value: int) -> None:
+    """``value`` must not be negative."""
+    assert value >= 0, value
     while value > 127:
         out.append(value & 127 | 128)
         value >>= 7

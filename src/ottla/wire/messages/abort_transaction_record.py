@@ -16,7 +16,6 @@ from ottla.wire.codec import (
     read_tag_count,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 
 class AbortTransactionRecord(Struct, kw_only=True, gc=False):
@@ -39,14 +38,12 @@ class AbortTransactionRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_abort_transaction_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[AbortTransactionRecord, int]:
+def _read_abort_transaction_record(buf: bytes, pos: int, end: int, version: int) -> tuple[AbortTransactionRecord, int]:
     reason: str | None
-    unknown: tuple[tuple[int, bytes], ...]
     tags = buf[pos]
     pos += 1
-    reason = None
-    unknown = ()
     if tags:
+        reason = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -57,16 +54,17 @@ def _read_abort_transaction_record(buf: Buffer, pos: int, end: int, version: int
                 if n > 127:
                     n, pos = long_string_length(buf, pos - 1)
                 if n:
-                    reason = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                    reason = buf[pos : (pos := pos + n - 1)].decode()
                 else:
                     reason = None
                 if pos != stop:
                     raise tag_refused("Reason")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = AbortTransactionRecord(reason=reason, unknown_tagged_fields=unknown)
+        message = AbortTransactionRecord(reason=reason, unknown_tagged_fields=tuple(fields))
+    else:
+        message = AbortTransactionRecord()
     return message, pos
 
 

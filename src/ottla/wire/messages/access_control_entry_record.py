@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sbB = Packer(">16sbB").pack
 pack_bB = Packer(">bB").pack
@@ -58,7 +57,7 @@ class AccessControlEntryRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_access_control_entry_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -66,25 +65,26 @@ def _read_access_control_entry_record(
     unknown: tuple[tuple[int, bytes], ...]
     id, resource_type, n = unpack_16sbB(buf, pos)
     pos += 18
+    id = new_uuid(Uuid, id)
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ResourceName")
-    resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    resource_name = buf[pos : (pos := pos + n - 1)].decode()
     pattern_type, n = unpack_bB(buf, pos)
     pos += 2
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Principal")
-    principal = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    principal = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Host")
-    host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    host = buf[pos : (pos := pos + n - 1)].decode()
     operation, permission_type, tags = unpack_bbB(buf, pos)
     pos += 3
     if tags:
@@ -92,7 +92,7 @@ def _read_access_control_entry_record(
     else:
         unknown = ()
     message = AccessControlEntryRecord(
-        id=new_uuid(Uuid, id),
+        id=id,
         resource_type=resource_type,
         resource_name=resource_name,
         pattern_type=pattern_type,

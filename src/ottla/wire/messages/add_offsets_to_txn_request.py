@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_qhB = Packer(">qhB").pack
@@ -58,7 +57,7 @@ class AddOffsetsToTxnRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_add_offsets_to_txn_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -70,14 +69,14 @@ def _read_add_offsets_to_txn_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TransactionalId")
-    transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    transactional_id = buf[pos : (pos := pos + n - 1)].decode()
     producer_id, producer_epoch, n = unpack_qhB(buf, pos)
     pos += 11
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     tags = buf[pos]
     pos += 1
     if tags:
@@ -114,7 +113,7 @@ def _write_add_offsets_to_txn_request(out: bytearray, item: AddOffsetsToTxnReque
 
 
 def _read_add_offsets_to_txn_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -123,12 +122,12 @@ def _read_add_offsets_to_txn_request_classic(
     pos += 2
     if n < 0:
         raise length_refused("TransactionalId", n)
-    transactional_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    transactional_id = buf[pos : (pos := pos + n)].decode()
     producer_id, producer_epoch, n = unpack_qhh(buf, pos)
     pos += 12
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     message = AddOffsetsToTxnRequest(
         transactional_id=transactional_id,
         producer_id=producer_id,

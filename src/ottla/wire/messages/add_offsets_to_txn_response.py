@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ih = Packer(">ih").pack
 pack_ihB = Packer(">ihB").pack
@@ -44,7 +43,7 @@ class AddOffsetsToTxnResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_add_offsets_to_txn_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -71,7 +70,7 @@ def _write_add_offsets_to_txn_response(out: bytearray, item: AddOffsetsToTxnResp
 
 
 def _read_add_offsets_to_txn_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -23,10 +24,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -86,7 +87,7 @@ class AddPartitionsToTxnRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_add_partitions_to_txn_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -102,7 +103,10 @@ def _read_add_partitions_to_txn_request(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Transactions")
-        transactions, pos = _read_add_partitions_to_txn_transaction_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            transactions = []
+        else:
+            transactions, pos = _read_add_partitions_to_txn_transaction_list(buf, pos, end, version, n - 1)
     else:
         transactions = []
     if version == 3:
@@ -112,7 +116,7 @@ def _read_add_partitions_to_txn_request(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("V3AndBelowTransactionalId")
-        v3_and_below_transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        v3_and_below_transactional_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         v3_and_below_transactional_id = ""
     if version >= 4:
@@ -128,7 +132,10 @@ def _read_add_partitions_to_txn_request(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("V3AndBelowTopics")
-        v3_and_below_topics, pos = _read_add_partitions_to_txn_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            v3_and_below_topics = []
+        else:
+            v3_and_below_topics, pos = _read_add_partitions_to_txn_topic_list(buf, pos, end, version, n - 1)
     else:
         v3_and_below_topics = []
     tags = buf[pos]
@@ -194,7 +201,7 @@ def _write_add_partitions_to_txn_request(out: bytearray, item: AddPartitionsToTx
 
 
 def _read_add_partitions_to_txn_transaction_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -204,6 +211,7 @@ def _read_add_partitions_to_txn_transaction_list(
         raise count_refused("AddPartitionsToTxnTransaction", n)
     items: list[AddPartitionsToTxnTransaction] = []
     add = items.append
+    topics: list[AddPartitionsToTxnTopic]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -212,14 +220,17 @@ def _read_add_partitions_to_txn_transaction_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TransactionalId")
-        transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transactional_id = buf[pos : (pos := pos + n - 1)].decode()
         producer_id, producer_epoch, verify_only, n = unpack_qhtB(buf, pos)
         pos += 12
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_add_partitions_to_txn_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_add_partitions_to_txn_topic_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -265,7 +276,7 @@ def _write_add_partitions_to_txn_transaction_list(
 
 
 def _read_add_partitions_to_txn_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -283,19 +294,14 @@ def _read_add_partitions_to_txn_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -332,21 +338,25 @@ def _write_add_partitions_to_txn_topic_list(out: bytearray, items: list[AddParti
 
 
 def _read_add_partitions_to_txn_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AddPartitionsToTxnRequest, int]:
+    v3_and_below_topics: list[AddPartitionsToTxnTopic]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("V3AndBelowTransactionalId", n)
-    v3_and_below_transactional_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    v3_and_below_transactional_id = buf[pos : (pos := pos + n)].decode()
     v3_and_below_producer_id, v3_and_below_producer_epoch, n = unpack_qhi(buf, pos)
     pos += 14
     if n < 0:
         raise length_refused("V3AndBelowTopics", n)
-    v3_and_below_topics, pos = _read_add_partitions_to_txn_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        v3_and_below_topics = []
+    else:
+        v3_and_below_topics, pos = _read_add_partitions_to_txn_topic_list_classic(buf, pos, end, version, n)
     message = AddPartitionsToTxnRequest(
         v3_and_below_transactional_id=v3_and_below_transactional_id,
         v3_and_below_producer_id=v3_and_below_producer_id,
@@ -371,7 +381,7 @@ def _write_add_partitions_to_txn_request_classic(out: bytearray, item: AddPartit
 
 
 def _read_add_partitions_to_txn_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -386,7 +396,7 @@ def _read_add_partitions_to_txn_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -83,7 +82,7 @@ class AddPartitionsToTxnResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_add_partitions_to_txn_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -105,7 +104,10 @@ def _read_add_partitions_to_txn_response(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResultsByTransaction")
-        results_by_transaction, pos = _read_add_partitions_to_txn_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            results_by_transaction = []
+        else:
+            results_by_transaction, pos = _read_add_partitions_to_txn_result_list(buf, pos, end, version, n - 1)
     else:
         results_by_transaction = []
     if version == 3:
@@ -115,13 +117,16 @@ def _read_add_partitions_to_txn_response(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResultsByTopicV3AndBelow")
-        results_by_topic_v3_and_below, pos = _read_add_partitions_to_txn_topic_result_list(
-            buf,
-            pos,
-            end,
-            version,
-            n - 1,
-        )
+        if n == 1:
+            results_by_topic_v3_and_below = []
+        else:
+            results_by_topic_v3_and_below, pos = _read_add_partitions_to_txn_topic_result_list(
+                buf,
+                pos,
+                end,
+                version,
+                n - 1,
+            )
     else:
         results_by_topic_v3_and_below = []
     tags = buf[pos]
@@ -173,7 +178,7 @@ def _write_add_partitions_to_txn_response(out: bytearray, item: AddPartitionsToT
 
 
 def _read_add_partitions_to_txn_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -183,6 +188,7 @@ def _read_add_partitions_to_txn_result_list(
         raise count_refused("AddPartitionsToTxnResult", n)
     items: list[AddPartitionsToTxnResult] = []
     add = items.append
+    topic_results: list[AddPartitionsToTxnTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -191,14 +197,17 @@ def _read_add_partitions_to_txn_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TransactionalId")
-        transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transactional_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicResults")
-        topic_results, pos = _read_add_partitions_to_txn_topic_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topic_results = []
+        else:
+            topic_results, pos = _read_add_partitions_to_txn_topic_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -242,7 +251,7 @@ def _write_add_partitions_to_txn_result_list(
 
 
 def _read_add_partitions_to_txn_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -252,6 +261,7 @@ def _read_add_partitions_to_txn_topic_result_list(
         raise count_refused("AddPartitionsToTxnTopicResult", n)
     items: list[AddPartitionsToTxnTopicResult] = []
     add = items.append
+    results_by_partition: list[AddPartitionsToTxnPartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -260,14 +270,17 @@ def _read_add_partitions_to_txn_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResultsByPartition")
-        results_by_partition, pos = _read_add_partitions_to_txn_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            results_by_partition = []
+        else:
+            results_by_partition, pos = _read_add_partitions_to_txn_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -311,7 +324,7 @@ def _write_add_partitions_to_txn_topic_result_list(
 
 
 def _read_add_partitions_to_txn_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -351,22 +364,26 @@ def _write_add_partitions_to_txn_partition_result_list(
 
 
 def _read_add_partitions_to_txn_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AddPartitionsToTxnResponse, int]:
+    results_by_topic_v3_and_below: list[AddPartitionsToTxnTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("ResultsByTopicV3AndBelow", n)
-    results_by_topic_v3_and_below, pos = _read_add_partitions_to_txn_topic_result_list_classic(
-        buf,
-        pos,
-        end,
-        version,
-        n,
-    )
+    if n == 0:
+        results_by_topic_v3_and_below = []
+    else:
+        results_by_topic_v3_and_below, pos = _read_add_partitions_to_txn_topic_result_list_classic(
+            buf,
+            pos,
+            end,
+            version,
+            n,
+        )
     message = AddPartitionsToTxnResponse(
         throttle_time_ms=throttle_time_ms,
         results_by_topic_v3_and_below=results_by_topic_v3_and_below,
@@ -389,7 +406,7 @@ def _write_add_partitions_to_txn_response_classic(
 
 
 def _read_add_partitions_to_txn_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -399,17 +416,27 @@ def _read_add_partitions_to_txn_topic_result_list_classic(
         raise count_refused("AddPartitionsToTxnTopicResult", n)
     items: list[AddPartitionsToTxnTopicResult] = []
     add = items.append
+    results_by_partition: list[AddPartitionsToTxnPartitionResult]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("ResultsByPartition", n)
-        results_by_partition, pos = _read_add_partitions_to_txn_partition_result_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            results_by_partition = []
+        else:
+            results_by_partition, pos = _read_add_partitions_to_txn_partition_result_list_classic(
+                buf,
+                pos,
+                end,
+                version,
+                n,
+            )
         add(AddPartitionsToTxnTopicResult(name=name, results_by_partition=results_by_partition))
     return items, pos
 
@@ -432,7 +459,7 @@ def _write_add_partitions_to_txn_topic_result_list_classic(
 
 
 def _read_add_partitions_to_txn_partition_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_ii16sB = Packer(">ii16sB").pack
@@ -65,24 +64,29 @@ class AddRaftVoterRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_add_raft_voter_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[AddRaftVoterRequest, int]:
+def _read_add_raft_voter_request(buf: bytes, pos: int, end: int, version: int) -> tuple[AddRaftVoterRequest, int]:
     cluster_id: str | None
+    listeners: list[Listener]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     timeout_ms, voter_id, voter_directory_id, n = unpack_ii16sB(buf, pos)
     pos += 25
+    voter_directory_id = new_uuid(Uuid, voter_directory_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Listeners")
-    listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        listeners = []
+    else:
+        listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
     if version >= 1:
         ack_when_committed, tags = unpack_tB(buf, pos)
         pos += 2
@@ -98,7 +102,7 @@ def _read_add_raft_voter_request(buf: Buffer, pos: int, end: int, version: int) 
         cluster_id=cluster_id,
         timeout_ms=timeout_ms,
         voter_id=voter_id,
-        voter_directory_id=new_uuid(Uuid, voter_directory_id),
+        voter_directory_id=voter_directory_id,
         listeners=listeners,
         ack_when_committed=ack_when_committed,
         unknown_tagged_fields=unknown,
@@ -136,7 +140,7 @@ def _write_add_raft_voter_request(out: bytearray, item: AddRaftVoterRequest, ver
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
     if n * 5 > end - pos:
         raise count_refused("Listener", n)
     items: list[Listener] = []
@@ -149,14 +153,14 @@ def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, long_string_length, patch_long_string_length, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 unpack_ihB = Packer(">ihB").unpack_from
@@ -36,7 +35,7 @@ class AddRaftVoterResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_add_raft_voter_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[AddRaftVoterResponse, int]:
+def _read_add_raft_voter_response(buf: bytes, pos: int, end: int, version: int) -> tuple[AddRaftVoterResponse, int]:
     error_message: str | None
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
@@ -44,7 +43,7 @@ def _read_add_raft_voter_response(buf: Buffer, pos: int, end: int, version: int)
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     tags = buf[pos]

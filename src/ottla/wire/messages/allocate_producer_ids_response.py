@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihqiB = Packer(">ihqiB").pack
 unpack_ihqiB = Packer(">ihqiB").unpack_from
@@ -38,7 +37,7 @@ class AllocateProducerIdsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_allocate_producer_ids_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_dt = Packer(">d?").pack
 pack_dtB = Packer(">d?B").pack
@@ -83,11 +82,12 @@ class AlterClientQuotasRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_client_quotas_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterClientQuotasRequest, int]:
+    entries: list[EntryData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -95,7 +95,10 @@ def _read_alter_client_quotas_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Entries")
-    entries, pos = _read_entry_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        entries = []
+    else:
+        entries, pos = _read_entry_data_list(buf, pos, end, version, n - 1)
     validate_only, tags = unpack_tB(buf, pos)
     pos += 2
     if tags:
@@ -120,11 +123,13 @@ def _write_alter_client_quotas_request(out: bytearray, item: AlterClientQuotasRe
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
     if n * 3 > end - pos:
         raise count_refused("EntryData", n)
     items: list[EntryData] = []
     add = items.append
+    entity: list[EntityData]
+    ops: list[OpData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -133,14 +138,20 @@ def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Entity")
-        entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            entity = []
+        else:
+            entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Ops")
-        ops, pos = _read_op_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            ops = []
+        else:
+            ops, pos = _read_op_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -174,7 +185,7 @@ def _write_entry_data_list(out: bytearray, items: list[EntryData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_op_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[OpData], int]:
+def _read_op_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[OpData], int]:
     if n * 11 > end - pos:
         raise count_refused("OpData", n)
     items: list[OpData] = []
@@ -187,7 +198,7 @@ def _read_op_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) ->
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         value, remove, tags = unpack_dtB(buf, pos)
         pos += 10
         if tags:
@@ -212,7 +223,7 @@ def _write_op_data_list(out: bytearray, items: list[OpData], version: int) -> No
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
     if n * 3 > end - pos:
         raise count_refused("EntityData", n)
     items: list[EntityData] = []
@@ -226,13 +237,13 @@ def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("EntityType")
-        entity_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            entity_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             entity_name = None
         tags = buf[pos]
@@ -272,16 +283,20 @@ def _write_entity_data_list(out: bytearray, items: list[EntityData], version: in
 
 
 def _read_alter_client_quotas_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterClientQuotasRequest, int]:
+    entries: list[EntryData]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Entries", n)
-    entries, pos = _read_entry_data_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        entries = []
+    else:
+        entries, pos = _read_entry_data_list_classic(buf, pos, end, version, n)
     (validate_only,) = unpack_t(buf, pos)
     pos += 1
     message = AlterClientQuotasRequest(entries=entries, validate_only=validate_only)
@@ -297,22 +312,30 @@ def _write_alter_client_quotas_request_classic(out: bytearray, item: AlterClient
     out += pack_t(item.validate_only)
 
 
-def _read_entry_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
     if n * 8 > end - pos:
         raise count_refused("EntryData", n)
     items: list[EntryData] = []
     add = items.append
+    entity: list[EntityData]
+    ops: list[OpData]
     for _ in range(n):
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Entity", n)
-        entity, pos = _read_entity_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            entity = []
+        else:
+            entity, pos = _read_entity_data_list_classic(buf, pos, end, version, n)
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Ops", n)
-        ops, pos = _read_op_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            ops = []
+        else:
+            ops, pos = _read_op_data_list_classic(buf, pos, end, version, n)
         add(EntryData(entity=entity, ops=ops))
     return items, pos
 
@@ -331,7 +354,7 @@ def _write_entry_data_list_classic(out: bytearray, items: list[EntryData], versi
             _write_op_data_list_classic(out, ops, version)
 
 
-def _read_op_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[OpData], int]:
+def _read_op_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[OpData], int]:
     if n * 11 > end - pos:
         raise count_refused("OpData", n)
     items: list[OpData] = []
@@ -341,7 +364,7 @@ def _read_op_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n:
         pos += 2
         if n < 0:
             raise length_refused("Key", n)
-        key = str(buf[pos : (pos := pos + n)], "utf-8")
+        key = buf[pos : (pos := pos + n)].decode()
         value, remove = unpack_dt(buf, pos)
         pos += 9
         add(OpData(key=key, value=value, remove=remove))
@@ -358,7 +381,7 @@ def _write_op_data_list_classic(out: bytearray, items: list[OpData], version: in
 
 
 def _read_entity_data_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -374,11 +397,11 @@ def _read_entity_data_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("EntityType", n)
-        entity_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            entity_name = str(buf[pos : (pos := pos + n)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             entity_name = None
         else:

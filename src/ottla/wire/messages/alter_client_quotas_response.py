@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -79,11 +78,12 @@ class AlterClientQuotasResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_client_quotas_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterClientQuotasResponse, int]:
+    entries: list[EntryData]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -91,7 +91,10 @@ def _read_alter_client_quotas_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Entries")
-    entries, pos = _read_entry_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        entries = []
+    else:
+        entries, pos = _read_entry_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -119,12 +122,13 @@ def _write_alter_client_quotas_response(out: bytearray, item: AlterClientQuotasR
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
     if n * 5 > end - pos:
         raise count_refused("EntryData", n)
     items: list[EntryData] = []
     add = items.append
     error_message: str | None
+    entity: list[EntityData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -132,7 +136,7 @@ def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         n = buf[pos]
@@ -141,7 +145,10 @@ def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Entity")
-        entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            entity = []
+        else:
+            entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -178,7 +185,7 @@ def _write_entry_data_list(out: bytearray, items: list[EntryData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
     if n * 3 > end - pos:
         raise count_refused("EntityData", n)
     items: list[EntityData] = []
@@ -192,13 +199,13 @@ def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("EntityType")
-        entity_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            entity_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             entity_name = None
         tags = buf[pos]
@@ -238,16 +245,20 @@ def _write_entity_data_list(out: bytearray, items: list[EntityData], version: in
 
 
 def _read_alter_client_quotas_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterClientQuotasResponse, int]:
+    entries: list[EntryData]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Entries", n)
-    entries, pos = _read_entry_data_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        entries = []
+    else:
+        entries, pos = _read_entry_data_list_classic(buf, pos, end, version, n)
     message = AlterClientQuotasResponse(throttle_time_ms=throttle_time_ms, entries=entries)
     return message, pos
 
@@ -260,17 +271,18 @@ def _write_alter_client_quotas_response_classic(out: bytearray, item: AlterClien
         _write_entry_data_list_classic(out, entries, version)
 
 
-def _read_entry_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
     if n * 8 > end - pos:
         raise count_refused("EntryData", n)
     items: list[EntryData] = []
     add = items.append
     error_message: str | None
+    entity: list[EntityData]
     for _ in range(n):
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:
@@ -279,7 +291,10 @@ def _read_entry_data_list_classic(buf: Buffer, pos: int, end: int, version: int,
         pos += 4
         if n < 0:
             raise length_refused("Entity", n)
-        entity, pos = _read_entity_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            entity = []
+        else:
+            entity, pos = _read_entity_data_list_classic(buf, pos, end, version, n)
         add(EntryData(error_code=error_code, error_message=error_message, entity=entity))
     return items, pos
 
@@ -303,7 +318,7 @@ def _write_entry_data_list_classic(out: bytearray, items: list[EntryData], versi
 
 
 def _read_entity_data_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -319,11 +334,11 @@ def _read_entity_data_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("EntityType", n)
-        entity_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            entity_name = str(buf[pos : (pos := pos + n)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             entity_name = None
         else:

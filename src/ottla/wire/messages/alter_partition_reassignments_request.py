@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_itB = Packer(">i?B").pack
@@ -68,11 +67,12 @@ class AlterPartitionReassignmentsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_partition_reassignments_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterPartitionReassignmentsRequest, int]:
+    topics: list[ReassignableTopic]
     unknown: tuple[tuple[int, bytes], ...]
     if version >= 1:
         timeout_ms, allow_replication_factor_change, n = unpack_itB(buf, pos)
@@ -85,7 +85,10 @@ def _read_alter_partition_reassignments_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_reassignable_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_reassignable_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -124,7 +127,7 @@ def _write_alter_partition_reassignments_request(
 
 
 def _read_reassignable_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -134,6 +137,7 @@ def _read_reassignable_topic_list(
         raise count_refused("ReassignableTopic", n)
     items: list[ReassignableTopic] = []
     add = items.append
+    partitions: list[ReassignablePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -142,14 +146,17 @@ def _read_reassignable_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_reassignable_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_reassignable_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -183,7 +190,7 @@ def _write_reassignable_topic_list(out: bytearray, items: list[ReassignableTopic
 
 
 def _read_reassignable_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

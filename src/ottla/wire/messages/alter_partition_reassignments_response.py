@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 pack_ithB = Packer(">i?hB").pack
@@ -66,12 +65,13 @@ class AlterPartitionReassignmentsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_partition_reassignments_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterPartitionReassignmentsResponse, int]:
     error_message: str | None
+    responses: list[ReassignableTopicResponse]
     unknown: tuple[tuple[int, bytes], ...]
     if version >= 1:
         throttle_time_ms, allow_replication_factor_change, error_code, n = unpack_ithB(buf, pos)
@@ -83,7 +83,7 @@ def _read_alter_partition_reassignments_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -92,7 +92,10 @@ def _read_alter_partition_reassignments_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_reassignable_topic_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_reassignable_topic_response_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -148,7 +151,7 @@ def _write_alter_partition_reassignments_response(
 
 
 def _read_reassignable_topic_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -158,6 +161,7 @@ def _read_reassignable_topic_response_list(
         raise count_refused("ReassignableTopicResponse", n)
     items: list[ReassignableTopicResponse] = []
     add = items.append
+    partitions: list[ReassignablePartitionResponse]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -166,14 +170,17 @@ def _read_reassignable_topic_response_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_reassignable_partition_response_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_reassignable_partition_response_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -211,7 +218,7 @@ def _write_reassignable_topic_response_list(
 
 
 def _read_reassignable_partition_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -229,7 +236,7 @@ def _read_reassignable_partition_response_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -23,10 +23,9 @@ from ottla.wire.codec import (
     patch_long_length,
     put_long_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_biB = Packer(">biB").pack
@@ -82,7 +81,8 @@ class AlterPartitionRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_alter_partition_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[AlterPartitionRequest, int]:
+def _read_alter_partition_request(buf: bytes, pos: int, end: int, version: int) -> tuple[AlterPartitionRequest, int]:
+    topics: list[TopicData]
     unknown: tuple[tuple[int, bytes], ...]
     broker_id, broker_epoch, n = unpack_iqB(buf, pos)
     pos += 13
@@ -90,7 +90,10 @@ def _read_alter_partition_request(buf: Buffer, pos: int, end: int, version: int)
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -119,27 +122,32 @@ def _write_alter_partition_request(out: bytearray, item: AlterPartitionRequest, 
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 18 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicData(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicData(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -157,7 +165,7 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 15 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
@@ -171,16 +179,11 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
         if version == 2:
             n = buf[pos]
             pos += 1
-            if n > 127:
-                n, pos = long_length(buf, pos - 1)
-            if n == 0:
-                raise null_refused("NewIsr")
-            n -= 1
             if n < 16:
-                new_isr = list(UNPACK_INT32S[n](buf, pos))
+                new_isr = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+                pos += 4 * n - 4
             else:
-                new_isr = unpack_many_int32s(buf, pos, end, n)
-            pos += 4 * n
+                new_isr, pos = read_compact_int32s(buf, pos - 1, end)
         else:
             new_isr = []
         if version == 3:
@@ -190,7 +193,10 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
                 n, pos = long_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("NewIsrWithEpochs")
-            new_isr_with_epochs, pos = _read_broker_state_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                new_isr_with_epochs = []
+            else:
+                new_isr_with_epochs, pos = _read_broker_state_list(buf, pos, end, version, n - 1)
         else:
             new_isr_with_epochs = []
         leader_recovery_state, partition_epoch, tags = unpack_biB(buf, pos)
@@ -246,7 +252,7 @@ def _write_partition_data_list(out: bytearray, items: list[PartitionData], versi
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_broker_state_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[BrokerState], int]:
+def _read_broker_state_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[BrokerState], int]:
     if n * 13 > end - pos:
         raise count_refused("BrokerState", n)
     items: list[BrokerState] = []

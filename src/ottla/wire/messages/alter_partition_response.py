@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -21,10 +21,9 @@ from ottla.wire.codec import (
     pack_many_int32s,
     patch_long_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_biB = Packer(">biB").pack
@@ -75,7 +74,8 @@ class AlterPartitionResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_alter_partition_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[AlterPartitionResponse, int]:
+def _read_alter_partition_response(buf: bytes, pos: int, end: int, version: int) -> tuple[AlterPartitionResponse, int]:
+    topics: list[TopicData]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -83,7 +83,10 @@ def _read_alter_partition_response(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -112,27 +115,32 @@ def _write_alter_partition_response(out: bytearray, item: AlterPartitionResponse
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 18 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicData(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicData(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -150,7 +158,7 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 21 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
@@ -159,16 +167,11 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
     for _ in range(n):
         partition_index, error_code, leader_id, leader_epoch, n = unpack_ihiiB(buf, pos)
         pos += 15
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Isr")
-        n -= 1
         if n < 16:
-            isr = list(UNPACK_INT32S[n](buf, pos))
+            isr = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            isr = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            isr, pos = read_compact_int32s(buf, pos - 1, end)
         leader_recovery_state, partition_epoch, tags = unpack_biB(buf, pos)
         pos += 6
         if tags:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -21,10 +22,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -71,11 +72,12 @@ class AlterReplicaLogDirsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_replica_log_dirs_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterReplicaLogDirsRequest, int]:
+    dirs: list[AlterReplicaLogDir]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -83,7 +85,10 @@ def _read_alter_replica_log_dirs_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Dirs")
-    dirs, pos = _read_alter_replica_log_dir_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        dirs = []
+    else:
+        dirs, pos = _read_alter_replica_log_dir_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -109,7 +114,7 @@ def _write_alter_replica_log_dirs_request(out: bytearray, item: AlterReplicaLogD
 
 
 def _read_alter_replica_log_dir_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -119,6 +124,7 @@ def _read_alter_replica_log_dir_list(
         raise count_refused("AlterReplicaLogDir", n)
     items: list[AlterReplicaLogDir] = []
     add = items.append
+    topics: list[AlterReplicaLogDirTopic]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -127,14 +133,17 @@ def _read_alter_replica_log_dir_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Path")
-        path = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        path = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_alter_replica_log_dir_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_alter_replica_log_dir_topic_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -168,7 +177,7 @@ def _write_alter_replica_log_dir_list(out: bytearray, items: list[AlterReplicaLo
 
 
 def _read_alter_replica_log_dir_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -186,19 +195,14 @@ def _read_alter_replica_log_dir_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -235,16 +239,20 @@ def _write_alter_replica_log_dir_topic_list(out: bytearray, items: list[AlterRep
 
 
 def _read_alter_replica_log_dirs_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterReplicaLogDirsRequest, int]:
+    dirs: list[AlterReplicaLogDir]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Dirs", n)
-    dirs, pos = _read_alter_replica_log_dir_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        dirs = []
+    else:
+        dirs, pos = _read_alter_replica_log_dir_list_classic(buf, pos, end, version, n)
     message = AlterReplicaLogDirsRequest(dirs=dirs)
     return message, pos
 
@@ -262,7 +270,7 @@ def _write_alter_replica_log_dirs_request_classic(
 
 
 def _read_alter_replica_log_dir_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -272,17 +280,21 @@ def _read_alter_replica_log_dir_list_classic(
         raise count_refused("AlterReplicaLogDir", n)
     items: list[AlterReplicaLogDir] = []
     add = items.append
+    topics: list[AlterReplicaLogDirTopic]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Path", n)
-        path = str(buf[pos : (pos := pos + n)], "utf-8")
+        path = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Topics", n)
-        topics, pos = _read_alter_replica_log_dir_topic_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            topics = []
+        else:
+            topics, pos = _read_alter_replica_log_dir_topic_list_classic(buf, pos, end, version, n)
         add(AlterReplicaLogDir(path=path, topics=topics))
     return items, pos
 
@@ -301,7 +313,7 @@ def _write_alter_replica_log_dir_list_classic(out: bytearray, items: list[AlterR
 
 
 def _read_alter_replica_log_dir_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -316,7 +328,7 @@ def _read_alter_replica_log_dir_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

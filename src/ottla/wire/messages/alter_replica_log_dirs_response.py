@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -77,11 +76,12 @@ class AlterReplicaLogDirsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_replica_log_dirs_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterReplicaLogDirsResponse, int]:
+    results: list[AlterReplicaLogDirTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -89,7 +89,10 @@ def _read_alter_replica_log_dirs_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_alter_replica_log_dir_topic_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_alter_replica_log_dir_topic_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -118,7 +121,7 @@ def _write_alter_replica_log_dirs_response(out: bytearray, item: AlterReplicaLog
 
 
 def _read_alter_replica_log_dir_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -128,6 +131,7 @@ def _read_alter_replica_log_dir_topic_result_list(
         raise count_refused("AlterReplicaLogDirTopicResult", n)
     items: list[AlterReplicaLogDirTopicResult] = []
     add = items.append
+    partitions: list[AlterReplicaLogDirPartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -136,14 +140,17 @@ def _read_alter_replica_log_dir_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_alter_replica_log_dir_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_alter_replica_log_dir_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -181,7 +188,7 @@ def _write_alter_replica_log_dir_topic_result_list(
 
 
 def _read_alter_replica_log_dir_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -221,16 +228,20 @@ def _write_alter_replica_log_dir_partition_result_list(
 
 
 def _read_alter_replica_log_dirs_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterReplicaLogDirsResponse, int]:
+    results: list[AlterReplicaLogDirTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Results", n)
-    results, pos = _read_alter_replica_log_dir_topic_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        results = []
+    else:
+        results, pos = _read_alter_replica_log_dir_topic_result_list_classic(buf, pos, end, version, n)
     message = AlterReplicaLogDirsResponse(throttle_time_ms=throttle_time_ms, results=results)
     return message, pos
 
@@ -248,7 +259,7 @@ def _write_alter_replica_log_dirs_response_classic(
 
 
 def _read_alter_replica_log_dir_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -258,17 +269,21 @@ def _read_alter_replica_log_dir_topic_result_list_classic(
         raise count_refused("AlterReplicaLogDirTopicResult", n)
     items: list[AlterReplicaLogDirTopicResult] = []
     add = items.append
+    partitions: list[AlterReplicaLogDirPartitionResult]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("TopicName", n)
-        topic_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_alter_replica_log_dir_partition_result_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_alter_replica_log_dir_partition_result_list_classic(buf, pos, end, version, n)
         add(AlterReplicaLogDirTopicResult(topic_name=topic_name, partitions=partitions))
     return items, pos
 
@@ -291,7 +306,7 @@ def _write_alter_replica_log_dir_topic_result_list_classic(
 
 
 def _read_alter_replica_log_dir_partition_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

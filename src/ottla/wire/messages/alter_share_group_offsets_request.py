@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iqB = Packer(">iqB").pack
 unpack_iqB = Packer(">iqB").unpack_from
@@ -59,11 +58,12 @@ class AlterShareGroupOffsetsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_share_group_offsets_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterShareGroupOffsetsRequest, int]:
+    topics: list[AlterShareGroupOffsetsRequestTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -71,14 +71,17 @@ def _read_alter_share_group_offsets_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_alter_share_group_offsets_request_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_alter_share_group_offsets_request_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -111,7 +114,7 @@ def _write_alter_share_group_offsets_request(out: bytearray, item: AlterShareGro
 
 
 def _read_alter_share_group_offsets_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -121,6 +124,7 @@ def _read_alter_share_group_offsets_request_topic_list(
         raise count_refused("AlterShareGroupOffsetsRequestTopic", n)
     items: list[AlterShareGroupOffsetsRequestTopic] = []
     add = items.append
+    partitions: list[AlterShareGroupOffsetsRequestPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -129,14 +133,17 @@ def _read_alter_share_group_offsets_request_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_alter_share_group_offsets_request_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_alter_share_group_offsets_request_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -180,7 +187,7 @@ def _write_alter_share_group_offsets_request_topic_list(
 
 
 def _read_alter_share_group_offsets_request_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

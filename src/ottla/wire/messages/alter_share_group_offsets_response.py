@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack
@@ -70,19 +69,20 @@ class AlterShareGroupOffsetsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_share_group_offsets_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterShareGroupOffsetsResponse, int]:
     error_message: str | None
+    responses: list[AlterShareGroupOffsetsResponseTopic]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -91,7 +91,10 @@ def _read_alter_share_group_offsets_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_alter_share_group_offsets_response_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_alter_share_group_offsets_response_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -138,7 +141,7 @@ def _write_alter_share_group_offsets_response(
 
 
 def _read_alter_share_group_offsets_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -148,6 +151,7 @@ def _read_alter_share_group_offsets_response_topic_list(
         raise count_refused("AlterShareGroupOffsetsResponseTopic", n)
     items: list[AlterShareGroupOffsetsResponseTopic] = []
     add = items.append
+    partitions: list[AlterShareGroupOffsetsResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -156,14 +160,18 @@ def _read_alter_share_group_offsets_response_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_alter_share_group_offsets_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_alter_share_group_offsets_response_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -173,7 +181,7 @@ def _read_alter_share_group_offsets_response_topic_list(
         add(
             AlterShareGroupOffsetsResponseTopic(
                 topic_name=topic_name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 partitions=partitions,
                 unknown_tagged_fields=unknown,
             )
@@ -207,7 +215,7 @@ def _write_alter_share_group_offsets_response_topic_list(
 
 
 def _read_alter_share_group_offsets_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -225,7 +233,7 @@ def _read_alter_share_group_offsets_response_partition_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_biB = Packer(">biB").pack
@@ -65,11 +64,13 @@ class AlterUserScramCredentialsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_user_scram_credentials_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterUserScramCredentialsRequest, int]:
+    deletions: list[ScramCredentialDeletion]
+    upsertions: list[ScramCredentialUpsertion]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -77,14 +78,20 @@ def _read_alter_user_scram_credentials_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Deletions")
-    deletions, pos = _read_scram_credential_deletion_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        deletions = []
+    else:
+        deletions, pos = _read_scram_credential_deletion_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Upsertions")
-    upsertions, pos = _read_scram_credential_upsertion_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        upsertions = []
+    else:
+        upsertions, pos = _read_scram_credential_upsertion_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -126,7 +133,7 @@ def _write_alter_user_scram_credentials_request(
 
 
 def _read_scram_credential_upsertion_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -144,21 +151,21 @@ def _read_scram_credential_upsertion_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         mechanism, iterations, n = unpack_biB(buf, pos)
         pos += 6
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Salt")
-        salt = bytes(buf[pos : (pos := pos + n - 1)])
+        salt = buf[pos : (pos := pos + n - 1)]
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SaltedPassword")
-        salted_password = bytes(buf[pos : (pos := pos + n - 1)])
+        salted_password = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:
@@ -206,7 +213,7 @@ def _write_scram_credential_upsertion_list(out: bytearray, items: list[ScramCred
 
 
 def _read_scram_credential_deletion_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -224,7 +231,7 @@ def _read_scram_credential_deletion_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         mechanism, tags = unpack_bB(buf, pos)
         pos += 2
         if tags:

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 pack_iB = Packer(">iB").pack
@@ -57,11 +56,12 @@ class AlterUserScramCredentialsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_alter_user_scram_credentials_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AlterUserScramCredentialsResponse, int]:
+    results: list[AlterUserScramCredentialsResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -69,7 +69,10 @@ def _read_alter_user_scram_credentials_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_alter_user_scram_credentials_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_alter_user_scram_credentials_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -102,7 +105,7 @@ def _write_alter_user_scram_credentials_response(
 
 
 def _read_alter_user_scram_credentials_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -121,13 +124,13 @@ def _read_alter_user_scram_credentials_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("User")
-        user = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        user = buf[pos : (pos := pos + n - 1)].decode()
         error_code, n = unpack_hB(buf, pos)
         pos += 3
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]

@@ -15,7 +15,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class ApiVersionsRequest(Struct, kw_only=True, gc=False):
@@ -45,7 +44,7 @@ class ApiVersionsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_api_versions_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[ApiVersionsRequest, int]:
+def _read_api_versions_request(buf: bytes, pos: int, end: int, version: int) -> tuple[ApiVersionsRequest, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -53,14 +52,14 @@ def _read_api_versions_request(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientSoftwareName")
-    client_software_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_software_name = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientSoftwareVersion")
-    client_software_version = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_software_version = buf[pos : (pos := pos + n - 1)].decode()
     tags = buf[pos]
     pos += 1
     if tags:
@@ -95,7 +94,7 @@ def _write_api_versions_request(out: bytearray, item: ApiVersionsRequest, versio
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_api_versions_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ApiVersionsRequest, int]:
+def _read_api_versions_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[ApiVersionsRequest, int]:
     message = ApiVersionsRequest()
     return message, pos
 

@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 pack_hhB = Packer(">hhB").pack
@@ -99,25 +98,27 @@ class ApiVersionsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_api_versions_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[ApiVersionsResponse, int]:
+def _read_api_versions_response(buf: bytes, pos: int, end: int, version: int) -> tuple[ApiVersionsResponse, int]:
+    api_keys: list[ApiVersion]
     supported_features: list[SupportedFeatureKey]
     finalized_features: list[FinalizedFeatureKey]
-    unknown: tuple[tuple[int, bytes], ...]
     error_code, n = unpack_hB(buf, pos)
     pos += 3
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ApiKeys")
-    api_keys, pos = _read_api_version_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        api_keys = []
+    else:
+        api_keys, pos = _read_api_version_list(buf, pos, end, version, n - 1)
     throttle_time_ms, tags = unpack_iB(buf, pos)
     pos += 5
-    supported_features = []
-    finalized_features_epoch = -1
-    finalized_features = []
-    zk_migration_ready = False
-    unknown = ()
     if tags:
+        supported_features = []
+        finalized_features_epoch = -1
+        finalized_features = []
+        zk_migration_ready = False
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -129,7 +130,10 @@ def _read_api_versions_response(buf: Buffer, pos: int, end: int, version: int) -
                     n, pos = long_length(buf, pos - 1)
                 if n == 0:
                     raise null_refused("SupportedFeatures")
-                supported_features, pos = _read_supported_feature_key_list(buf, pos, end, version, n - 1)
+                if n == 1:
+                    supported_features = []
+                else:
+                    supported_features, pos = _read_supported_feature_key_list(buf, pos, end, version, n - 1)
                 if pos != stop:
                     raise tag_refused("SupportedFeatures")
             elif tag == 1:
@@ -144,7 +148,10 @@ def _read_api_versions_response(buf: Buffer, pos: int, end: int, version: int) -
                     n, pos = long_length(buf, pos - 1)
                 if n == 0:
                     raise null_refused("FinalizedFeatures")
-                finalized_features, pos = _read_finalized_feature_key_list(buf, pos, end, version, n - 1)
+                if n == 1:
+                    finalized_features = []
+                else:
+                    finalized_features, pos = _read_finalized_feature_key_list(buf, pos, end, version, n - 1)
                 if pos != stop:
                     raise tag_refused("FinalizedFeatures")
             elif tag == 3:
@@ -153,19 +160,20 @@ def _read_api_versions_response(buf: Buffer, pos: int, end: int, version: int) -
                 if pos != stop:
                     raise tag_refused("ZkMigrationReady")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = ApiVersionsResponse(
-        error_code=error_code,
-        api_keys=api_keys,
-        throttle_time_ms=throttle_time_ms,
-        supported_features=supported_features,
-        finalized_features_epoch=finalized_features_epoch,
-        finalized_features=finalized_features,
-        zk_migration_ready=zk_migration_ready,
-        unknown_tagged_fields=unknown,
-    )
+        message = ApiVersionsResponse(
+            error_code=error_code,
+            api_keys=api_keys,
+            throttle_time_ms=throttle_time_ms,
+            supported_features=supported_features,
+            finalized_features_epoch=finalized_features_epoch,
+            finalized_features=finalized_features,
+            zk_migration_ready=zk_migration_ready,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = ApiVersionsResponse(error_code=error_code, api_keys=api_keys, throttle_time_ms=throttle_time_ms)
     return message, pos
 
 
@@ -220,7 +228,7 @@ def _write_api_versions_response(out: bytearray, item: ApiVersionsResponse, vers
 
 
 def _read_finalized_feature_key_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -238,7 +246,7 @@ def _read_finalized_feature_key_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         max_version_level, min_version_level, tags = unpack_hhB(buf, pos)
         pos += 5
         if tags:
@@ -271,7 +279,7 @@ def _write_finalized_feature_key_list(out: bytearray, items: list[FinalizedFeatu
 
 
 def _read_supported_feature_key_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -289,7 +297,7 @@ def _read_supported_feature_key_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         min_version, max_version, tags = unpack_hhB(buf, pos)
         pos += 5
         if tags:
@@ -321,7 +329,7 @@ def _write_supported_feature_key_list(out: bytearray, items: list[SupportedFeatu
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_api_version_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ApiVersion], int]:
+def _read_api_version_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ApiVersion], int]:
     if n * 7 > end - pos:
         raise count_refused("ApiVersion", n)
     items: list[ApiVersion] = []
@@ -348,16 +356,20 @@ def _write_api_version_list(out: bytearray, items: list[ApiVersion], version: in
 
 
 def _read_api_versions_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ApiVersionsResponse, int]:
+    api_keys: list[ApiVersion]
     error_code, n = unpack_hi(buf, pos)
     pos += 6
     if n < 0:
         raise length_refused("ApiKeys", n)
-    api_keys, pos = _read_api_version_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        api_keys = []
+    else:
+        api_keys, pos = _read_api_version_list_classic(buf, pos, end, version, n)
     if version >= 1:
         (throttle_time_ms,) = unpack_i(buf, pos)
         pos += 4
@@ -378,7 +390,7 @@ def _write_api_versions_response_classic(out: bytearray, item: ApiVersionsRespon
 
 
 def _read_api_version_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack
@@ -69,11 +68,12 @@ class AssignReplicasToDirsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_assign_replicas_to_dirs_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[AssignReplicasToDirsResponse, int]:
+    directories: list[DirectoryData]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -81,7 +81,10 @@ def _read_assign_replicas_to_dirs_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Directories")
-    directories, pos = _read_directory_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        directories = []
+    else:
+        directories, pos = _read_directory_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -110,27 +113,32 @@ def _write_assign_replicas_to_dirs_response(out: bytearray, item: AssignReplicas
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_directory_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[DirectoryData], int]:
+def _read_directory_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[DirectoryData], int]:
     if n * 18 > end - pos:
         raise count_refused("DirectoryData", n)
     items: list[DirectoryData] = []
     add = items.append
+    topics: list[TopicData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         id, n = unpack_16sB(buf, pos)
         pos += 17
+        id = new_uuid(Uuid, id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(DirectoryData(id=new_uuid(Uuid, id), topics=topics, unknown_tagged_fields=unknown))
+        add(DirectoryData(id=id, topics=topics, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -148,27 +156,32 @@ def _write_directory_data_list(out: bytearray, items: list[DirectoryData], versi
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 18 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicData(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicData(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -186,7 +199,7 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 7 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []

@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_h = Packer(">h").pack
@@ -91,19 +90,21 @@ class BeginQuorumEpochRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_begin_quorum_epoch_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[BeginQuorumEpochRequest, int]:
     cluster_id: str | None
+    topics: list[TopicData]
+    leader_endpoints: list[LeaderEndpoint]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     voter_id, n = unpack_iB(buf, pos)
@@ -112,14 +113,20 @@ def _read_begin_quorum_epoch_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("LeaderEndpoints")
-    leader_endpoints, pos = _read_leader_endpoint_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        leader_endpoints = []
+    else:
+        leader_endpoints, pos = _read_leader_endpoint_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -170,7 +177,7 @@ def _write_begin_quorum_epoch_request(out: bytearray, item: BeginQuorumEpochRequ
 
 
 def _read_leader_endpoint_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -188,14 +195,14 @@ def _read_leader_endpoint_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:
@@ -227,11 +234,12 @@ def _write_leader_endpoint_list(out: bytearray, items: list[LeaderEndpoint], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -240,14 +248,17 @@ def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -280,7 +291,7 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 29 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
@@ -289,6 +300,7 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
     for _ in range(n):
         partition_index, voter_directory_id, leader_id, leader_epoch, tags = unpack_i16siiB(buf, pos)
         pos += 29
+        voter_directory_id = new_uuid(Uuid, voter_directory_id)
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
@@ -296,7 +308,7 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
         add(
             PartitionData(
                 partition_index=partition_index,
-                voter_directory_id=new_uuid(Uuid, voter_directory_id),
+                voter_directory_id=voter_directory_id,
                 leader_id=leader_id,
                 leader_epoch=leader_epoch,
                 unknown_tagged_fields=unknown,
@@ -313,16 +325,17 @@ def _write_partition_data_list(out: bytearray, items: list[PartitionData], versi
 
 
 def _read_begin_quorum_epoch_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[BeginQuorumEpochRequest, int]:
     cluster_id: str | None
+    topics: list[TopicData]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n >= 0:
-        cluster_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         cluster_id = None
     else:
@@ -331,7 +344,10 @@ def _read_begin_quorum_epoch_request_classic(
     pos += 4
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_topic_data_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list_classic(buf, pos, end, version, n)
     message = BeginQuorumEpochRequest(cluster_id=cluster_id, topics=topics)
     return message, pos
 
@@ -353,22 +369,26 @@ def _write_begin_quorum_epoch_request_classic(out: bytearray, item: BeginQuorumE
         _write_topic_data_list_classic(out, topics, version)
 
 
-def _read_topic_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 6 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("TopicName", n)
-        topic_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_partition_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list_classic(buf, pos, end, version, n)
         add(TopicData(topic_name=topic_name, partitions=partitions))
     return items, pos
 
@@ -387,7 +407,7 @@ def _write_topic_data_list_classic(out: bytearray, items: list[TopicData], versi
 
 
 def _read_partition_data_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -16,7 +16,6 @@ from ottla.wire.codec import (
     read_tag_count,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 
 class BeginTransactionRecord(Struct, kw_only=True, gc=False):
@@ -39,14 +38,12 @@ class BeginTransactionRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_begin_transaction_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[BeginTransactionRecord, int]:
+def _read_begin_transaction_record(buf: bytes, pos: int, end: int, version: int) -> tuple[BeginTransactionRecord, int]:
     name: str | None
-    unknown: tuple[tuple[int, bytes], ...]
     tags = buf[pos]
     pos += 1
-    name = None
-    unknown = ()
     if tags:
+        name = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -57,16 +54,17 @@ def _read_begin_transaction_record(buf: Buffer, pos: int, end: int, version: int
                 if n > 127:
                     n, pos = long_string_length(buf, pos - 1)
                 if n:
-                    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                    name = buf[pos : (pos := pos + n - 1)].decode()
                 else:
                     name = None
                 if pos != stop:
                     raise tag_refused("Name")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = BeginTransactionRecord(name=name, unknown_tagged_fields=unknown)
+        message = BeginTransactionRecord(name=name, unknown_tagged_fields=tuple(fields))
+    else:
+        message = BeginTransactionRecord()
     return message, pos
 
 

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     read_uuids,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iqqttB = Packer(">iqq??B").pack
 unpack_iqqttB = Packer(">iqq??B").unpack_from
@@ -54,16 +53,14 @@ class BrokerHeartbeatRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_broker_heartbeat_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[BrokerHeartbeatRequest, int]:
+def _read_broker_heartbeat_request(buf: bytes, pos: int, end: int, version: int) -> tuple[BrokerHeartbeatRequest, int]:
     offline_log_dirs: list[Uuid]
     cordoned_log_dirs: list[Uuid] | None
-    unknown: tuple[tuple[int, bytes], ...]
     broker_id, broker_epoch, current_metadata_offset, want_fence, want_shut_down, tags = unpack_iqqttB(buf, pos)
     pos += 23
-    offline_log_dirs = []
-    cordoned_log_dirs = None
-    unknown = ()
     if tags:
+        offline_log_dirs = []
+        cordoned_log_dirs = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -90,19 +87,26 @@ def _read_broker_heartbeat_request(buf: Buffer, pos: int, end: int, version: int
                 if pos != stop:
                     raise tag_refused("CordonedLogDirs")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = BrokerHeartbeatRequest(
-        broker_id=broker_id,
-        broker_epoch=broker_epoch,
-        current_metadata_offset=current_metadata_offset,
-        want_fence=want_fence,
-        want_shut_down=want_shut_down,
-        offline_log_dirs=offline_log_dirs,
-        cordoned_log_dirs=cordoned_log_dirs,
-        unknown_tagged_fields=unknown,
-    )
+        message = BrokerHeartbeatRequest(
+            broker_id=broker_id,
+            broker_epoch=broker_epoch,
+            current_metadata_offset=current_metadata_offset,
+            want_fence=want_fence,
+            want_shut_down=want_shut_down,
+            offline_log_dirs=offline_log_dirs,
+            cordoned_log_dirs=cordoned_log_dirs,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = BrokerHeartbeatRequest(
+            broker_id=broker_id,
+            broker_epoch=broker_epoch,
+            current_metadata_offset=current_metadata_offset,
+            want_fence=want_fence,
+            want_shut_down=want_shut_down,
+        )
     return message, pos
 
 

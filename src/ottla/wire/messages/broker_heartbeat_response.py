@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihtttB = Packer(">ih???B").pack
 unpack_ihtttB = Packer(">ih???B").unpack_from
@@ -39,7 +38,7 @@ class BrokerHeartbeatResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_broker_heartbeat_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     read_uuids,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_iqB = Packer(">iqB").pack
@@ -56,22 +55,20 @@ class BrokerRegistrationChangeRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_broker_registration_change_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[BrokerRegistrationChangeRecord, int]:
     log_dirs: list[Uuid]
     cordoned_log_dirs: list[Uuid] | None
-    unknown: tuple[tuple[int, bytes], ...]
     broker_id, broker_epoch, tags = unpack_iqB(buf, pos)
     pos += 13
-    fenced = 0
-    in_controlled_shutdown = 0
-    log_dirs = []
-    cordoned_log_dirs = None
-    unknown = ()
     if tags:
+        fenced = 0
+        in_controlled_shutdown = 0
+        log_dirs = []
+        cordoned_log_dirs = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -108,18 +105,19 @@ def _read_broker_registration_change_record(
                 if pos != stop:
                     raise tag_refused("CordonedLogDirs")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = BrokerRegistrationChangeRecord(
-        broker_id=broker_id,
-        broker_epoch=broker_epoch,
-        fenced=fenced,
-        in_controlled_shutdown=in_controlled_shutdown,
-        log_dirs=log_dirs,
-        cordoned_log_dirs=cordoned_log_dirs,
-        unknown_tagged_fields=unknown,
-    )
+        message = BrokerRegistrationChangeRecord(
+            broker_id=broker_id,
+            broker_epoch=broker_epoch,
+            fenced=fenced,
+            in_controlled_shutdown=in_controlled_shutdown,
+            log_dirs=log_dirs,
+            cordoned_log_dirs=cordoned_log_dirs,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = BrokerRegistrationChangeRecord(broker_id=broker_id, broker_epoch=broker_epoch)
     return message, pos
 
 

@@ -27,7 +27,6 @@ from ottla.wire.codec import (
     read_tags,
     read_uuids,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_HhB = Packer(">HhB").pack
@@ -87,11 +86,13 @@ class BrokerRegistrationRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_broker_registration_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[BrokerRegistrationRequest, int]:
+    listeners: list[Listener]
+    features: list[Feature]
     rack: str | None
     log_dirs: list[Uuid]
     unknown: tuple[tuple[int, bytes], ...]
@@ -101,27 +102,34 @@ def _read_broker_registration_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClusterId")
-    cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     incarnation_id, n = unpack_16sB(buf, pos)
     pos += 17
+    incarnation_id = new_uuid(Uuid, incarnation_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Listeners")
-    listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        listeners = []
+    else:
+        listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Features")
-    features, pos = _read_feature_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        features = []
+    else:
+        features, pos = _read_feature_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack = None
     if version >= 1:
@@ -153,7 +161,7 @@ def _read_broker_registration_request(
     message = BrokerRegistrationRequest(
         broker_id=broker_id,
         cluster_id=cluster_id,
-        incarnation_id=new_uuid(Uuid, incarnation_id),
+        incarnation_id=incarnation_id,
         listeners=listeners,
         features=features,
         rack=rack,
@@ -221,7 +229,7 @@ def _write_broker_registration_request(out: bytearray, item: BrokerRegistrationR
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_feature_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Feature], int]:
+def _read_feature_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Feature], int]:
     if n * 6 > end - pos:
         raise count_refused("Feature", n)
     items: list[Feature] = []
@@ -234,7 +242,7 @@ def _read_feature_list(buf: Buffer, pos: int, end: int, version: int, n: int) ->
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         min_supported_version, max_supported_version, tags = unpack_hhB(buf, pos)
         pos += 5
         if tags:
@@ -266,7 +274,7 @@ def _write_feature_list(out: bytearray, items: list[Feature], version: int) -> N
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
     if n * 7 > end - pos:
         raise count_refused("Listener", n)
     items: list[Listener] = []
@@ -279,14 +287,14 @@ def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, security_protocol, tags = unpack_HhB(buf, pos)
         pos += 5
         if tags:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihqB = Packer(">ihqB").pack
 unpack_ihqB = Packer(">ihqB").unpack_from
@@ -37,7 +36,7 @@ class BrokerRegistrationResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_broker_registration_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

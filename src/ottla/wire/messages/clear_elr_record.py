@@ -15,7 +15,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class ClearElrRecord(Struct, kw_only=True, gc=False):
@@ -38,7 +37,7 @@ class ClearElrRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_clear_elr_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[ClearElrRecord, int]:
+def _read_clear_elr_record(buf: bytes, pos: int, end: int, version: int) -> tuple[ClearElrRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -46,7 +45,7 @@ def _read_clear_elr_record(buf: Buffer, pos: int, end: int, version: int) -> tup
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicName")
-    topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    topic_name = buf[pos : (pos := pos + n - 1)].decode()
     tags = buf[pos]
     pos += 1
     if tags:

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_dtB = Packer(">d?B").pack
 unpack_dtB = Packer(">d?B").unpack_from
@@ -54,7 +53,8 @@ class ClientQuotaRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_client_quota_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[ClientQuotaRecord, int]:
+def _read_client_quota_record(buf: bytes, pos: int, end: int, version: int) -> tuple[ClientQuotaRecord, int]:
+    entity: list[EntityData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -62,14 +62,17 @@ def _read_client_quota_record(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Entity")
-    entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        entity = []
+    else:
+        entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Key")
-    key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    key = buf[pos : (pos := pos + n - 1)].decode()
     value, remove, tags = unpack_dtB(buf, pos)
     pos += 10
     if tags:
@@ -101,7 +104,7 @@ def _write_client_quota_record(out: bytearray, item: ClientQuotaRecord, version:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
     if n * 3 > end - pos:
         raise count_refused("EntityData", n)
     items: list[EntityData] = []
@@ -115,13 +118,13 @@ def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("EntityType")
-        entity_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            entity_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             entity_name = None
         tags = buf[pos]

@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 unpack_bB = Packer(">bB").unpack_from
@@ -46,7 +45,7 @@ class ConfigRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_config_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[ConfigRecord, int]:
+def _read_config_record(buf: bytes, pos: int, end: int, version: int) -> tuple[ConfigRecord, int]:
     value: str | None
     unknown: tuple[tuple[int, bytes], ...]
     resource_type, n = unpack_bB(buf, pos)
@@ -55,20 +54,20 @@ def _read_config_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ResourceName")
-    resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    resource_name = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        value = buf[pos : (pos := pos + n - 1)].decode()
     else:
         value = None
     tags = buf[pos]

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
     Reader,
@@ -22,13 +23,13 @@ from ottla.wire.codec import (
     patch_long_length,
     put_long_length,
     put_tags,
+    read_compact_int32s,
     read_tag,
     read_tag_count,
     read_tags,
     tag_refused,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iibB = Packer(">iibB").pack
@@ -68,11 +69,13 @@ class ConsumerGroupCurrentMemberAssignmentValue(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_current_member_assignment_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ConsumerGroupCurrentMemberAssignmentValue, int]:
+    assigned_partitions: list[TopicPartitions]
+    partitions_pending_revocation: list[TopicPartitions]
     unknown: tuple[tuple[int, bytes], ...]
     member_epoch, previous_member_epoch, state, n = unpack_iibB(buf, pos)
     pos += 10
@@ -80,14 +83,20 @@ def _read_consumer_group_current_member_assignment_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("AssignedPartitions")
-    assigned_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        assigned_partitions = []
+    else:
+        assigned_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("PartitionsPendingRevocation")
-    partitions_pending_revocation, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        partitions_pending_revocation = []
+    else:
+        partitions_pending_revocation, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -131,7 +140,7 @@ def _write_consumer_group_current_member_assignment_value(
 
 
 def _read_topic_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -142,25 +151,19 @@ def _read_topic_partitions_list(
     items: list[TopicPartitions] = []
     add = items.append
     assignment_epochs: list[int] | None
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
+        topic_id = new_uuid(Uuid, topic_id)
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
-        assignment_epochs = []
-        unknown = ()
         if tags:
+            assignment_epochs = []
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -182,17 +185,18 @@ def _read_topic_partitions_list(
                     if pos != stop:
                         raise tag_refused("AssignmentEpochs")
                 else:
-                    fields.append((tag, bytes(buf[pos:stop])))
+                    fields.append((tag, buf[pos:stop]))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            TopicPartitions(
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                assignment_epochs=assignment_epochs,
-                unknown_tagged_fields=unknown,
+            add(
+                TopicPartitions(
+                    topic_id=topic_id,
+                    partitions=partitions,
+                    assignment_epochs=assignment_epochs,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(TopicPartitions(topic_id=topic_id, partitions=partitions))
     return items, pos
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -27,11 +27,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_compact_strings,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iB = Packer(">iB").pack
@@ -75,7 +74,7 @@ class ConsumerGroupHeartbeatRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_heartbeat_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -93,20 +92,20 @@ def _read_consumer_group_heartbeat_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     member_epoch, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         instance_id = None
     n = buf[pos]
@@ -114,7 +113,7 @@ def _read_consumer_group_heartbeat_request(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack_id = None
     rebalance_timeout_ms, n = unpack_iB(buf, pos)
@@ -131,7 +130,7 @@ def _read_consumer_group_heartbeat_request(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            subscribed_topic_regex = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            subscribed_topic_regex = buf[pos : (pos := pos + n - 1)].decode()
         else:
             subscribed_topic_regex = None
     else:
@@ -141,7 +140,7 @@ def _read_consumer_group_heartbeat_request(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        server_assignor = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        server_assignor = buf[pos : (pos := pos + n - 1)].decode()
     else:
         server_assignor = None
     n = buf[pos]
@@ -149,7 +148,10 @@ def _read_consumer_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topic_partitions = []
+        else:
+            topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     else:
         topic_partitions = None
     tags = buf[pos]
@@ -266,7 +268,7 @@ def _write_consumer_group_heartbeat_request(out: bytearray, item: ConsumerGroupH
 
 
 def _read_topic_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -280,23 +282,19 @@ def _read_topic_partitions_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
+        topic_id = new_uuid(Uuid, topic_id)
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicPartitions(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicPartitions(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 

@@ -26,7 +26,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 unpack_iB = Packer(">iB").unpack_from
@@ -73,7 +72,7 @@ class ConsumerGroupMemberMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_member_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -83,13 +82,12 @@ def _read_consumer_group_member_metadata_value(
     subscribed_topic_regex: str | None
     server_assignor: str | None
     classic_member_metadata: ClassicMemberMetadata | None
-    unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         instance_id = None
     n = buf[pos]
@@ -97,7 +95,7 @@ def _read_consumer_group_member_metadata_value(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack_id = None
     n = buf[pos]
@@ -106,14 +104,14 @@ def _read_consumer_group_member_metadata_value(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientId")
-    client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientHost")
-    client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_host = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
@@ -126,7 +124,7 @@ def _read_consumer_group_member_metadata_value(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        subscribed_topic_regex = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subscribed_topic_regex = buf[pos : (pos := pos + n - 1)].decode()
     else:
         subscribed_topic_regex = None
     rebalance_timeout_ms, n = unpack_iB(buf, pos)
@@ -134,14 +132,13 @@ def _read_consumer_group_member_metadata_value(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        server_assignor = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        server_assignor = buf[pos : (pos := pos + n - 1)].decode()
     else:
         server_assignor = None
     tags = buf[pos]
     pos += 1
-    classic_member_metadata = ClassicMemberMetadata()
-    unknown = ()
     if tags:
+        classic_member_metadata = ClassicMemberMetadata()
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -156,21 +153,31 @@ def _read_consumer_group_member_metadata_value(
                 if pos != stop:
                     raise tag_refused("ClassicMemberMetadata")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = ConsumerGroupMemberMetadataValue(
-        instance_id=instance_id,
-        rack_id=rack_id,
-        client_id=client_id,
-        client_host=client_host,
-        subscribed_topic_names=subscribed_topic_names,
-        subscribed_topic_regex=subscribed_topic_regex,
-        rebalance_timeout_ms=rebalance_timeout_ms,
-        server_assignor=server_assignor,
-        classic_member_metadata=classic_member_metadata,
-        unknown_tagged_fields=unknown,
-    )
+        message = ConsumerGroupMemberMetadataValue(
+            instance_id=instance_id,
+            rack_id=rack_id,
+            client_id=client_id,
+            client_host=client_host,
+            subscribed_topic_names=subscribed_topic_names,
+            subscribed_topic_regex=subscribed_topic_regex,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            server_assignor=server_assignor,
+            classic_member_metadata=classic_member_metadata,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = ConsumerGroupMemberMetadataValue(
+            instance_id=instance_id,
+            rack_id=rack_id,
+            client_id=client_id,
+            client_host=client_host,
+            subscribed_topic_names=subscribed_topic_names,
+            subscribed_topic_regex=subscribed_topic_regex,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            server_assignor=server_assignor,
+        )
     return message, pos
 
 
@@ -262,7 +269,8 @@ def _write_consumer_group_member_metadata_value(
         put_tags(out, fields)
 
 
-def _read_classic_member_metadata(buf: Buffer, pos: int, end: int, version: int) -> tuple[ClassicMemberMetadata, int]:
+def _read_classic_member_metadata(buf: bytes, pos: int, end: int, version: int) -> tuple[ClassicMemberMetadata, int]:
+    supported_protocols: list[ClassicProtocol]
     unknown: tuple[tuple[int, bytes], ...]
     session_timeout_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -270,7 +278,10 @@ def _read_classic_member_metadata(buf: Buffer, pos: int, end: int, version: int)
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("SupportedProtocols")
-    supported_protocols, pos = _read_classic_protocol_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        supported_protocols = []
+    else:
+        supported_protocols, pos = _read_classic_protocol_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -299,7 +310,7 @@ def _write_classic_member_metadata(out: bytearray, item: ClassicMemberMetadata, 
 
 
 def _read_classic_protocol_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -317,14 +328,14 @@ def _read_classic_protocol_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Metadata")
-        metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        metadata = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tag, read_tag_count, tag_refused
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_q = Packer(">q").pack
@@ -38,17 +37,15 @@ class ConsumerGroupMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ConsumerGroupMetadataValue, int]:
-    unknown: tuple[tuple[int, bytes], ...]
     epoch, tags = unpack_iB(buf, pos)
     pos += 5
-    metadata_hash = 0
-    unknown = ()
     if tags:
+        metadata_hash = 0
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -59,10 +56,15 @@ def _read_consumer_group_metadata_value(
                 if pos != stop:
                     raise tag_refused("MetadataHash")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = ConsumerGroupMetadataValue(epoch=epoch, metadata_hash=metadata_hash, unknown_tagged_fields=unknown)
+        message = ConsumerGroupMetadataValue(
+            epoch=epoch,
+            metadata_hash=metadata_hash,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = ConsumerGroupMetadataValue(epoch=epoch)
     return message, pos
 
 

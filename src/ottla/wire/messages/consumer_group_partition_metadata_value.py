@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iB = Packer(">iB").pack
@@ -68,11 +67,12 @@ class ConsumerGroupPartitionMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_partition_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ConsumerGroupPartitionMetadataValue, int]:
+    topics: list[TopicMetadata]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -80,7 +80,10 @@ def _read_consumer_group_partition_metadata_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_metadata_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_metadata_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -109,27 +112,32 @@ def _write_consumer_group_partition_metadata_value(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_metadata_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicMetadata], int]:
+def _read_topic_metadata_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicMetadata], int]:
     if n * 23 > end - pos:
         raise count_refused("TopicMetadata", n)
     items: list[TopicMetadata] = []
     add = items.append
+    partition_metadata: list[PartitionMetadata]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         num_partitions, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PartitionMetadata")
-        partition_metadata, pos = _read_partition_metadata_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partition_metadata = []
+        else:
+            partition_metadata, pos = _read_partition_metadata_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -138,7 +146,7 @@ def _read_topic_metadata_list(buf: Buffer, pos: int, end: int, version: int, n: 
             unknown = ()
         add(
             TopicMetadata(
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 topic_name=topic_name,
                 num_partitions=num_partitions,
                 partition_metadata=partition_metadata,
@@ -169,7 +177,7 @@ def _write_topic_metadata_list(out: bytearray, items: list[TopicMetadata], versi
 
 
 def _read_partition_metadata_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_qqB = Packer(">qqB").pack
 unpack_qqB = Packer(">qqB").unpack_from
@@ -47,7 +46,7 @@ class ConsumerGroupRegularExpressionValue(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_regular_expression_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

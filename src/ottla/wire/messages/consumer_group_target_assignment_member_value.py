@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -22,10 +22,9 @@ from ottla.wire.codec import (
     patch_long_length,
     put_long_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from
@@ -58,11 +57,12 @@ class ConsumerGroupTargetAssignmentMemberValue(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_group_target_assignment_member_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ConsumerGroupTargetAssignmentMemberValue, int]:
+    topic_partitions: list[TopicPartition]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -70,7 +70,10 @@ def _read_consumer_group_target_assignment_member_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicPartitions")
-    topic_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topic_partitions = []
+    else:
+        topic_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -100,7 +103,7 @@ def _write_consumer_group_target_assignment_member_value(
 
 
 def _read_topic_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -114,23 +117,19 @@ def _read_topic_partition_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
+        topic_id = new_uuid(Uuid, topic_id)
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicPartition(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicPartition(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 

@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     pack_many_int32s,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -51,21 +50,25 @@ class ConsumerProtocolAssignment(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_protocol_assignment(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ConsumerProtocolAssignment, int]:
+    assigned_partitions: list[TopicPartition]
     user_data: bytes | None
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("AssignedPartitions", n)
-    assigned_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n)
+    if n == 0:
+        assigned_partitions = []
+    else:
+        assigned_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n)
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        user_data = bytes(buf[pos : (pos := pos + n)])
+        user_data = buf[pos : (pos := pos + n)]
     elif n == -1:
         user_data = None
     else:
@@ -91,7 +94,7 @@ def _write_consumer_protocol_assignment(out: bytearray, item: ConsumerProtocolAs
 
 
 def _read_topic_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -106,7 +109,7 @@ def _read_topic_partition_list(
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

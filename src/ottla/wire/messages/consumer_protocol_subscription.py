@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     read_strings,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -56,7 +55,7 @@ class ConsumerProtocolSubscription(Struct, kw_only=True, gc=False):
 
 
 def _read_consumer_protocol_subscription(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -72,7 +71,7 @@ def _read_consumer_protocol_subscription(
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        user_data = bytes(buf[pos : (pos := pos + n)])
+        user_data = buf[pos : (pos := pos + n)]
     elif n == -1:
         user_data = None
     else:
@@ -82,7 +81,10 @@ def _read_consumer_protocol_subscription(
         pos += 4
         if n < 0:
             raise length_refused("OwnedPartitions", n)
-        owned_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n)
+        if n == 0:
+            owned_partitions = []
+        else:
+            owned_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n)
     else:
         owned_partitions = []
     if version >= 2:
@@ -94,7 +96,7 @@ def _read_consumer_protocol_subscription(
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            rack_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            rack_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             rack_id = None
         else:
@@ -146,7 +148,7 @@ def _write_consumer_protocol_subscription(out: bytearray, item: ConsumerProtocol
 
 
 def _read_topic_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -161,7 +163,7 @@ def _read_topic_partition_list(
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 unpack_h = Packer(">h").unpack_from
@@ -34,7 +33,7 @@ class ControlRecordTypeSchema(Struct, kw_only=True, gc=False):
 
 
 def _read_control_record_type_schema(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HhB = Packer(">HhB").pack
 pack_hhB = Packer(">hhB").pack
@@ -73,26 +72,35 @@ class ControllerRegistrationRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_controller_registration_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ControllerRegistrationRequest, int]:
+    listeners: list[Listener]
+    features: list[Feature]
     unknown: tuple[tuple[int, bytes], ...]
     controller_id, incarnation_id, zk_migration_ready, n = unpack_i16stB(buf, pos)
     pos += 22
+    incarnation_id = new_uuid(Uuid, incarnation_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Listeners")
-    listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        listeners = []
+    else:
+        listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Features")
-    features, pos = _read_feature_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        features = []
+    else:
+        features, pos = _read_feature_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -101,7 +109,7 @@ def _read_controller_registration_request(
         unknown = ()
     message = ControllerRegistrationRequest(
         controller_id=controller_id,
-        incarnation_id=new_uuid(Uuid, incarnation_id),
+        incarnation_id=incarnation_id,
         zk_migration_ready=zk_migration_ready,
         listeners=listeners,
         features=features,
@@ -131,7 +139,7 @@ def _write_controller_registration_request(out: bytearray, item: ControllerRegis
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_feature_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Feature], int]:
+def _read_feature_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Feature], int]:
     if n * 6 > end - pos:
         raise count_refused("Feature", n)
     items: list[Feature] = []
@@ -144,7 +152,7 @@ def _read_feature_list(buf: Buffer, pos: int, end: int, version: int, n: int) ->
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         min_supported_version, max_supported_version, tags = unpack_hhB(buf, pos)
         pos += 5
         if tags:
@@ -176,7 +184,7 @@ def _write_feature_list(out: bytearray, items: list[Feature], version: int) -> N
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
     if n * 7 > end - pos:
         raise count_refused("Listener", n)
     items: list[Listener] = []
@@ -189,14 +197,14 @@ def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, security_protocol, tags = unpack_HhB(buf, pos)
         pos += 5
         if tags:

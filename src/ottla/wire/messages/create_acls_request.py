@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bb = Packer(">bb").pack
@@ -74,7 +73,8 @@ class CreateAclsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_create_acls_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[CreateAclsRequest, int]:
+def _read_create_acls_request(buf: bytes, pos: int, end: int, version: int) -> tuple[CreateAclsRequest, int]:
+    creations: list[AclCreation]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -82,7 +82,10 @@ def _read_create_acls_request(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Creations")
-    creations, pos = _read_acl_creation_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        creations = []
+    else:
+        creations, pos = _read_acl_creation_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -107,7 +110,7 @@ def _write_create_acls_request(out: bytearray, item: CreateAclsRequest, version:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_acl_creation_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[AclCreation], int]:
+def _read_acl_creation_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[AclCreation], int]:
     if n * 8 > end - pos:
         raise count_refused("AclCreation", n)
     items: list[AclCreation] = []
@@ -120,21 +123,21 @@ def _read_acl_creation_list(buf: Buffer, pos: int, end: int, version: int, n: in
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         resource_pattern_type, n = unpack_bB(buf, pos)
         pos += 2
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Principal")
-        principal = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         operation, permission_type, tags = unpack_bbB(buf, pos)
         pos += 3
         if tags:
@@ -182,12 +185,16 @@ def _write_acl_creation_list(out: bytearray, items: list[AclCreation], version: 
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_create_acls_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[CreateAclsRequest, int]:
+def _read_create_acls_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[CreateAclsRequest, int]:
+    creations: list[AclCreation]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Creations", n)
-    creations, pos = _read_acl_creation_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        creations = []
+    else:
+        creations, pos = _read_acl_creation_list_classic(buf, pos, end, version, n)
     message = CreateAclsRequest(creations=creations)
     return message, pos
 
@@ -201,7 +208,7 @@ def _write_create_acls_request_classic(out: bytearray, item: CreateAclsRequest, 
 
 
 def _read_acl_creation_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -216,17 +223,17 @@ def _read_acl_creation_list_classic(
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         resource_pattern_type, n = unpack_bh(buf, pos)
         pos += 3
         if n < 0:
             raise length_refused("Principal", n)
-        principal = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Host", n)
-        host = str(buf[pos : (pos := pos + n)], "utf-8")
+        host = buf[pos : (pos := pos + n)].decode()
         operation, permission_type = unpack_bb(buf, pos)
         pos += 2
         add(

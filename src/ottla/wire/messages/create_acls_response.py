@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 pack_hh = Packer(">hh").pack
@@ -65,7 +64,8 @@ class CreateAclsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_create_acls_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[CreateAclsResponse, int]:
+def _read_create_acls_response(buf: bytes, pos: int, end: int, version: int) -> tuple[CreateAclsResponse, int]:
+    results: list[AclCreationResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -73,7 +73,10 @@ def _read_create_acls_response(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_acl_creation_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_acl_creation_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -98,7 +101,7 @@ def _write_create_acls_response(out: bytearray, item: CreateAclsResponse, versio
 
 
 def _read_acl_creation_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -116,7 +119,7 @@ def _read_acl_creation_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
@@ -147,12 +150,16 @@ def _write_acl_creation_result_list(out: bytearray, items: list[AclCreationResul
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_create_acls_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[CreateAclsResponse, int]:
+def _read_create_acls_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[CreateAclsResponse, int]:
+    results: list[AclCreationResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Results", n)
-    results, pos = _read_acl_creation_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        results = []
+    else:
+        results, pos = _read_acl_creation_result_list_classic(buf, pos, end, version, n)
     message = CreateAclsResponse(throttle_time_ms=throttle_time_ms, results=results)
     return message, pos
 
@@ -166,7 +173,7 @@ def _write_create_acls_response_classic(out: bytearray, item: CreateAclsResponse
 
 
 def _read_acl_creation_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -181,7 +188,7 @@ def _read_acl_creation_result_list_classic(
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:

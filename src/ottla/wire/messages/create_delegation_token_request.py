@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -69,13 +68,14 @@ class CreateDelegationTokenRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_create_delegation_token_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreateDelegationTokenRequest, int]:
     owner_principal_type: str | None
     owner_principal_name: str | None
+    renewers: list[CreatableRenewers]
     unknown: tuple[tuple[int, bytes], ...]
     if version == 3:
         n = buf[pos]
@@ -83,7 +83,7 @@ def _read_create_delegation_token_request(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            owner_principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            owner_principal_type = buf[pos : (pos := pos + n - 1)].decode()
         else:
             owner_principal_type = None
     else:
@@ -94,7 +94,7 @@ def _read_create_delegation_token_request(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            owner_principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            owner_principal_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             owner_principal_name = None
     else:
@@ -105,7 +105,10 @@ def _read_create_delegation_token_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Renewers")
-    renewers, pos = _read_creatable_renewers_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        renewers = []
+    else:
+        renewers, pos = _read_creatable_renewers_list(buf, pos, end, version, n - 1)
     max_lifetime_ms, tags = unpack_qB(buf, pos)
     pos += 9
     if tags:
@@ -167,7 +170,7 @@ def _write_create_delegation_token_request(out: bytearray, item: CreateDelegatio
 
 
 def _read_creatable_renewers_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -185,14 +188,14 @@ def _read_creatable_renewers_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalType")
-        principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalName")
-        principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:
@@ -231,16 +234,20 @@ def _write_creatable_renewers_list(out: bytearray, items: list[CreatableRenewers
 
 
 def _read_create_delegation_token_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreateDelegationTokenRequest, int]:
+    renewers: list[CreatableRenewers]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Renewers", n)
-    renewers, pos = _read_creatable_renewers_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        renewers = []
+    else:
+        renewers, pos = _read_creatable_renewers_list_classic(buf, pos, end, version, n)
     (max_lifetime_ms,) = unpack_q(buf, pos)
     pos += 8
     message = CreateDelegationTokenRequest(renewers=renewers, max_lifetime_ms=max_lifetime_ms)
@@ -265,7 +272,7 @@ def _write_create_delegation_token_request_classic(
 
 
 def _read_creatable_renewers_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -280,12 +287,12 @@ def _read_creatable_renewers_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("PrincipalType", n)
-        principal_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("PrincipalName", n)
-        principal_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n)].decode()
         add(CreatableRenewers(principal_type=principal_type, principal_name=principal_name))
     return items, pos
 

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -76,7 +75,7 @@ class CreateDelegationTokenResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_create_delegation_token_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -90,14 +89,14 @@ def _read_create_delegation_token_response(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("PrincipalType")
-    principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    principal_type = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("PrincipalName")
-    principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    principal_name = buf[pos : (pos := pos + n - 1)].decode()
     if version == 3:
         n = buf[pos]
         pos += 1
@@ -105,7 +104,7 @@ def _read_create_delegation_token_response(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TokenRequesterPrincipalType")
-        token_requester_principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        token_requester_principal_type = buf[pos : (pos := pos + n - 1)].decode()
     else:
         token_requester_principal_type = ""
     if version == 3:
@@ -115,7 +114,7 @@ def _read_create_delegation_token_response(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TokenRequesterPrincipalName")
-        token_requester_principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        token_requester_principal_name = buf[pos : (pos := pos + n - 1)].decode()
     else:
         token_requester_principal_name = ""
     issue_timestamp_ms, expiry_timestamp_ms, max_timestamp_ms, n = unpack_qqqB(buf, pos)
@@ -124,14 +123,14 @@ def _read_create_delegation_token_response(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TokenId")
-    token_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    token_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Hmac")
-    hmac = bytes(buf[pos : (pos := pos + n - 1)])
+    hmac = buf[pos : (pos := pos + n - 1)]
     throttle_time_ms, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:
@@ -208,7 +207,7 @@ def _write_create_delegation_token_response(out: bytearray, item: CreateDelegati
 
 
 def _read_create_delegation_token_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -217,22 +216,22 @@ def _read_create_delegation_token_response_classic(
     pos += 4
     if n < 0:
         raise length_refused("PrincipalType", n)
-    principal_type = str(buf[pos : (pos := pos + n)], "utf-8")
+    principal_type = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("PrincipalName", n)
-    principal_name = str(buf[pos : (pos := pos + n)], "utf-8")
+    principal_name = buf[pos : (pos := pos + n)].decode()
     issue_timestamp_ms, expiry_timestamp_ms, max_timestamp_ms, n = unpack_qqqh(buf, pos)
     pos += 26
     if n < 0:
         raise length_refused("TokenId", n)
-    token_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    token_id = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Hmac", n)
-    hmac = bytes(buf[pos : (pos := pos + n)])
+    hmac = buf[pos : (pos := pos + n)]
     (throttle_time_ms,) = unpack_i(buf, pos)
     pos += 4
     message = CreateDelegationTokenResponse(

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -22,10 +23,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -82,11 +83,12 @@ class CreatePartitionsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_create_partitions_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreatePartitionsRequest, int]:
+    topics: list[CreatePartitionsTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -94,7 +96,10 @@ def _read_create_partitions_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_create_partitions_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_create_partitions_topic_list(buf, pos, end, version, n - 1)
     timeout_ms, validate_only, tags = unpack_itB(buf, pos)
     pos += 6
     if tags:
@@ -125,7 +130,7 @@ def _write_create_partitions_request(out: bytearray, item: CreatePartitionsReque
 
 
 def _read_create_partitions_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -144,13 +149,16 @@ def _read_create_partitions_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         count, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            assignments, pos = _read_create_partitions_assignment_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                assignments = []
+            else:
+                assignments, pos = _read_create_partitions_assignment_list(buf, pos, end, version, n - 1)
         else:
             assignments = None
         tags = buf[pos]
@@ -188,7 +196,7 @@ def _write_create_partitions_topic_list(out: bytearray, items: list[CreatePartit
 
 
 def _read_create_partitions_assignment_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -202,16 +210,11 @@ def _read_create_partitions_assignment_list(
     for _ in range(n):
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("BrokerIds")
-        n -= 1
         if n < 16:
-            broker_ids = list(UNPACK_INT32S[n](buf, pos))
+            broker_ids = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            broker_ids = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            broker_ids, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -245,16 +248,20 @@ def _write_create_partitions_assignment_list(
 
 
 def _read_create_partitions_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreatePartitionsRequest, int]:
+    topics: list[CreatePartitionsTopic]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_create_partitions_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_create_partitions_topic_list_classic(buf, pos, end, version, n)
     timeout_ms, validate_only = unpack_it(buf, pos)
     pos += 5
     message = CreatePartitionsRequest(topics=topics, timeout_ms=timeout_ms, validate_only=validate_only)
@@ -271,7 +278,7 @@ def _write_create_partitions_request_classic(out: bytearray, item: CreatePartiti
 
 
 def _read_create_partitions_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -287,11 +294,14 @@ def _read_create_partitions_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         count, n = unpack_ii(buf, pos)
         pos += 8
         if n >= 0:
-            assignments, pos = _read_create_partitions_assignment_list_classic(buf, pos, end, version, n)
+            if n == 0:
+                assignments = []
+            else:
+                assignments, pos = _read_create_partitions_assignment_list_classic(buf, pos, end, version, n)
         elif n == -1:
             assignments = None
         else:
@@ -321,7 +331,7 @@ def _write_create_partitions_topic_list_classic(
 
 
 def _read_create_partitions_assignment_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -70,11 +69,12 @@ class CreatePartitionsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_create_partitions_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreatePartitionsResponse, int]:
+    results: list[CreatePartitionsTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -82,7 +82,10 @@ def _read_create_partitions_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_create_partitions_topic_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_create_partitions_topic_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -111,7 +114,7 @@ def _write_create_partitions_response(out: bytearray, item: CreatePartitionsResp
 
 
 def _read_create_partitions_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -130,13 +133,13 @@ def _read_create_partitions_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         error_code, n = unpack_hB(buf, pos)
         pos += 3
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
@@ -186,16 +189,20 @@ def _write_create_partitions_topic_result_list(
 
 
 def _read_create_partitions_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreatePartitionsResponse, int]:
+    results: list[CreatePartitionsTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Results", n)
-    results, pos = _read_create_partitions_topic_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        results = []
+    else:
+        results, pos = _read_create_partitions_topic_result_list_classic(buf, pos, end, version, n)
     message = CreatePartitionsResponse(throttle_time_ms=throttle_time_ms, results=results)
     return message, pos
 
@@ -209,7 +216,7 @@ def _write_create_partitions_response_classic(out: bytearray, item: CreatePartit
 
 
 def _read_create_partitions_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -225,11 +232,11 @@ def _read_create_partitions_topic_result_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -22,10 +23,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -94,7 +95,8 @@ class CreateTopicsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_create_topics_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[CreateTopicsRequest, int]:
+def _read_create_topics_request(buf: bytes, pos: int, end: int, version: int) -> tuple[CreateTopicsRequest, int]:
+    topics: list[CreatableTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -102,7 +104,10 @@ def _read_create_topics_request(buf: Buffer, pos: int, end: int, version: int) -
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_creatable_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_creatable_topic_list(buf, pos, end, version, n - 1)
     timeout_ms, validate_only, tags = unpack_itB(buf, pos)
     pos += 6
     if tags:
@@ -133,7 +138,7 @@ def _write_create_topics_request(out: bytearray, item: CreateTopicsRequest, vers
 
 
 def _read_creatable_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -143,6 +148,8 @@ def _read_creatable_topic_list(
         raise count_refused("CreatableTopic", n)
     items: list[CreatableTopic] = []
     add = items.append
+    assignments: list[CreatableReplicaAssignment]
+    configs: list[CreatableTopicConfig]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -151,21 +158,27 @@ def _read_creatable_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         num_partitions, replication_factor, n = unpack_ihB(buf, pos)
         pos += 7
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Assignments")
-        assignments, pos = _read_creatable_replica_assignment_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            assignments = []
+        else:
+            assignments, pos = _read_creatable_replica_assignment_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Configs")
-        configs, pos = _read_creatable_topic_config_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            configs = []
+        else:
+            configs, pos = _read_creatable_topic_config_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -215,7 +228,7 @@ def _write_creatable_topic_list(out: bytearray, items: list[CreatableTopic], ver
 
 
 def _read_creatable_topic_config_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -234,13 +247,13 @@ def _read_creatable_topic_config_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            value = buf[pos : (pos := pos + n - 1)].decode()
         else:
             value = None
         tags = buf[pos]
@@ -280,7 +293,7 @@ def _write_creatable_topic_config_list(out: bytearray, items: list[CreatableTopi
 
 
 def _read_creatable_replica_assignment_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -294,16 +307,11 @@ def _read_creatable_replica_assignment_list(
     for _ in range(n):
         partition_index, n = unpack_iB(buf, pos)
         pos += 5
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("BrokerIds")
-        n -= 1
         if n < 16:
-            broker_ids = list(UNPACK_INT32S[n](buf, pos))
+            broker_ids = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            broker_ids = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            broker_ids, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -342,16 +350,20 @@ def _write_creatable_replica_assignment_list(
 
 
 def _read_create_topics_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreateTopicsRequest, int]:
+    topics: list[CreatableTopic]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_creatable_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_creatable_topic_list_classic(buf, pos, end, version, n)
     timeout_ms, validate_only = unpack_it(buf, pos)
     pos += 5
     message = CreateTopicsRequest(topics=topics, timeout_ms=timeout_ms, validate_only=validate_only)
@@ -368,7 +380,7 @@ def _write_create_topics_request_classic(out: bytearray, item: CreateTopicsReque
 
 
 def _read_creatable_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -378,22 +390,30 @@ def _read_creatable_topic_list_classic(
         raise count_refused("CreatableTopic", n)
     items: list[CreatableTopic] = []
     add = items.append
+    assignments: list[CreatableReplicaAssignment]
+    configs: list[CreatableTopicConfig]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         num_partitions, replication_factor, n = unpack_ihi(buf, pos)
         pos += 10
         if n < 0:
             raise length_refused("Assignments", n)
-        assignments, pos = _read_creatable_replica_assignment_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            assignments = []
+        else:
+            assignments, pos = _read_creatable_replica_assignment_list_classic(buf, pos, end, version, n)
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Configs", n)
-        configs, pos = _read_creatable_topic_config_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            configs = []
+        else:
+            configs, pos = _read_creatable_topic_config_list_classic(buf, pos, end, version, n)
         add(
             CreatableTopic(
                 name=name,
@@ -425,7 +445,7 @@ def _write_creatable_topic_list_classic(out: bytearray, items: list[CreatableTop
 
 
 def _read_creatable_topic_config_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -441,11 +461,11 @@ def _read_creatable_topic_config_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            value = str(buf[pos : (pos := pos + n)], "utf-8")
+            value = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             value = None
         else:
@@ -472,7 +492,7 @@ def _write_creatable_topic_config_list_classic(out: bytearray, items: list[Creat
 
 
 def _read_creatable_replica_assignment_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -27,7 +27,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16shB = Packer(">16shB").pack
 pack_h = Packer(">h").pack
@@ -95,7 +94,8 @@ class CreateTopicsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_create_topics_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[CreateTopicsResponse, int]:
+def _read_create_topics_response(buf: bytes, pos: int, end: int, version: int) -> tuple[CreateTopicsResponse, int]:
+    topics: list[CreatableTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -103,7 +103,10 @@ def _read_create_topics_response(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_creatable_topic_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_creatable_topic_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -128,7 +131,7 @@ def _write_create_topics_response(out: bytearray, item: CreateTopicsResponse, ve
 
 
 def _read_creatable_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -140,7 +143,6 @@ def _read_creatable_topic_result_list(
     add = items.append
     error_message: str | None
     configs: list[CreatableTopicConfigs] | None
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
         pos += 1
@@ -148,10 +150,11 @@ def _read_creatable_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         if version >= 7:
             topic_id, error_code, n = unpack_16shB(buf, pos)
             pos += 19
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             error_code, n = unpack_hB(buf, pos)
             pos += 3
@@ -159,7 +162,7 @@ def _read_creatable_topic_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         num_partitions, replication_factor, n = unpack_ihB(buf, pos)
@@ -167,14 +170,16 @@ def _read_creatable_topic_result_list(
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            configs, pos = _read_creatable_topic_configs_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                configs = []
+            else:
+                configs, pos = _read_creatable_topic_configs_list(buf, pos, end, version, n - 1)
         else:
             configs = None
         tags = buf[pos]
         pos += 1
-        topic_config_error_code = 0
-        unknown = ()
         if tags:
+            topic_config_error_code = 0
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -185,22 +190,33 @@ def _read_creatable_topic_result_list(
                     if pos != stop:
                         raise tag_refused("TopicConfigErrorCode")
                 else:
-                    fields.append((tag, bytes(buf[pos:stop])))
+                    fields.append((tag, buf[pos:stop]))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            CreatableTopicResult(
-                name=name,
-                topic_id=new_uuid(Uuid, topic_id),
-                error_code=error_code,
-                error_message=error_message,
-                topic_config_error_code=topic_config_error_code,
-                num_partitions=num_partitions,
-                replication_factor=replication_factor,
-                configs=configs,
-                unknown_tagged_fields=unknown,
+            add(
+                CreatableTopicResult(
+                    name=name,
+                    topic_id=topic_id,
+                    error_code=error_code,
+                    error_message=error_message,
+                    topic_config_error_code=topic_config_error_code,
+                    num_partitions=num_partitions,
+                    replication_factor=replication_factor,
+                    configs=configs,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(
+                CreatableTopicResult(
+                    name=name,
+                    topic_id=topic_id,
+                    error_code=error_code,
+                    error_message=error_message,
+                    num_partitions=num_partitions,
+                    replication_factor=replication_factor,
+                    configs=configs,
+                )
+            )
     return items, pos
 
 
@@ -248,7 +264,7 @@ def _write_creatable_topic_result_list(out: bytearray, items: list[CreatableTopi
 
 
 def _read_creatable_topic_configs_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -267,13 +283,13 @@ def _read_creatable_topic_configs_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            value = buf[pos : (pos := pos + n - 1)].decode()
         else:
             value = None
         read_only, config_source, is_sensitive, tags = unpack_tbtB(buf, pos)
@@ -322,16 +338,20 @@ def _write_creatable_topic_configs_list(out: bytearray, items: list[CreatableTop
 
 
 def _read_create_topics_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[CreateTopicsResponse, int]:
+    topics: list[CreatableTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_creatable_topic_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_creatable_topic_result_list_classic(buf, pos, end, version, n)
     message = CreateTopicsResponse(throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -345,7 +365,7 @@ def _write_create_topics_response_classic(out: bytearray, item: CreateTopicsResp
 
 
 def _read_creatable_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -361,11 +381,11 @@ def _read_creatable_topic_result_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:

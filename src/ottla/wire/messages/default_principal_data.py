@@ -16,7 +16,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_tB = Packer(">?B").pack
 unpack_tB = Packer(">?B").unpack_from
@@ -44,7 +43,7 @@ class DefaultPrincipalData(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_default_principal_data(buf: Buffer, pos: int, end: int, version: int) -> tuple[DefaultPrincipalData, int]:
+def _read_default_principal_data(buf: bytes, pos: int, end: int, version: int) -> tuple[DefaultPrincipalData, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -52,14 +51,14 @@ def _read_default_principal_data(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Type")
-    type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    type = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     token_authenticated, tags = unpack_tB(buf, pos)
     pos += 2
     if tags:

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_qqqB = Packer(">qqqB").pack
 unpack_qqqB = Packer(">qqqB").unpack_from
@@ -53,7 +52,7 @@ class DelegationTokenRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delegation_token_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[DelegationTokenRecord, int]:
+def _read_delegation_token_record(buf: bytes, pos: int, end: int, version: int) -> tuple[DelegationTokenRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -61,14 +60,14 @@ def _read_delegation_token_record(buf: Buffer, pos: int, end: int, version: int)
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Owner")
-    owner = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    owner = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Requester")
-    requester = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    requester = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
@@ -82,7 +81,7 @@ def _read_delegation_token_record(buf: Buffer, pos: int, end: int, version: int)
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TokenId")
-    token_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    token_id = buf[pos : (pos := pos + n - 1)].decode()
     tags = buf[pos]
     pos += 1
     if tags:

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bb = Packer(">bb").pack
@@ -74,7 +73,8 @@ class DeleteAclsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_acls_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteAclsRequest, int]:
+def _read_delete_acls_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteAclsRequest, int]:
+    filters: list[DeleteAclsFilter]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -82,7 +82,10 @@ def _read_delete_acls_request(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Filters")
-    filters, pos = _read_delete_acls_filter_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        filters = []
+    else:
+        filters, pos = _read_delete_acls_filter_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -108,7 +111,7 @@ def _write_delete_acls_request(out: bytearray, item: DeleteAclsRequest, version:
 
 
 def _read_delete_acls_filter_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -128,7 +131,7 @@ def _read_delete_acls_filter_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            resource_name_filter = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            resource_name_filter = buf[pos : (pos := pos + n - 1)].decode()
         else:
             resource_name_filter = None
         pattern_type_filter, n = unpack_bB(buf, pos)
@@ -136,7 +139,7 @@ def _read_delete_acls_filter_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            principal_filter = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            principal_filter = buf[pos : (pos := pos + n - 1)].decode()
         else:
             principal_filter = None
         n = buf[pos]
@@ -144,7 +147,7 @@ def _read_delete_acls_filter_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            host_filter = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            host_filter = buf[pos : (pos := pos + n - 1)].decode()
         else:
             host_filter = None
         operation, permission_type, tags = unpack_bbB(buf, pos)
@@ -209,12 +212,16 @@ def _write_delete_acls_filter_list(out: bytearray, items: list[DeleteAclsFilter]
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_delete_acls_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteAclsRequest, int]:
+def _read_delete_acls_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteAclsRequest, int]:
+    filters: list[DeleteAclsFilter]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Filters", n)
-    filters, pos = _read_delete_acls_filter_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        filters = []
+    else:
+        filters, pos = _read_delete_acls_filter_list_classic(buf, pos, end, version, n)
     message = DeleteAclsRequest(filters=filters)
     return message, pos
 
@@ -228,7 +235,7 @@ def _write_delete_acls_request_classic(out: bytearray, item: DeleteAclsRequest, 
 
 
 def _read_delete_acls_filter_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -245,7 +252,7 @@ def _read_delete_acls_filter_list_classic(
         resource_type_filter, n = unpack_bh(buf, pos)
         pos += 3
         if n >= 0:
-            resource_name_filter = str(buf[pos : (pos := pos + n)], "utf-8")
+            resource_name_filter = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             resource_name_filter = None
         else:
@@ -253,7 +260,7 @@ def _read_delete_acls_filter_list_classic(
         pattern_type_filter, n = unpack_bh(buf, pos)
         pos += 3
         if n >= 0:
-            principal_filter = str(buf[pos : (pos := pos + n)], "utf-8")
+            principal_filter = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             principal_filter = None
         else:
@@ -261,7 +268,7 @@ def _read_delete_acls_filter_list_classic(
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            host_filter = str(buf[pos : (pos := pos + n)], "utf-8")
+            host_filter = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             host_filter = None
         else:

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bb = Packer(">bb").pack
@@ -93,7 +92,8 @@ class DeleteAclsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_acls_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteAclsResponse, int]:
+def _read_delete_acls_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteAclsResponse, int]:
+    filter_results: list[DeleteAclsFilterResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -101,7 +101,10 @@ def _read_delete_acls_response(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("FilterResults")
-    filter_results, pos = _read_delete_acls_filter_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        filter_results = []
+    else:
+        filter_results, pos = _read_delete_acls_filter_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -130,7 +133,7 @@ def _write_delete_acls_response(out: bytearray, item: DeleteAclsResponse, versio
 
 
 def _read_delete_acls_filter_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -141,6 +144,7 @@ def _read_delete_acls_filter_result_list(
     items: list[DeleteAclsFilterResult] = []
     add = items.append
     error_message: str | None
+    matching_acls: list[DeleteAclsMatchingAcl]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -148,7 +152,7 @@ def _read_delete_acls_filter_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         n = buf[pos]
@@ -157,7 +161,10 @@ def _read_delete_acls_filter_result_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MatchingAcls")
-        matching_acls, pos = _read_delete_acls_matching_acl_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            matching_acls = []
+        else:
+            matching_acls, pos = _read_delete_acls_matching_acl_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -202,7 +209,7 @@ def _write_delete_acls_filter_result_list(out: bytearray, items: list[DeleteAcls
 
 
 def _read_delete_acls_matching_acl_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -220,7 +227,7 @@ def _read_delete_acls_matching_acl_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         resource_type, n = unpack_bB(buf, pos)
@@ -229,21 +236,21 @@ def _read_delete_acls_matching_acl_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         pattern_type, n = unpack_bB(buf, pos)
         pos += 2
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Principal")
-        principal = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         operation, permission_type, tags = unpack_bbB(buf, pos)
         pos += 3
         if tags:
@@ -304,12 +311,16 @@ def _write_delete_acls_matching_acl_list(out: bytearray, items: list[DeleteAclsM
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_delete_acls_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteAclsResponse, int]:
+def _read_delete_acls_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteAclsResponse, int]:
+    filter_results: list[DeleteAclsFilterResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("FilterResults", n)
-    filter_results, pos = _read_delete_acls_filter_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        filter_results = []
+    else:
+        filter_results, pos = _read_delete_acls_filter_result_list_classic(buf, pos, end, version, n)
     message = DeleteAclsResponse(throttle_time_ms=throttle_time_ms, filter_results=filter_results)
     return message, pos
 
@@ -323,7 +334,7 @@ def _write_delete_acls_response_classic(out: bytearray, item: DeleteAclsResponse
 
 
 def _read_delete_acls_filter_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -334,11 +345,12 @@ def _read_delete_acls_filter_result_list_classic(
     items: list[DeleteAclsFilterResult] = []
     add = items.append
     error_message: str | None
+    matching_acls: list[DeleteAclsMatchingAcl]
     for _ in range(n):
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:
@@ -347,7 +359,10 @@ def _read_delete_acls_filter_result_list_classic(
         pos += 4
         if n < 0:
             raise length_refused("MatchingAcls", n)
-        matching_acls, pos = _read_delete_acls_matching_acl_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            matching_acls = []
+        else:
+            matching_acls, pos = _read_delete_acls_matching_acl_list_classic(buf, pos, end, version, n)
         add(DeleteAclsFilterResult(error_code=error_code, error_message=error_message, matching_acls=matching_acls))
     return items, pos
 
@@ -375,7 +390,7 @@ def _write_delete_acls_filter_result_list_classic(
 
 
 def _read_delete_acls_matching_acl_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -390,7 +405,7 @@ def _read_delete_acls_matching_acl_list_classic(
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:
@@ -399,17 +414,17 @@ def _read_delete_acls_matching_acl_list_classic(
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         pattern_type, n = unpack_bh(buf, pos)
         pos += 3
         if n < 0:
             raise length_refused("Principal", n)
-        principal = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Host", n)
-        host = str(buf[pos : (pos := pos + n)], "utf-8")
+        host = buf[pos : (pos := pos + n)].decode()
         operation, permission_type = unpack_bb(buf, pos)
         pos += 2
         add(

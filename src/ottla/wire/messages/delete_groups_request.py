@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     read_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 unpack_i = Packer(">i").unpack_from
@@ -53,7 +52,7 @@ class DeleteGroupsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_groups_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteGroupsRequest, int]:
+def _read_delete_groups_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteGroupsRequest, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -87,7 +86,7 @@ def _write_delete_groups_request(out: bytearray, item: DeleteGroupsRequest, vers
 
 
 def _read_delete_groups_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

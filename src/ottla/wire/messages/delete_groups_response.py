@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -65,7 +64,8 @@ class DeleteGroupsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_groups_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteGroupsResponse, int]:
+def _read_delete_groups_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteGroupsResponse, int]:
+    results: list[DeletableGroupResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -73,7 +73,10 @@ def _read_delete_groups_response(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_deletable_group_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_deletable_group_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -98,7 +101,7 @@ def _write_delete_groups_response(out: bytearray, item: DeleteGroupsResponse, ve
 
 
 def _read_deletable_group_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -116,7 +119,7 @@ def _read_deletable_group_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         error_code, tags = unpack_hB(buf, pos)
         pos += 3
         if tags:
@@ -142,16 +145,20 @@ def _write_deletable_group_result_list(out: bytearray, items: list[DeletableGrou
 
 
 def _read_delete_groups_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DeleteGroupsResponse, int]:
+    results: list[DeletableGroupResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Results", n)
-    results, pos = _read_deletable_group_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        results = []
+    else:
+        results, pos = _read_deletable_group_result_list_classic(buf, pos, end, version, n)
     message = DeleteGroupsResponse(throttle_time_ms=throttle_time_ms, results=results)
     return message, pos
 
@@ -165,7 +172,7 @@ def _write_delete_groups_response_classic(out: bytearray, item: DeleteGroupsResp
 
 
 def _read_deletable_group_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -180,7 +187,7 @@ def _read_deletable_group_result_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("GroupId", n)
-        group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        group_id = buf[pos : (pos := pos + n)].decode()
         (error_code,) = unpack_h(buf, pos)
         pos += 2
         add(DeletableGroupResult(group_id=group_id, error_code=error_code))

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -73,7 +72,8 @@ class DeleteRecordsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_records_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteRecordsRequest, int]:
+def _read_delete_records_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteRecordsRequest, int]:
+    topics: list[DeleteRecordsTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -81,7 +81,10 @@ def _read_delete_records_request(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_delete_records_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_delete_records_topic_list(buf, pos, end, version, n - 1)
     timeout_ms, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:
@@ -107,7 +110,7 @@ def _write_delete_records_request(out: bytearray, item: DeleteRecordsRequest, ve
 
 
 def _read_delete_records_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -117,6 +120,7 @@ def _read_delete_records_topic_list(
         raise count_refused("DeleteRecordsTopic", n)
     items: list[DeleteRecordsTopic] = []
     add = items.append
+    partitions: list[DeleteRecordsPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -125,14 +129,17 @@ def _read_delete_records_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_delete_records_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_delete_records_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -166,7 +173,7 @@ def _write_delete_records_topic_list(out: bytearray, items: list[DeleteRecordsTo
 
 
 def _read_delete_records_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -196,16 +203,20 @@ def _write_delete_records_partition_list(out: bytearray, items: list[DeleteRecor
 
 
 def _read_delete_records_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DeleteRecordsRequest, int]:
+    topics: list[DeleteRecordsTopic]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_delete_records_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_delete_records_topic_list_classic(buf, pos, end, version, n)
     (timeout_ms,) = unpack_i(buf, pos)
     pos += 4
     message = DeleteRecordsRequest(topics=topics, timeout_ms=timeout_ms)
@@ -222,7 +233,7 @@ def _write_delete_records_request_classic(out: bytearray, item: DeleteRecordsReq
 
 
 def _read_delete_records_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -232,17 +243,21 @@ def _read_delete_records_topic_list_classic(
         raise count_refused("DeleteRecordsTopic", n)
     items: list[DeleteRecordsTopic] = []
     add = items.append
+    partitions: list[DeleteRecordsPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_delete_records_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_delete_records_partition_list_classic(buf, pos, end, version, n)
         add(DeleteRecordsTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -261,7 +276,7 @@ def _write_delete_records_topic_list_classic(out: bytearray, items: list[DeleteR
 
 
 def _read_delete_records_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -77,7 +76,8 @@ class DeleteRecordsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_records_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteRecordsResponse, int]:
+def _read_delete_records_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteRecordsResponse, int]:
+    topics: list[DeleteRecordsTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -85,7 +85,10 @@ def _read_delete_records_response(buf: Buffer, pos: int, end: int, version: int)
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_delete_records_topic_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_delete_records_topic_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -110,7 +113,7 @@ def _write_delete_records_response(out: bytearray, item: DeleteRecordsResponse, 
 
 
 def _read_delete_records_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -120,6 +123,7 @@ def _read_delete_records_topic_result_list(
         raise count_refused("DeleteRecordsTopicResult", n)
     items: list[DeleteRecordsTopicResult] = []
     add = items.append
+    partitions: list[DeleteRecordsPartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -128,14 +132,17 @@ def _read_delete_records_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_delete_records_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_delete_records_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -173,7 +180,7 @@ def _write_delete_records_topic_result_list(
 
 
 def _read_delete_records_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -214,16 +221,20 @@ def _write_delete_records_partition_result_list(
 
 
 def _read_delete_records_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DeleteRecordsResponse, int]:
+    topics: list[DeleteRecordsTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_delete_records_topic_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_delete_records_topic_result_list_classic(buf, pos, end, version, n)
     message = DeleteRecordsResponse(throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -237,7 +248,7 @@ def _write_delete_records_response_classic(out: bytearray, item: DeleteRecordsRe
 
 
 def _read_delete_records_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -247,17 +258,21 @@ def _read_delete_records_topic_result_list_classic(
         raise count_refused("DeleteRecordsTopicResult", n)
     items: list[DeleteRecordsTopicResult] = []
     add = items.append
+    partitions: list[DeleteRecordsPartitionResult]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_delete_records_partition_result_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_delete_records_partition_result_list_classic(buf, pos, end, version, n)
         add(DeleteRecordsTopicResult(name=name, partitions=partitions))
     return items, pos
 
@@ -280,7 +295,7 @@ def _write_delete_records_topic_result_list_classic(
 
 
 def _read_delete_records_partition_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

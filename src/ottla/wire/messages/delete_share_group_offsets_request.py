@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class DeleteShareGroupOffsetsRequestTopic(Struct, kw_only=True, gc=False):
@@ -48,11 +47,12 @@ class DeleteShareGroupOffsetsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_delete_share_group_offsets_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DeleteShareGroupOffsetsRequest, int]:
+    topics: list[DeleteShareGroupOffsetsRequestTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -60,14 +60,17 @@ def _read_delete_share_group_offsets_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_delete_share_group_offsets_request_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_delete_share_group_offsets_request_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -104,7 +107,7 @@ def _write_delete_share_group_offsets_request(
 
 
 def _read_delete_share_group_offsets_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -122,7 +125,7 @@ def _read_delete_share_group_offsets_request_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

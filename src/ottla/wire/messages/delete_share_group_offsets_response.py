@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16shB = Packer(">16shB").pack
 pack_ihB = Packer(">ihB").pack
@@ -63,19 +62,20 @@ class DeleteShareGroupOffsetsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_delete_share_group_offsets_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DeleteShareGroupOffsetsResponse, int]:
     error_message: str | None
+    responses: list[DeleteShareGroupOffsetsResponseTopic]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -84,7 +84,10 @@ def _read_delete_share_group_offsets_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_delete_share_group_offsets_response_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_delete_share_group_offsets_response_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -131,7 +134,7 @@ def _write_delete_share_group_offsets_response(
 
 
 def _read_delete_share_group_offsets_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -150,13 +153,14 @@ def _read_delete_share_group_offsets_response_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         topic_id, error_code, n = unpack_16shB(buf, pos)
         pos += 19
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
@@ -168,7 +172,7 @@ def _read_delete_share_group_offsets_response_topic_list(
         add(
             DeleteShareGroupOffsetsResponseTopic(
                 topic_name=topic_name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 error_code=error_code,
                 error_message=error_message,
                 unknown_tagged_fields=unknown,

@@ -28,7 +28,6 @@ from ottla.wire.codec import (
     read_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_i = Packer(">i").pack
@@ -72,7 +71,7 @@ class DeleteTopicsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_topics_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteTopicsRequest, int]:
+def _read_delete_topics_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteTopicsRequest, int]:
     topics: list[DeleteTopicState]
     topic_names: list[str]
     unknown: tuple[tuple[int, bytes], ...]
@@ -83,7 +82,10 @@ def _read_delete_topics_request(buf: Buffer, pos: int, end: int, version: int) -
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_delete_topic_state_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_delete_topic_state_list(buf, pos, end, version, n - 1)
     else:
         topics = []
     if version <= 5:
@@ -138,7 +140,7 @@ def _write_delete_topics_request(out: bytearray, item: DeleteTopicsRequest, vers
 
 
 def _read_delete_topic_state_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -156,16 +158,17 @@ def _read_delete_topic_state_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = None
         topic_id, tags = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(DeleteTopicState(name=name, topic_id=new_uuid(Uuid, topic_id), unknown_tagged_fields=unknown))
+        add(DeleteTopicState(name=name, topic_id=topic_id, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -189,7 +192,7 @@ def _write_delete_topic_state_list(out: bytearray, items: list[DeleteTopicState]
 
 
 def _read_delete_topics_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

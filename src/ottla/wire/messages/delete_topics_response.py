@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sh = Packer(">16sh").pack
 pack_h = Packer(">h").pack
@@ -71,7 +70,8 @@ class DeleteTopicsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_delete_topics_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DeleteTopicsResponse, int]:
+def _read_delete_topics_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DeleteTopicsResponse, int]:
+    responses: list[DeletableTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -79,7 +79,10 @@ def _read_delete_topics_response(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_deletable_topic_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_deletable_topic_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -108,7 +111,7 @@ def _write_delete_topics_response(out: bytearray, item: DeleteTopicsResponse, ve
 
 
 def _read_deletable_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -127,7 +130,7 @@ def _read_deletable_topic_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         elif version == 6:
             name = None
         else:
@@ -135,6 +138,7 @@ def _read_deletable_topic_result_list(
         if version >= 6:
             topic_id, error_code = unpack_16sh(buf, pos)
             pos += 18
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             (error_code,) = unpack_h(buf, pos)
             pos += 2
@@ -145,7 +149,7 @@ def _read_deletable_topic_result_list(
             if n > 127:
                 n, pos = long_string_length(buf, pos - 1)
             if n:
-                error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                error_message = buf[pos : (pos := pos + n - 1)].decode()
             else:
                 error_message = None
         else:
@@ -159,7 +163,7 @@ def _read_deletable_topic_result_list(
         add(
             DeletableTopicResult(
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 error_code=error_code,
                 error_message=error_message,
                 unknown_tagged_fields=unknown,
@@ -207,16 +211,20 @@ def _write_deletable_topic_result_list(out: bytearray, items: list[DeletableTopi
 
 
 def _read_delete_topics_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DeleteTopicsResponse, int]:
+    responses: list[DeletableTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Responses", n)
-    responses, pos = _read_deletable_topic_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        responses = []
+    else:
+        responses, pos = _read_deletable_topic_result_list_classic(buf, pos, end, version, n)
     message = DeleteTopicsResponse(throttle_time_ms=throttle_time_ms, responses=responses)
     return message, pos
 
@@ -230,7 +238,7 @@ def _write_delete_topics_response_classic(out: bytearray, item: DeleteTopicsResp
 
 
 def _read_deletable_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -246,7 +254,7 @@ def _read_deletable_topic_result_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (error_code,) = unpack_h(buf, pos)
         pos += 2
         add(DeletableTopicResult(name=name, error_code=error_code))

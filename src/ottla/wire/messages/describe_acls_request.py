@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bb = Packer(">bb").pack
@@ -63,7 +62,7 @@ class DescribeAclsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_acls_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeAclsRequest, int]:
+def _read_describe_acls_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeAclsRequest, int]:
     resource_name_filter: str | None
     principal_filter: str | None
     host_filter: str | None
@@ -73,7 +72,7 @@ def _read_describe_acls_request(buf: Buffer, pos: int, end: int, version: int) -
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        resource_name_filter = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name_filter = buf[pos : (pos := pos + n - 1)].decode()
     else:
         resource_name_filter = None
     pattern_type_filter, n = unpack_bB(buf, pos)
@@ -81,7 +80,7 @@ def _read_describe_acls_request(buf: Buffer, pos: int, end: int, version: int) -
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        principal_filter = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_filter = buf[pos : (pos := pos + n - 1)].decode()
     else:
         principal_filter = None
     n = buf[pos]
@@ -89,7 +88,7 @@ def _read_describe_acls_request(buf: Buffer, pos: int, end: int, version: int) -
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        host_filter = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host_filter = buf[pos : (pos := pos + n - 1)].decode()
     else:
         host_filter = None
     operation, permission_type, tags = unpack_bbB(buf, pos)
@@ -152,7 +151,7 @@ def _write_describe_acls_request(out: bytearray, item: DescribeAclsRequest, vers
 
 
 def _read_describe_acls_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -163,7 +162,7 @@ def _read_describe_acls_request_classic(
     resource_type_filter, n = unpack_bh(buf, pos)
     pos += 3
     if n >= 0:
-        resource_name_filter = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name_filter = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         resource_name_filter = None
     else:
@@ -171,7 +170,7 @@ def _read_describe_acls_request_classic(
     pattern_type_filter, n = unpack_bh(buf, pos)
     pos += 3
     if n >= 0:
-        principal_filter = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_filter = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         principal_filter = None
     else:
@@ -179,7 +178,7 @@ def _read_describe_acls_request_classic(
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n >= 0:
-        host_filter = str(buf[pos : (pos := pos + n)], "utf-8")
+        host_filter = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         host_filter = None
     else:

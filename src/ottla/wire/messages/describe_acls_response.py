@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bb = Packer(">bb").pack
@@ -89,15 +88,16 @@ class DescribeAclsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_acls_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeAclsResponse, int]:
+def _read_describe_acls_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeAclsResponse, int]:
     error_message: str | None
+    resources: list[DescribeAclsResource]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -106,7 +106,10 @@ def _read_describe_acls_response(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Resources")
-    resources, pos = _read_describe_acls_resource_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        resources = []
+    else:
+        resources, pos = _read_describe_acls_resource_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -149,7 +152,7 @@ def _write_describe_acls_response(out: bytearray, item: DescribeAclsResponse, ve
 
 
 def _read_describe_acls_resource_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -159,6 +162,7 @@ def _read_describe_acls_resource_list(
         raise count_refused("DescribeAclsResource", n)
     items: list[DescribeAclsResource] = []
     add = items.append
+    acls: list[AclDescription]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         resource_type, n = unpack_bB(buf, pos)
@@ -167,14 +171,17 @@ def _read_describe_acls_resource_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         pattern_type, n = unpack_bB(buf, pos)
         pos += 2
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Acls")
-        acls, pos = _read_acl_description_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            acls = []
+        else:
+            acls, pos = _read_acl_description_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -214,7 +221,7 @@ def _write_describe_acls_resource_list(out: bytearray, items: list[DescribeAclsR
 
 
 def _read_acl_description_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -232,14 +239,14 @@ def _read_acl_description_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Principal")
-        principal = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         operation, permission_type, tags = unpack_bbB(buf, pos)
         pos += 3
         if tags:
@@ -280,16 +287,17 @@ def _write_acl_description_list(out: bytearray, items: list[AclDescription], ver
 
 
 def _read_describe_acls_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeAclsResponse, int]:
     error_message: str | None
+    resources: list[DescribeAclsResource]
     throttle_time_ms, error_code, n = unpack_ihh(buf, pos)
     pos += 8
     if n >= 0:
-        error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+        error_message = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         error_message = None
     else:
@@ -298,7 +306,10 @@ def _read_describe_acls_response_classic(
     pos += 4
     if n < 0:
         raise length_refused("Resources", n)
-    resources, pos = _read_describe_acls_resource_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        resources = []
+    else:
+        resources, pos = _read_describe_acls_resource_list_classic(buf, pos, end, version, n)
     message = DescribeAclsResponse(
         throttle_time_ms=throttle_time_ms,
         error_code=error_code,
@@ -326,7 +337,7 @@ def _write_describe_acls_response_classic(out: bytearray, item: DescribeAclsResp
 
 
 def _read_describe_acls_resource_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -336,17 +347,21 @@ def _read_describe_acls_resource_list_classic(
         raise count_refused("DescribeAclsResource", n)
     items: list[DescribeAclsResource] = []
     add = items.append
+    acls: list[AclDescription]
     for _ in range(n):
         resource_type, n = unpack_bh(buf, pos)
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         pattern_type, n = unpack_bi(buf, pos)
         pos += 5
         if n < 0:
             raise length_refused("Acls", n)
-        acls, pos = _read_acl_description_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            acls = []
+        else:
+            acls, pos = _read_acl_description_list_classic(buf, pos, end, version, n)
         add(
             DescribeAclsResource(
                 resource_type=resource_type,
@@ -372,7 +387,7 @@ def _write_describe_acls_resource_list_classic(out: bytearray, items: list[Descr
 
 
 def _read_acl_description_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -387,12 +402,12 @@ def _read_acl_description_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Principal", n)
-        principal = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Host", n)
-        host = str(buf[pos : (pos := pos + n)], "utf-8")
+        host = buf[pos : (pos := pos + n)].decode()
         operation, permission_type = unpack_bb(buf, pos)
         pos += 2
         add(AclDescription(principal=principal, host=host, operation=operation, permission_type=permission_type))

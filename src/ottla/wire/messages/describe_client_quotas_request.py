@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bh = Packer(">bh").pack
@@ -72,11 +71,12 @@ class DescribeClientQuotasRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_client_quotas_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeClientQuotasRequest, int]:
+    components: list[ComponentData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -84,7 +84,10 @@ def _read_describe_client_quotas_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Components")
-    components, pos = _read_component_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        components = []
+    else:
+        components, pos = _read_component_data_list(buf, pos, end, version, n - 1)
     strict, tags = unpack_tB(buf, pos)
     pos += 2
     if tags:
@@ -109,7 +112,7 @@ def _write_describe_client_quotas_request(out: bytearray, item: DescribeClientQu
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_component_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ComponentData], int]:
+def _read_component_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ComponentData], int]:
     if n * 4 > end - pos:
         raise count_refused("ComponentData", n)
     items: list[ComponentData] = []
@@ -123,13 +126,13 @@ def _read_component_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("EntityType")
-        entity_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n - 1)].decode()
         match_type, n = unpack_bB(buf, pos)
         pos += 2
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            match = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            match = buf[pos : (pos := pos + n - 1)].decode()
         else:
             match = None
         tags = buf[pos]
@@ -168,16 +171,20 @@ def _write_component_data_list(out: bytearray, items: list[ComponentData], versi
 
 
 def _read_describe_client_quotas_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeClientQuotasRequest, int]:
+    components: list[ComponentData]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Components", n)
-    components, pos = _read_component_data_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        components = []
+    else:
+        components, pos = _read_component_data_list_classic(buf, pos, end, version, n)
     (strict,) = unpack_t(buf, pos)
     pos += 1
     message = DescribeClientQuotasRequest(components=components, strict=strict)
@@ -198,7 +205,7 @@ def _write_describe_client_quotas_request_classic(
 
 
 def _read_component_data_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -214,11 +221,11 @@ def _read_component_data_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("EntityType", n)
-        entity_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n)].decode()
         match_type, n = unpack_bh(buf, pos)
         pos += 3
         if n >= 0:
-            match = str(buf[pos : (pos := pos + n)], "utf-8")
+            match = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             match = None
         else:

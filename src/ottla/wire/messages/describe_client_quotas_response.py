@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_d = Packer(">d").pack
 pack_dB = Packer(">dB").pack
@@ -85,7 +84,7 @@ class DescribeClientQuotasResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_client_quotas_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -98,7 +97,7 @@ def _read_describe_client_quotas_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -106,7 +105,10 @@ def _read_describe_client_quotas_response(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        entries, pos = _read_entry_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            entries = []
+        else:
+            entries, pos = _read_entry_data_list(buf, pos, end, version, n - 1)
     else:
         entries = None
     tags = buf[pos]
@@ -153,11 +155,13 @@ def _write_describe_client_quotas_response(out: bytearray, item: DescribeClientQ
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
     if n * 3 > end - pos:
         raise count_refused("EntryData", n)
     items: list[EntryData] = []
     add = items.append
+    entity: list[EntityData]
+    values: list[ValueData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -166,14 +170,20 @@ def _read_entry_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Entity")
-        entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            entity = []
+        else:
+            entity, pos = _read_entity_data_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Values")
-        values, pos = _read_value_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            values = []
+        else:
+            values, pos = _read_value_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -207,7 +217,7 @@ def _write_entry_data_list(out: bytearray, items: list[EntryData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_value_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ValueData], int]:
+def _read_value_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ValueData], int]:
     if n * 10 > end - pos:
         raise count_refused("ValueData", n)
     items: list[ValueData] = []
@@ -220,7 +230,7 @@ def _read_value_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         value, tags = unpack_dB(buf, pos)
         pos += 9
         if tags:
@@ -245,7 +255,7 @@ def _write_value_data_list(out: bytearray, items: list[ValueData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntityData], int]:
     if n * 3 > end - pos:
         raise count_refused("EntityData", n)
     items: list[EntityData] = []
@@ -259,13 +269,13 @@ def _read_entity_data_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("EntityType")
-        entity_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            entity_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             entity_name = None
         tags = buf[pos]
@@ -305,7 +315,7 @@ def _write_entity_data_list(out: bytearray, items: list[EntityData], version: in
 
 
 def _read_describe_client_quotas_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -315,7 +325,7 @@ def _read_describe_client_quotas_response_classic(
     throttle_time_ms, error_code, n = unpack_ihh(buf, pos)
     pos += 8
     if n >= 0:
-        error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+        error_message = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         error_message = None
     else:
@@ -323,7 +333,10 @@ def _read_describe_client_quotas_response_classic(
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        entries, pos = _read_entry_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            entries = []
+        else:
+            entries, pos = _read_entry_data_list_classic(buf, pos, end, version, n)
     elif n == -1:
         entries = None
     else:
@@ -361,22 +374,30 @@ def _write_describe_client_quotas_response_classic(
         _write_entry_data_list_classic(out, entries, version)
 
 
-def _read_entry_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[EntryData], int]:
     if n * 8 > end - pos:
         raise count_refused("EntryData", n)
     items: list[EntryData] = []
     add = items.append
+    entity: list[EntityData]
+    values: list[ValueData]
     for _ in range(n):
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Entity", n)
-        entity, pos = _read_entity_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            entity = []
+        else:
+            entity, pos = _read_entity_data_list_classic(buf, pos, end, version, n)
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Values", n)
-        values, pos = _read_value_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            values = []
+        else:
+            values, pos = _read_value_data_list_classic(buf, pos, end, version, n)
         add(EntryData(entity=entity, values=values))
     return items, pos
 
@@ -395,7 +416,7 @@ def _write_entry_data_list_classic(out: bytearray, items: list[EntryData], versi
             _write_value_data_list_classic(out, values, version)
 
 
-def _read_value_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ValueData], int]:
+def _read_value_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ValueData], int]:
     if n * 10 > end - pos:
         raise count_refused("ValueData", n)
     items: list[ValueData] = []
@@ -405,7 +426,7 @@ def _read_value_data_list_classic(buf: Buffer, pos: int, end: int, version: int,
         pos += 2
         if n < 0:
             raise length_refused("Key", n)
-        key = str(buf[pos : (pos := pos + n)], "utf-8")
+        key = buf[pos : (pos := pos + n)].decode()
         (value,) = unpack_d(buf, pos)
         pos += 8
         add(ValueData(key=key, value=value))
@@ -422,7 +443,7 @@ def _write_value_data_list_classic(out: bytearray, items: list[ValueData], versi
 
 
 def _read_entity_data_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -438,11 +459,11 @@ def _read_entity_data_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("EntityType", n)
-        entity_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        entity_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            entity_name = str(buf[pos : (pos := pos + n)], "utf-8")
+            entity_name = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             entity_name = None
         else:

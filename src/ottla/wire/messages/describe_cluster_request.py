@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, field_absent, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_tB = Packer(">?B").pack
 pack_tbB = Packer(">?bB").pack
@@ -40,7 +39,7 @@ class DescribeClusterRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_cluster_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeClusterRequest, int]:
+def _read_describe_cluster_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeClusterRequest, int]:
     unknown: tuple[tuple[int, bytes], ...]
     if version >= 2:
         include_cluster_authorized_operations, endpoint_type, include_fenced_brokers, tags = unpack_tbtB(buf, pos)

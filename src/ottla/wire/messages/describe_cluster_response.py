@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_iB = Packer(">iB").pack
@@ -69,19 +68,20 @@ class DescribeClusterResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_cluster_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeClusterResponse, int]:
     error_message: str | None
+    brokers: list[DescribeClusterBroker]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     if version >= 1:
@@ -95,14 +95,17 @@ def _read_describe_cluster_response(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClusterId")
-    cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     controller_id, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Brokers")
-    brokers, pos = _read_describe_cluster_broker_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        brokers = []
+    else:
+        brokers, pos = _read_describe_cluster_broker_list(buf, pos, end, version, n - 1)
     cluster_authorized_operations, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:
@@ -159,7 +162,7 @@ def _write_describe_cluster_response(out: bytearray, item: DescribeClusterRespon
 
 
 def _read_describe_cluster_broker_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -178,13 +181,13 @@ def _read_describe_cluster_broker_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            rack = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            rack = buf[pos : (pos := pos + n - 1)].decode()
         else:
             rack = None
         if version >= 2:

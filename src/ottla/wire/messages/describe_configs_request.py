@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     read_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bh = Packer(">bh").pack
@@ -76,7 +75,8 @@ class DescribeConfigsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_configs_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeConfigsRequest, int]:
+def _read_describe_configs_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeConfigsRequest, int]:
+    resources: list[DescribeConfigsResource]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -84,7 +84,10 @@ def _read_describe_configs_request(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Resources")
-    resources, pos = _read_describe_configs_resource_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        resources = []
+    else:
+        resources, pos = _read_describe_configs_resource_list(buf, pos, end, version, n - 1)
     include_synonyms, include_documentation, tags = unpack_ttB(buf, pos)
     pos += 3
     if tags:
@@ -115,7 +118,7 @@ def _write_describe_configs_request(out: bytearray, item: DescribeConfigsRequest
 
 
 def _read_describe_configs_resource_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -134,7 +137,7 @@ def _read_describe_configs_resource_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -185,16 +188,20 @@ def _write_describe_configs_resource_list(out: bytearray, items: list[DescribeCo
 
 
 def _read_describe_configs_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeConfigsRequest, int]:
+    resources: list[DescribeConfigsResource]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Resources", n)
-    resources, pos = _read_describe_configs_resource_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        resources = []
+    else:
+        resources, pos = _read_describe_configs_resource_list_classic(buf, pos, end, version, n)
     if version >= 3:
         include_synonyms, include_documentation = unpack_tt(buf, pos)
         pos += 2
@@ -225,7 +232,7 @@ def _write_describe_configs_request_classic(out: bytearray, item: DescribeConfig
 
 
 def _read_describe_configs_resource_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -241,7 +248,7 @@ def _read_describe_configs_resource_list_classic(
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n >= 0:

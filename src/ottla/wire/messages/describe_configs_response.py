@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_bB = Packer(">bB").pack
@@ -104,11 +103,12 @@ class DescribeConfigsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_configs_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeConfigsResponse, int]:
+    results: list[DescribeConfigsResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -116,7 +116,10 @@ def _read_describe_configs_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_describe_configs_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_describe_configs_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -141,7 +144,7 @@ def _write_describe_configs_response(out: bytearray, item: DescribeConfigsRespon
 
 
 def _read_describe_configs_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -152,6 +155,7 @@ def _read_describe_configs_result_list(
     items: list[DescribeConfigsResult] = []
     add = items.append
     error_message: str | None
+    configs: list[DescribeConfigsResourceResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -159,7 +163,7 @@ def _read_describe_configs_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         resource_type, n = unpack_bB(buf, pos)
@@ -168,14 +172,17 @@ def _read_describe_configs_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Configs")
-        configs, pos = _read_describe_configs_resource_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            configs = []
+        else:
+            configs, pos = _read_describe_configs_resource_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -228,7 +235,7 @@ def _write_describe_configs_result_list(out: bytearray, items: list[DescribeConf
 
 
 def _read_describe_configs_resource_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -239,6 +246,7 @@ def _read_describe_configs_resource_result_list(
     items: list[DescribeConfigsResourceResult] = []
     add = items.append
     value: str | None
+    synonyms: list[DescribeConfigsSynonym]
     documentation: str | None
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
@@ -248,13 +256,13 @@ def _read_describe_configs_resource_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            value = buf[pos : (pos := pos + n - 1)].decode()
         else:
             value = None
         read_only, config_source, is_sensitive, n = unpack_tbtB(buf, pos)
@@ -263,13 +271,16 @@ def _read_describe_configs_resource_result_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Synonyms")
-        synonyms, pos = _read_describe_configs_synonym_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            synonyms = []
+        else:
+            synonyms, pos = _read_describe_configs_synonym_list(buf, pos, end, version, n - 1)
         config_type, n = unpack_bB(buf, pos)
         pos += 2
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            documentation = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            documentation = buf[pos : (pos := pos + n - 1)].decode()
         else:
             documentation = None
         tags = buf[pos]
@@ -343,7 +354,7 @@ def _write_describe_configs_resource_result_list(
 
 
 def _read_describe_configs_synonym_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -362,13 +373,13 @@ def _read_describe_configs_synonym_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            value = buf[pos : (pos := pos + n - 1)].decode()
         else:
             value = None
         source, tags = unpack_bB(buf, pos)
@@ -408,16 +419,20 @@ def _write_describe_configs_synonym_list(out: bytearray, items: list[DescribeCon
 
 
 def _read_describe_configs_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeConfigsResponse, int]:
+    results: list[DescribeConfigsResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Results", n)
-    results, pos = _read_describe_configs_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        results = []
+    else:
+        results, pos = _read_describe_configs_result_list_classic(buf, pos, end, version, n)
     message = DescribeConfigsResponse(throttle_time_ms=throttle_time_ms, results=results)
     return message, pos
 
@@ -431,7 +446,7 @@ def _write_describe_configs_response_classic(out: bytearray, item: DescribeConfi
 
 
 def _read_describe_configs_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -442,11 +457,12 @@ def _read_describe_configs_result_list_classic(
     items: list[DescribeConfigsResult] = []
     add = items.append
     error_message: str | None
+    configs: list[DescribeConfigsResourceResult]
     for _ in range(n):
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:
@@ -455,12 +471,15 @@ def _read_describe_configs_result_list_classic(
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Configs", n)
-        configs, pos = _read_describe_configs_resource_result_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            configs = []
+        else:
+            configs, pos = _read_describe_configs_resource_result_list_classic(buf, pos, end, version, n)
         add(
             DescribeConfigsResult(
                 error_code=error_code,
@@ -500,7 +519,7 @@ def _write_describe_configs_result_list_classic(
 
 
 def _read_describe_configs_resource_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -511,17 +530,18 @@ def _read_describe_configs_resource_result_list_classic(
     items: list[DescribeConfigsResourceResult] = []
     add = items.append
     value: str | None
+    synonyms: list[DescribeConfigsSynonym]
     documentation: str | None
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            value = str(buf[pos : (pos := pos + n)], "utf-8")
+            value = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             value = None
         else:
@@ -530,7 +550,10 @@ def _read_describe_configs_resource_result_list_classic(
         pos += 7
         if n < 0:
             raise length_refused("Synonyms", n)
-        synonyms, pos = _read_describe_configs_synonym_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            synonyms = []
+        else:
+            synonyms, pos = _read_describe_configs_synonym_list_classic(buf, pos, end, version, n)
         if version >= 3:
             (config_type,) = unpack_b(buf, pos)
             pos += 1
@@ -540,7 +563,7 @@ def _read_describe_configs_resource_result_list_classic(
             (n,) = unpack_h(buf, pos)
             pos += 2
             if n >= 0:
-                documentation = str(buf[pos : (pos := pos + n)], "utf-8")
+                documentation = buf[pos : (pos := pos + n)].decode()
             elif n == -1:
                 documentation = None
             else:
@@ -601,7 +624,7 @@ def _write_describe_configs_resource_result_list_classic(
 
 
 def _read_describe_configs_synonym_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -617,11 +640,11 @@ def _read_describe_configs_synonym_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            value = str(buf[pos : (pos := pos + n)], "utf-8")
+            value = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             value = None
         else:

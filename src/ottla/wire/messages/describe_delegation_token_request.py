@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -61,7 +60,7 @@ class DescribeDelegationTokenRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_delegation_token_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -73,7 +72,10 @@ def _read_describe_delegation_token_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        owners, pos = _read_describe_delegation_token_owner_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            owners = []
+        else:
+            owners, pos = _read_describe_delegation_token_owner_list(buf, pos, end, version, n - 1)
     else:
         owners = None
     tags = buf[pos]
@@ -108,7 +110,7 @@ def _write_describe_delegation_token_request(
 
 
 def _read_describe_delegation_token_owner_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -126,14 +128,14 @@ def _read_describe_delegation_token_owner_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalType")
-        principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalName")
-        principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:
@@ -176,7 +178,7 @@ def _write_describe_delegation_token_owner_list(
 
 
 def _read_describe_delegation_token_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -185,7 +187,10 @@ def _read_describe_delegation_token_request_classic(
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        owners, pos = _read_describe_delegation_token_owner_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            owners = []
+        else:
+            owners, pos = _read_describe_delegation_token_owner_list_classic(buf, pos, end, version, n)
     elif n == -1:
         owners = None
     else:
@@ -210,7 +215,7 @@ def _write_describe_delegation_token_request_classic(
 
 
 def _read_describe_delegation_token_owner_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -225,12 +230,12 @@ def _read_describe_delegation_token_owner_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("PrincipalType", n)
-        principal_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("PrincipalName", n)
-        principal_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n)].decode()
         add(DescribeDelegationTokenOwner(principal_type=principal_type, principal_name=principal_name))
     return items, pos
 

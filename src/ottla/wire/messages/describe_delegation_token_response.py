@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -90,11 +89,12 @@ class DescribeDelegationTokenResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_delegation_token_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeDelegationTokenResponse, int]:
+    tokens: list[DescribedDelegationToken]
     unknown: tuple[tuple[int, bytes], ...]
     error_code, n = unpack_hB(buf, pos)
     pos += 3
@@ -102,7 +102,10 @@ def _read_describe_delegation_token_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Tokens")
-    tokens, pos = _read_described_delegation_token_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        tokens = []
+    else:
+        tokens, pos = _read_described_delegation_token_list(buf, pos, end, version, n - 1)
     throttle_time_ms, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:
@@ -136,7 +139,7 @@ def _write_describe_delegation_token_response(
 
 
 def _read_described_delegation_token_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -148,6 +151,7 @@ def _read_described_delegation_token_list(
     add = items.append
     token_requester_principal_type: str
     token_requester_principal_name: str
+    renewers: list[DescribedDelegationTokenRenewer]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -156,14 +160,14 @@ def _read_described_delegation_token_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalType")
-        principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalName")
-        principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n - 1)].decode()
         if version == 3:
             n = buf[pos]
             pos += 1
@@ -171,7 +175,7 @@ def _read_described_delegation_token_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("TokenRequesterPrincipalType")
-            token_requester_principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            token_requester_principal_type = buf[pos : (pos := pos + n - 1)].decode()
         else:
             token_requester_principal_type = ""
         if version == 3:
@@ -181,7 +185,7 @@ def _read_described_delegation_token_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("TokenRequesterPrincipalName")
-            token_requester_principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            token_requester_principal_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             token_requester_principal_name = ""
         issue_timestamp, expiry_timestamp, max_timestamp, n = unpack_qqqB(buf, pos)
@@ -190,21 +194,24 @@ def _read_described_delegation_token_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TokenId")
-        token_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        token_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Hmac")
-        hmac = bytes(buf[pos : (pos := pos + n - 1)])
+        hmac = buf[pos : (pos := pos + n - 1)]
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Renewers")
-        renewers, pos = _read_described_delegation_token_renewer_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            renewers = []
+        else:
+            renewers, pos = _read_described_delegation_token_renewer_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -292,7 +299,7 @@ def _write_described_delegation_token_list(out: bytearray, items: list[Described
 
 
 def _read_described_delegation_token_renewer_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -310,14 +317,14 @@ def _read_described_delegation_token_renewer_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalType")
-        principal_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PrincipalName")
-        principal_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:
@@ -360,16 +367,20 @@ def _write_described_delegation_token_renewer_list(
 
 
 def _read_describe_delegation_token_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeDelegationTokenResponse, int]:
+    tokens: list[DescribedDelegationToken]
     error_code, n = unpack_hi(buf, pos)
     pos += 6
     if n < 0:
         raise length_refused("Tokens", n)
-    tokens, pos = _read_described_delegation_token_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        tokens = []
+    else:
+        tokens, pos = _read_described_delegation_token_list_classic(buf, pos, end, version, n)
     (throttle_time_ms,) = unpack_i(buf, pos)
     pos += 4
     message = DescribeDelegationTokenResponse(error_code=error_code, tokens=tokens, throttle_time_ms=throttle_time_ms)
@@ -390,7 +401,7 @@ def _write_describe_delegation_token_response_classic(
 
 
 def _read_described_delegation_token_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -400,32 +411,36 @@ def _read_described_delegation_token_list_classic(
         raise count_refused("DescribedDelegationToken", n)
     items: list[DescribedDelegationToken] = []
     add = items.append
+    renewers: list[DescribedDelegationTokenRenewer]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("PrincipalType", n)
-        principal_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("PrincipalName", n)
-        principal_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n)].decode()
         issue_timestamp, expiry_timestamp, max_timestamp, n = unpack_qqqh(buf, pos)
         pos += 26
         if n < 0:
             raise length_refused("TokenId", n)
-        token_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        token_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Hmac", n)
-        hmac = bytes(buf[pos : (pos := pos + n)])
+        hmac = buf[pos : (pos := pos + n)]
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Renewers", n)
-        renewers, pos = _read_described_delegation_token_renewer_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            renewers = []
+        else:
+            renewers, pos = _read_described_delegation_token_renewer_list_classic(buf, pos, end, version, n)
         add(
             DescribedDelegationToken(
                 principal_type=principal_type,
@@ -475,7 +490,7 @@ def _write_described_delegation_token_list_classic(
 
 
 def _read_described_delegation_token_renewer_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -490,12 +505,12 @@ def _read_described_delegation_token_renewer_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("PrincipalType", n)
-        principal_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("PrincipalName", n)
-        principal_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        principal_name = buf[pos : (pos := pos + n)].decode()
         add(DescribedDelegationTokenRenewer(principal_type=principal_type, principal_name=principal_name))
     return items, pos
 

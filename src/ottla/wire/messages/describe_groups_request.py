@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     read_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_t = Packer(">?").pack
@@ -59,7 +58,7 @@ class DescribeGroupsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_groups_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeGroupsRequest, int]:
+def _read_describe_groups_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeGroupsRequest, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -97,7 +96,7 @@ def _write_describe_groups_request(out: bytearray, item: DescribeGroupsRequest, 
 
 
 def _read_describe_groups_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hh = Packer(">hh").pack
@@ -85,7 +84,8 @@ class DescribeGroupsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_groups_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeGroupsResponse, int]:
+def _read_describe_groups_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeGroupsResponse, int]:
+    groups: list[DescribedGroup]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -93,7 +93,10 @@ def _read_describe_groups_response(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Groups")
-    groups, pos = _read_described_group_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        groups = []
+    else:
+        groups, pos = _read_described_group_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -118,7 +121,7 @@ def _write_describe_groups_response(out: bytearray, item: DescribeGroupsResponse
 
 
 def _read_described_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -129,6 +132,7 @@ def _read_described_group_list(
     items: list[DescribedGroup] = []
     add = items.append
     error_message: str | None
+    members: list[DescribedGroupMember]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         (error_code,) = unpack_h(buf, pos)
@@ -139,7 +143,7 @@ def _read_described_group_list(
             if n > 127:
                 n, pos = long_string_length(buf, pos - 1)
             if n:
-                error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                error_message = buf[pos : (pos := pos + n - 1)].decode()
             else:
                 error_message = None
         else:
@@ -150,35 +154,38 @@ def _read_described_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupState")
-        group_state = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_state = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ProtocolType")
-        protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        protocol_type = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ProtocolData")
-        protocol_data = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        protocol_data = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Members")
-        members, pos = _read_described_group_member_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            members = []
+        else:
+            members, pos = _read_described_group_member_list(buf, pos, end, version, n - 1)
         authorized_operations, tags = unpack_iB(buf, pos)
         pos += 5
         if tags:
@@ -261,7 +268,7 @@ def _write_described_group_list(out: bytearray, items: list[DescribedGroup], ver
 
 
 def _read_described_group_member_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -280,13 +287,13 @@ def _read_described_group_member_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_instance_id = None
         n = buf[pos]
@@ -295,28 +302,28 @@ def _read_described_group_member_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientId")
-        client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientHost")
-        client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_host = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberMetadata")
-        member_metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        member_metadata = buf[pos : (pos := pos + n - 1)]
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberAssignment")
-        member_assignment = bytes(buf[pos : (pos := pos + n - 1)])
+        member_assignment = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:
@@ -392,11 +399,12 @@ def _write_described_group_member_list(out: bytearray, items: list[DescribedGrou
 
 
 def _read_describe_groups_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeGroupsResponse, int]:
+    groups: list[DescribedGroup]
     if version >= 1:
         throttle_time_ms, n = unpack_ii(buf, pos)
         pos += 8
@@ -406,7 +414,10 @@ def _read_describe_groups_response_classic(
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Groups", n)
-    groups, pos = _read_described_group_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        groups = []
+    else:
+        groups, pos = _read_described_group_list_classic(buf, pos, end, version, n)
     message = DescribeGroupsResponse(throttle_time_ms=throttle_time_ms, groups=groups)
     return message, pos
 
@@ -423,7 +434,7 @@ def _write_describe_groups_response_classic(out: bytearray, item: DescribeGroups
 
 
 def _read_described_group_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -433,32 +444,36 @@ def _read_described_group_list_classic(
         raise count_refused("DescribedGroup", n)
     items: list[DescribedGroup] = []
     add = items.append
+    members: list[DescribedGroupMember]
     for _ in range(n):
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("GroupId", n)
-        group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        group_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("GroupState", n)
-        group_state = str(buf[pos : (pos := pos + n)], "utf-8")
+        group_state = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("ProtocolType", n)
-        protocol_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        protocol_type = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("ProtocolData", n)
-        protocol_data = str(buf[pos : (pos := pos + n)], "utf-8")
+        protocol_data = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Members", n)
-        members, pos = _read_described_group_member_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            members = []
+        else:
+            members, pos = _read_described_group_member_list_classic(buf, pos, end, version, n)
         if version >= 3:
             (authorized_operations,) = unpack_i(buf, pos)
             pos += 4
@@ -511,7 +526,7 @@ def _write_described_group_list_classic(out: bytearray, items: list[DescribedGro
 
 
 def _read_described_group_member_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -527,12 +542,12 @@ def _read_described_group_member_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("MemberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
         if version == 4:
             (n,) = unpack_h(buf, pos)
             pos += 2
             if n >= 0:
-                group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+                group_instance_id = buf[pos : (pos := pos + n)].decode()
             elif n == -1:
                 group_instance_id = None
             else:
@@ -543,22 +558,22 @@ def _read_described_group_member_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("ClientId", n)
-        client_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        client_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("ClientHost", n)
-        client_host = str(buf[pos : (pos := pos + n)], "utf-8")
+        client_host = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("MemberMetadata", n)
-        member_metadata = bytes(buf[pos : (pos := pos + n)])
+        member_metadata = buf[pos : (pos := pos + n)]
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("MemberAssignment", n)
-        member_assignment = bytes(buf[pos : (pos := pos + n)])
+        member_assignment = buf[pos : (pos := pos + n)]
         add(
             DescribedGroupMember(
                 member_id=member_id,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -21,10 +22,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -64,12 +65,7 @@ class DescribeLogDirsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_log_dirs_request(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[DescribeLogDirsRequest, int]:
+def _read_describe_log_dirs_request(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeLogDirsRequest, int]:
     topics: list[DescribableLogDirTopic] | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -77,7 +73,10 @@ def _read_describe_log_dirs_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        topics, pos = _read_describable_log_dir_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_describable_log_dir_topic_list(buf, pos, end, version, n - 1)
     else:
         topics = None
     tags = buf[pos]
@@ -108,7 +107,7 @@ def _write_describe_log_dirs_request(out: bytearray, item: DescribeLogDirsReques
 
 
 def _read_describable_log_dir_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -126,19 +125,14 @@ def _read_describable_log_dir_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -175,7 +169,7 @@ def _write_describable_log_dir_topic_list(out: bytearray, items: list[Describabl
 
 
 def _read_describe_log_dirs_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -184,7 +178,10 @@ def _read_describe_log_dirs_request_classic(
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        topics, pos = _read_describable_log_dir_topic_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            topics = []
+        else:
+            topics, pos = _read_describable_log_dir_topic_list_classic(buf, pos, end, version, n)
     elif n == -1:
         topics = None
     else:
@@ -205,7 +202,7 @@ def _write_describe_log_dirs_request_classic(out: bytearray, item: DescribeLogDi
 
 
 def _read_describable_log_dir_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -220,7 +217,7 @@ def _read_describable_log_dir_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -101,11 +100,12 @@ class DescribeLogDirsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_log_dirs_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeLogDirsResponse, int]:
+    results: list[DescribeLogDirsResult]
     unknown: tuple[tuple[int, bytes], ...]
     if version >= 3:
         throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
@@ -118,7 +118,10 @@ def _read_describe_log_dirs_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_describe_log_dirs_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_describe_log_dirs_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -151,7 +154,7 @@ def _write_describe_log_dirs_response(out: bytearray, item: DescribeLogDirsRespo
 
 
 def _read_describe_log_dirs_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -161,6 +164,7 @@ def _read_describe_log_dirs_result_list(
         raise count_refused("DescribeLogDirsResult", n)
     items: list[DescribeLogDirsResult] = []
     add = items.append
+    topics: list[DescribeLogDirsTopic]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -169,14 +173,17 @@ def _read_describe_log_dirs_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("LogDir")
-        log_dir = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        log_dir = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_describe_log_dirs_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_describe_log_dirs_topic_list(buf, pos, end, version, n - 1)
         if version >= 5:
             total_bytes, usable_bytes, is_cordoned, tags = unpack_qqtB(buf, pos)
             pos += 18
@@ -235,7 +242,7 @@ def _write_describe_log_dirs_result_list(out: bytearray, items: list[DescribeLog
 
 
 def _read_describe_log_dirs_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -245,6 +252,7 @@ def _read_describe_log_dirs_topic_list(
         raise count_refused("DescribeLogDirsTopic", n)
     items: list[DescribeLogDirsTopic] = []
     add = items.append
+    partitions: list[DescribeLogDirsPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -253,14 +261,17 @@ def _read_describe_log_dirs_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_describe_log_dirs_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_describe_log_dirs_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -294,7 +305,7 @@ def _write_describe_log_dirs_topic_list(out: bytearray, items: list[DescribeLogD
 
 
 def _read_describe_log_dirs_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -336,16 +347,20 @@ def _write_describe_log_dirs_partition_list(
 
 
 def _read_describe_log_dirs_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeLogDirsResponse, int]:
+    results: list[DescribeLogDirsResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Results", n)
-    results, pos = _read_describe_log_dirs_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        results = []
+    else:
+        results, pos = _read_describe_log_dirs_result_list_classic(buf, pos, end, version, n)
     message = DescribeLogDirsResponse(throttle_time_ms=throttle_time_ms, results=results)
     return message, pos
 
@@ -359,7 +374,7 @@ def _write_describe_log_dirs_response_classic(out: bytearray, item: DescribeLogD
 
 
 def _read_describe_log_dirs_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -369,17 +384,21 @@ def _read_describe_log_dirs_result_list_classic(
         raise count_refused("DescribeLogDirsResult", n)
     items: list[DescribeLogDirsResult] = []
     add = items.append
+    topics: list[DescribeLogDirsTopic]
     for _ in range(n):
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("LogDir", n)
-        log_dir = str(buf[pos : (pos := pos + n)], "utf-8")
+        log_dir = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Topics", n)
-        topics, pos = _read_describe_log_dirs_topic_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            topics = []
+        else:
+            topics, pos = _read_describe_log_dirs_topic_list_classic(buf, pos, end, version, n)
         add(DescribeLogDirsResult(error_code=error_code, log_dir=log_dir, topics=topics))
     return items, pos
 
@@ -402,7 +421,7 @@ def _write_describe_log_dirs_result_list_classic(
 
 
 def _read_describe_log_dirs_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -412,17 +431,21 @@ def _read_describe_log_dirs_topic_list_classic(
         raise count_refused("DescribeLogDirsTopic", n)
     items: list[DescribeLogDirsTopic] = []
     add = items.append
+    partitions: list[DescribeLogDirsPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_describe_log_dirs_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_describe_log_dirs_partition_list_classic(buf, pos, end, version, n)
         add(DescribeLogDirsTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -445,7 +468,7 @@ def _write_describe_log_dirs_topic_list_classic(
 
 
 def _read_describe_log_dirs_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -19,10 +19,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 
 class TopicRequest(Struct, kw_only=True, gc=False):
@@ -52,11 +51,12 @@ class DescribeProducersRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_producers_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeProducersRequest, int]:
+    topics: list[TopicRequest]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -64,7 +64,10 @@ def _read_describe_producers_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_request_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_request_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -89,7 +92,7 @@ def _write_describe_producers_request(out: bytearray, item: DescribeProducersReq
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_request_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicRequest], int]:
+def _read_topic_request_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicRequest], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicRequest", n)
     items: list[TopicRequest] = []
@@ -102,19 +105,14 @@ def _read_topic_request_list(buf: Buffer, pos: int, end: int, version: int, n: i
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("PartitionIndexes")
-        n -= 1
         if n < 16:
-            partition_indexes = list(UNPACK_INT32S[n](buf, pos))
+            partition_indexes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partition_indexes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partition_indexes, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

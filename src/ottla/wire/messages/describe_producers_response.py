@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ihB = Packer(">ihB").pack
@@ -77,11 +76,12 @@ class DescribeProducersResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_producers_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeProducersResponse, int]:
+    topics: list[TopicResponse]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -89,7 +89,10 @@ def _read_describe_producers_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_response_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -113,11 +116,12 @@ def _write_describe_producers_response(out: bytearray, item: DescribeProducersRe
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_response_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicResponse], int]:
+def _read_topic_response_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicResponse], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicResponse", n)
     items: list[TopicResponse] = []
     add = items.append
+    partitions: list[PartitionResponse]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -126,14 +130,17 @@ def _read_topic_response_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_response_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_response_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -167,7 +174,7 @@ def _write_topic_response_list(out: bytearray, items: list[TopicResponse], versi
 
 
 def _read_partition_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -178,6 +185,7 @@ def _read_partition_response_list(
     items: list[PartitionResponse] = []
     add = items.append
     error_message: str | None
+    active_producers: list[ProducerState]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, error_code, n = unpack_ihB(buf, pos)
@@ -185,7 +193,7 @@ def _read_partition_response_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         n = buf[pos]
@@ -194,7 +202,10 @@ def _read_partition_response_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ActiveProducers")
-        active_producers, pos = _read_producer_state_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            active_producers = []
+        else:
+            active_producers, pos = _read_producer_state_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -239,7 +250,7 @@ def _write_partition_response_list(out: bytearray, items: list[PartitionResponse
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_producer_state_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ProducerState], int]:
+def _read_producer_state_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ProducerState], int]:
     if n * 37 > end - pos:
         raise count_refused("ProducerState", n)
     items: list[ProducerState] = []

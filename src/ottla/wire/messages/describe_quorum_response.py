@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_h = Packer(">h").pack
@@ -107,8 +106,9 @@ class DescribeQuorumResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_describe_quorum_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[DescribeQuorumResponse, int]:
+def _read_describe_quorum_response(buf: bytes, pos: int, end: int, version: int) -> tuple[DescribeQuorumResponse, int]:
     error_message: str | None
+    topics: list[TopicData]
     nodes: list[Node]
     unknown: tuple[tuple[int, bytes], ...]
     (error_code,) = unpack_h(buf, pos)
@@ -119,7 +119,7 @@ def _read_describe_quorum_response(buf: Buffer, pos: int, end: int, version: int
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
     else:
@@ -130,7 +130,10 @@ def _read_describe_quorum_response(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     if version == 2:
         n = buf[pos]
         pos += 1
@@ -138,7 +141,10 @@ def _read_describe_quorum_response(buf: Buffer, pos: int, end: int, version: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Nodes")
-        nodes, pos = _read_node_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            nodes = []
+        else:
+            nodes, pos = _read_node_list(buf, pos, end, version, n - 1)
     else:
         nodes = []
     tags = buf[pos]
@@ -196,11 +202,12 @@ def _write_describe_quorum_response(out: bytearray, item: DescribeQuorumResponse
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_node_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Node], int]:
+def _read_node_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Node], int]:
     if n * 6 > end - pos:
         raise count_refused("Node", n)
     items: list[Node] = []
     add = items.append
+    listeners: list[Listener]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         node_id, n = unpack_iB(buf, pos)
@@ -209,7 +216,10 @@ def _read_node_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tu
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Listeners")
-        listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            listeners = []
+        else:
+            listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -234,7 +244,7 @@ def _write_node_list(out: bytearray, items: list[Node], version: int) -> None:
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
     if n * 5 > end - pos:
         raise count_refused("Listener", n)
     items: list[Listener] = []
@@ -247,14 +257,14 @@ def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:
@@ -286,11 +296,12 @@ def _write_listener_list(out: bytearray, items: list[Listener], version: int) ->
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -299,14 +310,17 @@ def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -339,12 +353,14 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 25 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
     add = items.append
     error_message: str | None
+    current_voters: list[ReplicaState]
+    observers: list[ReplicaState]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, error_code = unpack_ih(buf, pos)
@@ -355,7 +371,7 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             if n > 127:
                 n, pos = long_string_length(buf, pos - 1)
             if n:
-                error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                error_message = buf[pos : (pos := pos + n - 1)].decode()
             else:
                 error_message = None
         else:
@@ -366,14 +382,20 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("CurrentVoters")
-        current_voters, pos = _read_replica_state_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            current_voters = []
+        else:
+            current_voters, pos = _read_replica_state_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Observers")
-        observers, pos = _read_replica_state_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            observers = []
+        else:
+            observers, pos = _read_replica_state_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -432,7 +454,7 @@ def _write_partition_data_list(out: bytearray, items: list[PartitionData], versi
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_replica_state_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ReplicaState], int]:
+def _read_replica_state_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ReplicaState], int]:
     if n * 13 > end - pos:
         raise count_refused("ReplicaState", n)
     items: list[ReplicaState] = []
@@ -449,6 +471,7 @@ def _read_replica_state_list(buf: Buffer, pos: int, end: int, version: int, n: i
                 tags,
             ) = unpack_i16sqqqB(buf, pos)
             pos += 45
+            replica_directory_id = new_uuid(Uuid, replica_directory_id)
         elif version >= 1:
             replica_id, log_end_offset, last_fetch_timestamp, last_caught_up_timestamp, tags = unpack_iqqqB(buf, pos)
             pos += 29
@@ -466,7 +489,7 @@ def _read_replica_state_list(buf: Buffer, pos: int, end: int, version: int, n: i
         add(
             ReplicaState(
                 replica_id=replica_id,
-                replica_directory_id=new_uuid(Uuid, replica_directory_id),
+                replica_directory_id=replica_directory_id,
                 log_end_offset=log_end_offset,
                 last_fetch_timestamp=last_fetch_timestamp,
                 last_caught_up_timestamp=last_caught_up_timestamp,

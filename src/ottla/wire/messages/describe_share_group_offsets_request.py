@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -19,10 +19,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 
 class DescribeShareGroupOffsetsRequestTopic(Struct, kw_only=True, gc=False):
@@ -58,11 +57,12 @@ class DescribeShareGroupOffsetsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_share_group_offsets_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeShareGroupOffsetsRequest, int]:
+    groups: list[DescribeShareGroupOffsetsRequestGroup]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -70,7 +70,10 @@ def _read_describe_share_group_offsets_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Groups")
-    groups, pos = _read_describe_share_group_offsets_request_group_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        groups = []
+    else:
+        groups, pos = _read_describe_share_group_offsets_request_group_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -100,7 +103,7 @@ def _write_describe_share_group_offsets_request(
 
 
 def _read_describe_share_group_offsets_request_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -119,13 +122,16 @@ def _read_describe_share_group_offsets_request_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            topics, pos = _read_describe_share_group_offsets_request_topic_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                topics = []
+            else:
+                topics, pos = _read_describe_share_group_offsets_request_topic_list(buf, pos, end, version, n - 1)
         else:
             topics = None
         tags = buf[pos]
@@ -168,7 +174,7 @@ def _write_describe_share_group_offsets_request_group_list(
 
 
 def _read_describe_share_group_offsets_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -186,19 +192,14 @@ def _read_describe_share_group_offsets_request_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_hB = Packer(">hB").pack
@@ -85,11 +84,12 @@ class DescribeShareGroupOffsetsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_share_group_offsets_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeShareGroupOffsetsResponse, int]:
+    groups: list[DescribeShareGroupOffsetsResponseGroup]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -97,7 +97,10 @@ def _read_describe_share_group_offsets_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Groups")
-    groups, pos = _read_describe_share_group_offsets_response_group_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        groups = []
+    else:
+        groups, pos = _read_describe_share_group_offsets_response_group_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -130,7 +133,7 @@ def _write_describe_share_group_offsets_response(
 
 
 def _read_describe_share_group_offsets_response_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -140,6 +143,7 @@ def _read_describe_share_group_offsets_response_group_list(
         raise count_refused("DescribeShareGroupOffsetsResponseGroup", n)
     items: list[DescribeShareGroupOffsetsResponseGroup] = []
     add = items.append
+    topics: list[DescribeShareGroupOffsetsResponseTopic]
     error_message: str | None
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
@@ -149,20 +153,23 @@ def _read_describe_share_group_offsets_response_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_describe_share_group_offsets_response_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_describe_share_group_offsets_response_topic_list(buf, pos, end, version, n - 1)
         error_code, n = unpack_hB(buf, pos)
         pos += 3
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
@@ -221,7 +228,7 @@ def _write_describe_share_group_offsets_response_group_list(
 
 
 def _read_describe_share_group_offsets_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -231,6 +238,7 @@ def _read_describe_share_group_offsets_response_topic_list(
         raise count_refused("DescribeShareGroupOffsetsResponseTopic", n)
     items: list[DescribeShareGroupOffsetsResponseTopic] = []
     add = items.append
+    partitions: list[DescribeShareGroupOffsetsResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -239,14 +247,18 @@ def _read_describe_share_group_offsets_response_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_describe_share_group_offsets_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_describe_share_group_offsets_response_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -256,7 +268,7 @@ def _read_describe_share_group_offsets_response_topic_list(
         add(
             DescribeShareGroupOffsetsResponseTopic(
                 topic_name=topic_name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 partitions=partitions,
                 unknown_tagged_fields=unknown,
             )
@@ -290,7 +302,7 @@ def _write_describe_share_group_offsets_response_topic_list(
 
 
 def _read_describe_share_group_offsets_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -313,7 +325,7 @@ def _read_describe_share_group_offsets_response_partition_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ib = Packer(">ib").pack
@@ -61,11 +60,12 @@ class DescribeTopicPartitionsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_topic_partitions_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeTopicPartitionsRequest, int]:
+    topics: list[TopicRequest]
     cursor: Cursor | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -74,7 +74,10 @@ def _read_describe_topic_partitions_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_request_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_request_list(buf, pos, end, version, n - 1)
     response_partition_limit, n = unpack_ib(buf, pos)
     pos += 5
     if n < 0:
@@ -119,7 +122,7 @@ def _write_describe_topic_partitions_request(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_cursor(buf: Buffer, pos: int, end: int, version: int) -> tuple[Cursor, int]:
+def _read_cursor(buf: bytes, pos: int, end: int, version: int) -> tuple[Cursor, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -127,7 +130,7 @@ def _read_cursor(buf: Buffer, pos: int, end: int, version: int) -> tuple[Cursor,
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicName")
-    topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    topic_name = buf[pos : (pos := pos + n - 1)].decode()
     partition_index, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:
@@ -151,7 +154,7 @@ def _write_cursor(out: bytearray, item: Cursor, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_request_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicRequest], int]:
+def _read_topic_request_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicRequest], int]:
     if n * 2 > end - pos:
         raise count_refused("TopicRequest", n)
     items: list[TopicRequest] = []
@@ -164,7 +167,7 @@ def _read_topic_request_list(buf: Buffer, pos: int, end: int, version: int, n: i
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
     Reader,
@@ -25,10 +26,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16stB = Packer(">16s?B").pack
 pack_b = Packer(">b").pack
@@ -94,11 +95,12 @@ class DescribeTopicPartitionsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_topic_partitions_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeTopicPartitionsResponse, int]:
+    topics: list[DescribeTopicPartitionsResponseTopic]
     next_cursor: Cursor | None
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
@@ -107,7 +109,10 @@ def _read_describe_topic_partitions_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_describe_topic_partitions_response_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_describe_topic_partitions_response_topic_list(buf, pos, end, version, n - 1)
     (n,) = unpack_b(buf, pos)
     pos += 1
     if n < 0:
@@ -151,7 +156,7 @@ def _write_describe_topic_partitions_response(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_cursor(buf: Buffer, pos: int, end: int, version: int) -> tuple[Cursor, int]:
+def _read_cursor(buf: bytes, pos: int, end: int, version: int) -> tuple[Cursor, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -159,7 +164,7 @@ def _read_cursor(buf: Buffer, pos: int, end: int, version: int) -> tuple[Cursor,
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicName")
-    topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    topic_name = buf[pos : (pos := pos + n - 1)].decode()
     partition_index, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:
@@ -184,7 +189,7 @@ def _write_cursor(out: bytearray, item: Cursor, version: int) -> None:
 
 
 def _read_describe_topic_partitions_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -195,6 +200,7 @@ def _read_describe_topic_partitions_response_topic_list(
     items: list[DescribeTopicPartitionsResponseTopic] = []
     add = items.append
     name: str | None
+    partitions: list[DescribeTopicPartitionsResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -202,16 +208,20 @@ def _read_describe_topic_partitions_response_topic_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = None
         topic_id, is_internal, n = unpack_16stB(buf, pos)
         pos += 18
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_describe_topic_partitions_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_describe_topic_partitions_response_partition_list(buf, pos, end, version, n - 1)
         topic_authorized_operations, tags = unpack_iB(buf, pos)
         pos += 5
         if tags:
@@ -222,7 +232,7 @@ def _read_describe_topic_partitions_response_topic_list(
             DescribeTopicPartitionsResponseTopic(
                 error_code=error_code,
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 is_internal=is_internal,
                 partitions=partitions,
                 topic_authorized_operations=topic_authorized_operations,
@@ -262,7 +272,7 @@ def _write_describe_topic_partitions_response_topic_list(
 
 
 def _read_describe_topic_partitions_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -278,28 +288,18 @@ def _read_describe_topic_partitions_response_partition_list(
     for _ in range(n):
         error_code, partition_index, leader_id, leader_epoch, n = unpack_hiiiB(buf, pos)
         pos += 15
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("ReplicaNodes")
-        n -= 1
         if n < 16:
-            replica_nodes = list(UNPACK_INT32S[n](buf, pos))
+            replica_nodes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            replica_nodes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            replica_nodes, pos = read_compact_int32s(buf, pos - 1, end)
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("IsrNodes")
-        n -= 1
         if n < 16:
-            isr_nodes = list(UNPACK_INT32S[n](buf, pos))
+            isr_nodes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            isr_nodes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            isr_nodes, pos = read_compact_int32s(buf, pos - 1, end)
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -328,16 +328,11 @@ def _read_describe_topic_partitions_response_partition_list(
             last_known_elr = None
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("OfflineReplicas")
-        n -= 1
         if n < 16:
-            offline_replicas = list(UNPACK_INT32S[n](buf, pos))
+            offline_replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            offline_replicas = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            offline_replicas, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class DescribeTransactionsRequest(Struct, kw_only=True, gc=False):
@@ -41,7 +40,7 @@ class DescribeTransactionsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_transactions_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

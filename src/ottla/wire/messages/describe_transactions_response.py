@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -22,10 +22,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 pack_iB = Packer(">iB").pack
@@ -75,11 +74,12 @@ class DescribeTransactionsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_transactions_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeTransactionsResponse, int]:
+    transaction_states: list[TransactionState]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -87,7 +87,10 @@ def _read_describe_transactions_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TransactionStates")
-    transaction_states, pos = _read_transaction_state_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        transaction_states = []
+    else:
+        transaction_states, pos = _read_transaction_state_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -116,7 +119,7 @@ def _write_describe_transactions_response(out: bytearray, item: DescribeTransact
 
 
 def _read_transaction_state_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -126,6 +129,7 @@ def _read_transaction_state_list(
         raise count_refused("TransactionState", n)
     items: list[TransactionState] = []
     add = items.append
+    topics: list[TopicData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -134,21 +138,24 @@ def _read_transaction_state_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TransactionalId")
-        transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transactional_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TransactionState")
-        transaction_state = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transaction_state = buf[pos : (pos := pos + n - 1)].decode()
         transaction_timeout_ms, transaction_start_time_ms, producer_id, producer_epoch, n = unpack_iqqhB(buf, pos)
         pos += 23
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -204,7 +211,7 @@ def _write_transaction_state_list(out: bytearray, items: list[TransactionState],
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
@@ -217,19 +224,14 @@ def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

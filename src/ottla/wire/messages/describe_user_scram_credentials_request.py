@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class UserName(Struct, kw_only=True, gc=False):
@@ -47,7 +46,7 @@ class DescribeUserScramCredentialsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_user_scram_credentials_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -59,7 +58,10 @@ def _read_describe_user_scram_credentials_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        users, pos = _read_user_name_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            users = []
+        else:
+            users, pos = _read_user_name_list(buf, pos, end, version, n - 1)
     else:
         users = None
     tags = buf[pos]
@@ -93,7 +95,7 @@ def _write_describe_user_scram_credentials_request(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_user_name_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[UserName], int]:
+def _read_user_name_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[UserName], int]:
     if n * 2 > end - pos:
         raise count_refused("UserName", n)
     items: list[UserName] = []
@@ -106,7 +108,7 @@ def _read_user_name_list(buf: Buffer, pos: int, end: int, version: int, n: int) 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_biB = Packer(">biB").pack
 pack_hB = Packer(">hB").pack
@@ -68,19 +67,20 @@ class DescribeUserScramCredentialsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_describe_user_scram_credentials_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[DescribeUserScramCredentialsResponse, int]:
     error_message: str | None
+    results: list[DescribeUserScramCredentialsResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -89,7 +89,10 @@ def _read_describe_user_scram_credentials_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_describe_user_scram_credentials_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_describe_user_scram_credentials_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -136,7 +139,7 @@ def _write_describe_user_scram_credentials_response(
 
 
 def _read_describe_user_scram_credentials_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -147,6 +150,7 @@ def _read_describe_user_scram_credentials_result_list(
     items: list[DescribeUserScramCredentialsResult] = []
     add = items.append
     error_message: str | None
+    credential_infos: list[CredentialInfo]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -155,13 +159,13 @@ def _read_describe_user_scram_credentials_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("User")
-        user = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        user = buf[pos : (pos := pos + n - 1)].decode()
         error_code, n = unpack_hB(buf, pos)
         pos += 3
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         n = buf[pos]
@@ -170,7 +174,10 @@ def _read_describe_user_scram_credentials_result_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("CredentialInfos")
-        credential_infos, pos = _read_credential_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            credential_infos = []
+        else:
+            credential_infos, pos = _read_credential_info_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -227,7 +234,7 @@ def _write_describe_user_scram_credentials_result_list(
 
 
 def _read_credential_info_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

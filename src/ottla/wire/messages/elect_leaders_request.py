@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -23,10 +24,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bi = Packer(">bi").pack
@@ -74,7 +75,7 @@ class ElectLeadersRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_elect_leaders_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[ElectLeadersRequest, int]:
+def _read_elect_leaders_request(buf: bytes, pos: int, end: int, version: int) -> tuple[ElectLeadersRequest, int]:
     topic_partitions: list[TopicPartitions] | None
     unknown: tuple[tuple[int, bytes], ...]
     election_type, n = unpack_bB(buf, pos)
@@ -82,7 +83,10 @@ def _read_elect_leaders_request(buf: Buffer, pos: int, end: int, version: int) -
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topic_partitions = []
+        else:
+            topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     else:
         topic_partitions = None
     timeout_ms, tags = unpack_iB(buf, pos)
@@ -117,7 +121,7 @@ def _write_elect_leaders_request(out: bytearray, item: ElectLeadersRequest, vers
 
 
 def _read_topic_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -135,19 +139,14 @@ def _read_topic_partitions_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -184,7 +183,7 @@ def _write_topic_partitions_list(out: bytearray, items: list[TopicPartitions], v
 
 
 def _read_elect_leaders_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -198,7 +197,10 @@ def _read_elect_leaders_request_classic(
         pos += 4
         election_type = 0
     if n >= 0:
-        topic_partitions, pos = _read_topic_partitions_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            topic_partitions = []
+        else:
+            topic_partitions, pos = _read_topic_partitions_list_classic(buf, pos, end, version, n)
     elif n == -1:
         topic_partitions = None
     else:
@@ -227,7 +229,7 @@ def _write_elect_leaders_request_classic(out: bytearray, item: ElectLeadersReque
 
 
 def _read_topic_partitions_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -242,7 +244,7 @@ def _read_topic_partitions_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

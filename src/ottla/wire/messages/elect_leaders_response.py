@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -80,7 +79,8 @@ class ElectLeadersResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_elect_leaders_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[ElectLeadersResponse, int]:
+def _read_elect_leaders_response(buf: bytes, pos: int, end: int, version: int) -> tuple[ElectLeadersResponse, int]:
+    replica_election_results: list[ReplicaElectionResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -88,7 +88,10 @@ def _read_elect_leaders_response(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ReplicaElectionResults")
-    replica_election_results, pos = _read_replica_election_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        replica_election_results = []
+    else:
+        replica_election_results, pos = _read_replica_election_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -118,7 +121,7 @@ def _write_elect_leaders_response(out: bytearray, item: ElectLeadersResponse, ve
 
 
 def _read_replica_election_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -128,6 +131,7 @@ def _read_replica_election_result_list(
         raise count_refused("ReplicaElectionResult", n)
     items: list[ReplicaElectionResult] = []
     add = items.append
+    partition_result: list[PartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -136,14 +140,17 @@ def _read_replica_election_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PartitionResult")
-        partition_result, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partition_result = []
+        else:
+            partition_result, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -177,7 +184,7 @@ def _write_replica_election_result_list(out: bytearray, items: list[ReplicaElect
 
 
 def _read_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -195,7 +202,7 @@ def _read_partition_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
@@ -234,11 +241,12 @@ def _write_partition_result_list(out: bytearray, items: list[PartitionResult], v
 
 
 def _read_elect_leaders_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ElectLeadersResponse, int]:
+    replica_election_results: list[ReplicaElectionResult]
     if version >= 1:
         throttle_time_ms, error_code, n = unpack_ihi(buf, pos)
         pos += 10
@@ -248,7 +256,10 @@ def _read_elect_leaders_response_classic(
         error_code = 0
     if n < 0:
         raise length_refused("ReplicaElectionResults", n)
-    replica_election_results, pos = _read_replica_election_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        replica_election_results = []
+    else:
+        replica_election_results, pos = _read_replica_election_result_list_classic(buf, pos, end, version, n)
     message = ElectLeadersResponse(
         throttle_time_ms=throttle_time_ms,
         error_code=error_code,
@@ -271,7 +282,7 @@ def _write_elect_leaders_response_classic(out: bytearray, item: ElectLeadersResp
 
 
 def _read_replica_election_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -281,17 +292,21 @@ def _read_replica_election_result_list_classic(
         raise count_refused("ReplicaElectionResult", n)
     items: list[ReplicaElectionResult] = []
     add = items.append
+    partition_result: list[PartitionResult]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("PartitionResult", n)
-        partition_result, pos = _read_partition_result_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partition_result = []
+        else:
+            partition_result, pos = _read_partition_result_list_classic(buf, pos, end, version, n)
         add(ReplicaElectionResult(topic=topic, partition_result=partition_result))
     return items, pos
 
@@ -314,7 +329,7 @@ def _write_replica_election_result_list_classic(
 
 
 def _read_partition_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -329,7 +344,7 @@ def _read_partition_result_list_classic(
         partition_id, error_code, n = unpack_ihh(buf, pos)
         pos += 8
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:

@@ -28,7 +28,6 @@ from ottla.wire.codec import (
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_h = Packer(">h").pack
@@ -100,15 +99,17 @@ class EndQuorumEpochRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_end_quorum_epoch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndQuorumEpochRequest, int]:
+def _read_end_quorum_epoch_request(buf: bytes, pos: int, end: int, version: int) -> tuple[EndQuorumEpochRequest, int]:
     cluster_id: str | None
+    topics: list[TopicData]
+    leader_endpoints: list[LeaderEndpoint]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     n = buf[pos]
@@ -117,14 +118,20 @@ def _read_end_quorum_epoch_request(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("LeaderEndpoints")
-    leader_endpoints, pos = _read_leader_endpoint_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        leader_endpoints = []
+    else:
+        leader_endpoints, pos = _read_leader_endpoint_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -175,7 +182,7 @@ def _write_end_quorum_epoch_request(out: bytearray, item: EndQuorumEpochRequest,
 
 
 def _read_leader_endpoint_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -193,14 +200,14 @@ def _read_leader_endpoint_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:
@@ -232,11 +239,12 @@ def _write_leader_endpoint_list(out: bytearray, items: list[LeaderEndpoint], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -245,14 +253,17 @@ def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -285,11 +296,12 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 14 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
     add = items.append
+    preferred_candidates: list[ReplicaInfo]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, leader_id, leader_epoch, n = unpack_iiiB(buf, pos)
@@ -298,7 +310,10 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PreferredCandidates")
-        preferred_candidates, pos = _read_replica_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            preferred_candidates = []
+        else:
+            preferred_candidates, pos = _read_replica_info_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -331,7 +346,7 @@ def _write_partition_data_list(out: bytearray, items: list[PartitionData], versi
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_replica_info_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ReplicaInfo], int]:
+def _read_replica_info_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ReplicaInfo], int]:
     if n * 21 > end - pos:
         raise count_refused("ReplicaInfo", n)
     items: list[ReplicaInfo] = []
@@ -340,6 +355,7 @@ def _read_replica_info_list(buf: Buffer, pos: int, end: int, version: int, n: in
     for _ in range(n):
         candidate_id, candidate_directory_id, tags = unpack_i16sB(buf, pos)
         pos += 21
+        candidate_directory_id = new_uuid(Uuid, candidate_directory_id)
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
@@ -347,7 +363,7 @@ def _read_replica_info_list(buf: Buffer, pos: int, end: int, version: int, n: in
         add(
             ReplicaInfo(
                 candidate_id=candidate_id,
-                candidate_directory_id=new_uuid(Uuid, candidate_directory_id),
+                candidate_directory_id=candidate_directory_id,
                 unknown_tagged_fields=unknown,
             )
         )
@@ -362,16 +378,17 @@ def _write_replica_info_list(out: bytearray, items: list[ReplicaInfo], version: 
 
 
 def _read_end_quorum_epoch_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[EndQuorumEpochRequest, int]:
     cluster_id: str | None
+    topics: list[TopicData]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n >= 0:
-        cluster_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         cluster_id = None
     else:
@@ -380,7 +397,10 @@ def _read_end_quorum_epoch_request_classic(
     pos += 4
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_topic_data_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list_classic(buf, pos, end, version, n)
     message = EndQuorumEpochRequest(cluster_id=cluster_id, topics=topics)
     return message, pos
 
@@ -402,22 +422,26 @@ def _write_end_quorum_epoch_request_classic(out: bytearray, item: EndQuorumEpoch
         _write_topic_data_list_classic(out, topics, version)
 
 
-def _read_topic_data_list_classic(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list_classic(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 6 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("TopicName", n)
-        topic_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_partition_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list_classic(buf, pos, end, version, n)
         add(TopicData(topic_name=topic_name, partitions=partitions))
     return items, pos
 
@@ -436,7 +460,7 @@ def _write_topic_data_list_classic(out: bytearray, items: list[TopicData], versi
 
 
 def _read_partition_data_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

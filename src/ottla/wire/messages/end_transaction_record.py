@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 
 class EndTransactionRecord(Struct, kw_only=True, gc=False):
@@ -29,7 +28,7 @@ class EndTransactionRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_end_transaction_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndTransactionRecord, int]:
+def _read_end_transaction_record(buf: bytes, pos: int, end: int, version: int) -> tuple[EndTransactionRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     tags = buf[pos]
     pos += 1

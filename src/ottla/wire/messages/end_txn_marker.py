@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 unpack_i = Packer(">i").unpack_from
@@ -33,7 +32,7 @@ class EndTxnMarker(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_end_txn_marker(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndTxnMarker, int]:
+def _read_end_txn_marker(buf: bytes, pos: int, end: int, version: int) -> tuple[EndTxnMarker, int]:
     (coordinator_epoch,) = unpack_i(buf, pos)
     pos += 4
     message = EndTxnMarker(coordinator_epoch=coordinator_epoch)

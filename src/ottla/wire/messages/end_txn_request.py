@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_qht = Packer(">qh?").pack
@@ -56,7 +55,7 @@ class EndTxnRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_end_txn_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndTxnRequest, int]:
+def _read_end_txn_request(buf: bytes, pos: int, end: int, version: int) -> tuple[EndTxnRequest, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -64,7 +63,7 @@ def _read_end_txn_request(buf: Buffer, pos: int, end: int, version: int) -> tupl
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TransactionalId")
-    transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    transactional_id = buf[pos : (pos := pos + n - 1)].decode()
     producer_id, producer_epoch, committed, tags = unpack_qhtB(buf, pos)
     pos += 12
     if tags:
@@ -94,12 +93,12 @@ def _write_end_txn_request(out: bytearray, item: EndTxnRequest, version: int) ->
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_end_txn_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndTxnRequest, int]:
+def _read_end_txn_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[EndTxnRequest, int]:
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("TransactionalId", n)
-    transactional_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    transactional_id = buf[pos : (pos := pos + n)].decode()
     producer_id, producer_epoch, committed = unpack_qht(buf, pos)
     pos += 11
     message = EndTxnRequest(

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ih = Packer(">ih").pack
 pack_ihB = Packer(">ihB").pack
@@ -47,7 +46,7 @@ class EndTxnResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_end_txn_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndTxnResponse, int]:
+def _read_end_txn_response(buf: bytes, pos: int, end: int, version: int) -> tuple[EndTxnResponse, int]:
     unknown: tuple[tuple[int, bytes], ...]
     if version >= 5:
         throttle_time_ms, error_code, producer_id, producer_epoch, tags = unpack_ihqhB(buf, pos)
@@ -80,7 +79,7 @@ def _write_end_txn_response(out: bytearray, item: EndTxnResponse, version: int) 
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_end_txn_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[EndTxnResponse, int]:
+def _read_end_txn_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[EndTxnResponse, int]:
     throttle_time_ms, error_code = unpack_ih(buf, pos)
     pos += 6
     message = EndTxnResponse(throttle_time_ms=throttle_time_ms, error_code=error_code)

@@ -7,7 +7,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, long_length, null_refused, put_long_length, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 
 class EnvelopeRequest(Struct, kw_only=True, gc=False):
@@ -32,7 +31,7 @@ class EnvelopeRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_envelope_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[EnvelopeRequest, int]:
+def _read_envelope_request(buf: bytes, pos: int, end: int, version: int) -> tuple[EnvelopeRequest, int]:
     request_principal: bytes | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -41,13 +40,13 @@ def _read_envelope_request(buf: Buffer, pos: int, end: int, version: int) -> tup
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("RequestData")
-    request_data = bytes(buf[pos : (pos := pos + n - 1)])
+    request_data = buf[pos : (pos := pos + n - 1)]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        request_principal = bytes(buf[pos : (pos := pos + n - 1)])
+        request_principal = buf[pos : (pos := pos + n - 1)]
     else:
         request_principal = None
     n = buf[pos]
@@ -56,7 +55,7 @@ def _read_envelope_request(buf: Buffer, pos: int, end: int, version: int) -> tup
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientHostAddress")
-    client_host_address = bytes(buf[pos : (pos := pos + n - 1)])
+    client_host_address = buf[pos : (pos := pos + n - 1)]
     tags = buf[pos]
     pos += 1
     if tags:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, long_length, put_long_length, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 unpack_hB = Packer(">hB").unpack_from
@@ -35,7 +34,7 @@ class EnvelopeResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_envelope_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[EnvelopeResponse, int]:
+def _read_envelope_response(buf: bytes, pos: int, end: int, version: int) -> tuple[EnvelopeResponse, int]:
     response_data: bytes | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -43,7 +42,7 @@ def _read_envelope_response(buf: Buffer, pos: int, end: int, version: int) -> tu
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        response_data = bytes(buf[pos : (pos := pos + n - 1)])
+        response_data = buf[pos : (pos := pos + n - 1)]
     else:
         response_data = None
     error_code, tags = unpack_hB(buf, pos)

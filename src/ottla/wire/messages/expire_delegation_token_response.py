@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_hqi = Packer(">hqi").pack
 pack_hqiB = Packer(">hqiB").pack
@@ -45,7 +44,7 @@ class ExpireDelegationTokenResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_expire_delegation_token_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -73,7 +72,7 @@ def _write_expire_delegation_token_response(out: bytearray, item: ExpireDelegati
 
 
 def _read_expire_delegation_token_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

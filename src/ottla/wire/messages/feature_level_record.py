@@ -16,7 +16,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 unpack_hB = Packer(">hB").unpack_from
@@ -43,7 +42,7 @@ class FeatureLevelRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_feature_level_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[FeatureLevelRecord, int]:
+def _read_feature_level_record(buf: bytes, pos: int, end: int, version: int) -> tuple[FeatureLevelRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -51,7 +50,7 @@ def _read_feature_level_record(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     feature_level, tags = unpack_hB(buf, pos)
     pos += 3
     if tags:

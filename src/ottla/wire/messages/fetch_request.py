@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
     Reader,
@@ -26,13 +27,13 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tag,
     read_tag_count,
     read_tags,
     tag_refused,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16s = Packer(">16s").pack
 pack_16sB = Packer(">16sB").pack
@@ -133,10 +134,11 @@ class FetchRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[FetchRequest, int]:
+def _read_fetch_request(buf: bytes, pos: int, end: int, version: int) -> tuple[FetchRequest, int]:
     cluster_id: str | None
     replica_state: ReplicaState
-    unknown: tuple[tuple[int, bytes], ...]
+    topics: list[FetchTopic]
+    forgotten_topics_data: list[ForgottenTopic]
     if version >= 15:
         max_wait_ms, min_bytes, max_bytes, isolation_level, session_id, session_epoch, n = unpack_iiibiiB(buf, pos)
         pos += 22
@@ -157,27 +159,32 @@ def _read_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_fetch_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_fetch_topic_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ForgottenTopicsData")
-    forgotten_topics_data, pos = _read_forgotten_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        forgotten_topics_data = []
+    else:
+        forgotten_topics_data, pos = _read_forgotten_topic_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("RackId")
-    rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    rack_id = buf[pos : (pos := pos + n - 1)].decode()
     tags = buf[pos]
     pos += 1
-    cluster_id = None
-    replica_state = ReplicaState()
-    unknown = ()
     if tags:
+        cluster_id = None
+        replica_state = ReplicaState()
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -188,7 +195,7 @@ def _read_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[
                 if n > 127:
                     n, pos = long_string_length(buf, pos - 1)
                 if n:
-                    cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                    cluster_id = buf[pos : (pos := pos + n - 1)].decode()
                 else:
                     cluster_id = None
                 if pos != stop:
@@ -198,24 +205,36 @@ def _read_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[
                 if pos != stop:
                     raise tag_refused("ReplicaState")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = FetchRequest(
-        cluster_id=cluster_id,
-        replica_id=replica_id,
-        replica_state=replica_state,
-        max_wait_ms=max_wait_ms,
-        min_bytes=min_bytes,
-        max_bytes=max_bytes,
-        isolation_level=isolation_level,
-        session_id=session_id,
-        session_epoch=session_epoch,
-        topics=topics,
-        forgotten_topics_data=forgotten_topics_data,
-        rack_id=rack_id,
-        unknown_tagged_fields=unknown,
-    )
+        message = FetchRequest(
+            cluster_id=cluster_id,
+            replica_id=replica_id,
+            replica_state=replica_state,
+            max_wait_ms=max_wait_ms,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            isolation_level=isolation_level,
+            session_id=session_id,
+            session_epoch=session_epoch,
+            topics=topics,
+            forgotten_topics_data=forgotten_topics_data,
+            rack_id=rack_id,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = FetchRequest(
+            replica_id=replica_id,
+            max_wait_ms=max_wait_ms,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            isolation_level=isolation_level,
+            session_id=session_id,
+            session_epoch=session_epoch,
+            topics=topics,
+            forgotten_topics_data=forgotten_topics_data,
+            rack_id=rack_id,
+        )
     return message, pos
 
 
@@ -291,7 +310,7 @@ def _write_fetch_request(out: bytearray, item: FetchRequest, version: int) -> No
 
 
 def _read_forgotten_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -311,40 +330,29 @@ def _read_forgotten_topic_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Topic")
-            topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            topic = buf[pos : (pos := pos + n - 1)].decode()
         else:
             topic = ""
         if version >= 13:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
             topic_id = ZERO_UUID
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            ForgottenTopic(
-                topic=topic,
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(ForgottenTopic(topic=topic, topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -376,12 +384,13 @@ def _write_forgotten_topic_list(out: bytearray, items: list[ForgottenTopic], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_fetch_topic_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
+def _read_fetch_topic_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
     if n * 3 > end - pos:
         raise count_refused("FetchTopic", n)
     items: list[FetchTopic] = []
     add = items.append
     topic: str
+    partitions: list[FetchPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version == 12:
@@ -391,12 +400,13 @@ def _read_fetch_topic_list(buf: Buffer, pos: int, end: int, version: int, n: int
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Topic")
-            topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            topic = buf[pos : (pos := pos + n - 1)].decode()
         else:
             topic = ""
         if version >= 13:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -405,21 +415,17 @@ def _read_fetch_topic_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_fetch_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_fetch_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            FetchTopic(
-                topic=topic,
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(FetchTopic(topic=topic, topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -449,7 +455,7 @@ def _write_fetch_topic_list(out: bytearray, items: list[FetchTopic], version: in
 
 
 def _read_fetch_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -459,7 +465,6 @@ def _read_fetch_partition_list(
         raise count_refused("FetchPartition", n)
     items: list[FetchPartition] = []
     add = items.append
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         (
             partition,
@@ -471,10 +476,9 @@ def _read_fetch_partition_list(
             tags,
         ) = unpack_iiqiqiB(buf, pos)
         pos += 33
-        replica_directory_id = ZERO_UUID
-        high_watermark = 9223372036854775807
-        unknown = ()
         if tags:
+            replica_directory_id = ZERO_UUID
+            high_watermark = 9223372036854775807
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -482,6 +486,7 @@ def _read_fetch_partition_list(
                 if tag == 0 and version >= 17:
                     (replica_directory_id,) = unpack_16s(buf, pos)
                     pos += 16
+                    replica_directory_id = new_uuid(Uuid, replica_directory_id)
                     if pos != stop:
                         raise tag_refused("ReplicaDirectoryId")
                 elif tag == 1 and version == 18:
@@ -490,22 +495,32 @@ def _read_fetch_partition_list(
                     if pos != stop:
                         raise tag_refused("HighWatermark")
                 else:
-                    fields.append((tag, bytes(buf[pos:stop])))
+                    fields.append((tag, buf[pos:stop]))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            FetchPartition(
-                partition=partition,
-                current_leader_epoch=current_leader_epoch,
-                fetch_offset=fetch_offset,
-                last_fetched_epoch=last_fetched_epoch,
-                log_start_offset=log_start_offset,
-                partition_max_bytes=partition_max_bytes,
-                replica_directory_id=new_uuid(Uuid, replica_directory_id),
-                high_watermark=high_watermark,
-                unknown_tagged_fields=unknown,
+            add(
+                FetchPartition(
+                    partition=partition,
+                    current_leader_epoch=current_leader_epoch,
+                    fetch_offset=fetch_offset,
+                    last_fetched_epoch=last_fetched_epoch,
+                    log_start_offset=log_start_offset,
+                    partition_max_bytes=partition_max_bytes,
+                    replica_directory_id=replica_directory_id,
+                    high_watermark=high_watermark,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(
+                FetchPartition(
+                    partition=partition,
+                    current_leader_epoch=current_leader_epoch,
+                    fetch_offset=fetch_offset,
+                    last_fetched_epoch=last_fetched_epoch,
+                    log_start_offset=log_start_offset,
+                    partition_max_bytes=partition_max_bytes,
+                )
+            )
     return items, pos
 
 
@@ -537,7 +552,7 @@ def _write_fetch_partition_list(out: bytearray, items: list[FetchPartition], ver
             put_tags(out, fields)
 
 
-def _read_replica_state(buf: Buffer, pos: int, end: int, version: int) -> tuple[ReplicaState, int]:
+def _read_replica_state(buf: bytes, pos: int, end: int, version: int) -> tuple[ReplicaState, int]:
     unknown: tuple[tuple[int, bytes], ...]
     replica_id, replica_epoch, tags = unpack_iqB(buf, pos)
     pos += 13
@@ -555,7 +570,8 @@ def _write_replica_state(out: bytearray, item: ReplicaState, version: int) -> No
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_fetch_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[FetchRequest, int]:
+def _read_fetch_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[FetchRequest, int]:
+    topics: list[FetchTopic]
     forgotten_topics_data: list[ForgottenTopic]
     rack_id: str
     if version >= 7:
@@ -577,13 +593,19 @@ def _read_fetch_request_classic(buf: Buffer, pos: int, end: int, version: int) -
         session_epoch = -1
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_fetch_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_fetch_topic_list_classic(buf, pos, end, version, n)
     if version >= 7:
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("ForgottenTopicsData", n)
-        forgotten_topics_data, pos = _read_forgotten_topic_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            forgotten_topics_data = []
+        else:
+            forgotten_topics_data, pos = _read_forgotten_topic_list_classic(buf, pos, end, version, n)
     else:
         forgotten_topics_data = []
     if version == 11:
@@ -591,7 +613,7 @@ def _read_fetch_request_classic(buf: Buffer, pos: int, end: int, version: int) -
         pos += 2
         if n < 0:
             raise length_refused("RackId", n)
-        rack_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n)].decode()
     else:
         rack_id = ""
     message = FetchRequest(
@@ -645,7 +667,7 @@ def _write_fetch_request_classic(out: bytearray, item: FetchRequest, version: in
 
 
 def _read_forgotten_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -660,7 +682,7 @@ def _read_forgotten_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
@@ -691,7 +713,7 @@ def _write_forgotten_topic_list_classic(out: bytearray, items: list[ForgottenTop
 
 
 def _read_fetch_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -701,17 +723,21 @@ def _read_fetch_topic_list_classic(
         raise count_refused("FetchTopic", n)
     items: list[FetchTopic] = []
     add = items.append
+    partitions: list[FetchPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_fetch_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_fetch_partition_list_classic(buf, pos, end, version, n)
         add(FetchTopic(topic=topic, partitions=partitions))
     return items, pos
 
@@ -730,7 +756,7 @@ def _write_fetch_topic_list_classic(out: bytearray, items: list[FetchTopic], ver
 
 
 def _read_fetch_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -149,20 +149,22 @@ class FetchResponse(Struct, kw_only=True):
 
 
 def _read_fetch_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[FetchResponse, int]:
+    responses: list[FetchableTopicResponse]
     node_endpoints: list[NodeEndpoint]
-    unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, session_id, n = unpack_ihiB(buf, pos)
     pos += 11
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_fetchable_topic_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_fetchable_topic_response_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
-    node_endpoints = []
-    unknown = ()
     if tags:
+        node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -174,21 +176,30 @@ def _read_fetch_response(buf: Buffer, pos: int, end: int, version: int) -> tuple
                     n, pos = long_length(buf, pos - 1)
                 if n == 0:
                     raise null_refused("NodeEndpoints")
-                node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
+                if n == 1:
+                    node_endpoints = []
+                else:
+                    node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
                 if pos != stop:
                     raise tag_refused("NodeEndpoints")
             else:
                 fields.append((tag, bytes(buf[pos:stop])))
                 pos = stop
-        unknown = tuple(fields)
-    message = FetchResponse(
-        throttle_time_ms=throttle_time_ms,
-        error_code=error_code,
-        session_id=session_id,
-        responses=responses,
-        node_endpoints=node_endpoints,
-        unknown_tagged_fields=unknown,
-    )
+        message = FetchResponse(
+            throttle_time_ms=throttle_time_ms,
+            error_code=error_code,
+            session_id=session_id,
+            responses=responses,
+            node_endpoints=node_endpoints,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = FetchResponse(
+            throttle_time_ms=throttle_time_ms,
+            error_code=error_code,
+            session_id=session_id,
+            responses=responses,
+        )
     return message, pos
 
 
@@ -290,6 +301,7 @@ def _read_fetchable_topic_response_list(
     items: list[FetchableTopicResponse] = []
     add = items.append
     topic: str
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version == 12:
@@ -305,6 +317,7 @@ def _read_fetchable_topic_response_list(
         if version >= 13:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -313,7 +326,10 @@ def _read_fetchable_topic_response_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -321,12 +337,7 @@ def _read_fetchable_topic_response_list(
         else:
             unknown = ()
         add(
-            FetchableTopicResponse(
-                topic=topic,
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
+            FetchableTopicResponse(topic=topic, topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown)
         )
     return items, pos
 
@@ -368,14 +379,16 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
     snapshot_id: SnapshotId
     aborted_transactions: list[AbortedTransaction] | None
     records: bytes | memoryview | Region | None
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, error_code, high_watermark, last_stable_offset, log_start_offset, n = unpack_ihqqqB(buf, pos)
         pos += 31
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            aborted_transactions, pos = _read_aborted_transaction_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                aborted_transactions = []
+            else:
+                aborted_transactions, pos = _read_aborted_transaction_list(buf, pos, end, version, n - 1)
         else:
             aborted_transactions = None
         preferred_read_replica, n = unpack_iB(buf, pos)
@@ -388,11 +401,10 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             records = None
         tags = buf[pos]
         pos += 1
-        diverging_epoch = EpochEndOffset()
-        current_leader = LeaderIdAndEpoch()
-        snapshot_id = SnapshotId()
-        unknown = ()
         if tags:
+            diverging_epoch = EpochEndOffset()
+            current_leader = LeaderIdAndEpoch()
+            snapshot_id = SnapshotId()
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -412,23 +424,35 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
                 else:
                     fields.append((tag, bytes(buf[pos:stop])))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            PartitionData(
-                partition_index=partition_index,
-                error_code=error_code,
-                high_watermark=high_watermark,
-                last_stable_offset=last_stable_offset,
-                log_start_offset=log_start_offset,
-                diverging_epoch=diverging_epoch,
-                current_leader=current_leader,
-                snapshot_id=snapshot_id,
-                aborted_transactions=aborted_transactions,
-                preferred_read_replica=preferred_read_replica,
-                records=records,
-                unknown_tagged_fields=unknown,
+            add(
+                PartitionData(
+                    partition_index=partition_index,
+                    error_code=error_code,
+                    high_watermark=high_watermark,
+                    last_stable_offset=last_stable_offset,
+                    log_start_offset=log_start_offset,
+                    diverging_epoch=diverging_epoch,
+                    current_leader=current_leader,
+                    snapshot_id=snapshot_id,
+                    aborted_transactions=aborted_transactions,
+                    preferred_read_replica=preferred_read_replica,
+                    records=records,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(
+                PartitionData(
+                    partition_index=partition_index,
+                    error_code=error_code,
+                    high_watermark=high_watermark,
+                    last_stable_offset=last_stable_offset,
+                    log_start_offset=log_start_offset,
+                    aborted_transactions=aborted_transactions,
+                    preferred_read_replica=preferred_read_replica,
+                    records=records,
+                )
+            )
     return items, pos
 
 
@@ -570,6 +594,7 @@ def _write_epoch_end_offset(out: bytearray, item: EpochEndOffset, version: int) 
 
 
 def _read_fetch_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[FetchResponse, int]:
+    responses: list[FetchableTopicResponse]
     if version >= 7:
         throttle_time_ms, error_code, session_id, n = unpack_ihii(buf, pos)
         pos += 14
@@ -580,7 +605,10 @@ def _read_fetch_response_classic(buf: Buffer, pos: int, end: int, version: int) 
         session_id = 0
     if n < 0:
         raise length_refused("Responses", n)
-    responses, pos = _read_fetchable_topic_response_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        responses = []
+    else:
+        responses, pos = _read_fetchable_topic_response_list_classic(buf, pos, end, version, n)
     message = FetchResponse(
         throttle_time_ms=throttle_time_ms,
         error_code=error_code,
@@ -618,6 +646,7 @@ def _read_fetchable_topic_response_list_classic(
         raise count_refused("FetchableTopicResponse", n)
     items: list[FetchableTopicResponse] = []
     add = items.append
+    partitions: list[PartitionData]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
@@ -628,7 +657,10 @@ def _read_fetchable_topic_response_list_classic(
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_partition_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list_classic(buf, pos, end, version, n)
         add(FetchableTopicResponse(topic=topic, partitions=partitions))
     return items, pos
 
@@ -677,7 +709,10 @@ def _read_partition_data_list_classic(
             pos += 26
             log_start_offset = -1
         if n >= 0:
-            aborted_transactions, pos = _read_aborted_transaction_list_classic(buf, pos, end, version, n)
+            if n == 0:
+                aborted_transactions = []
+            else:
+                aborted_transactions, pos = _read_aborted_transaction_list_classic(buf, pos, end, version, n)
         elif n == -1:
             aborted_transactions = None
         else:

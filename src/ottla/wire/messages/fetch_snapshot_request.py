@@ -26,7 +26,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16s = Packer(">16s").pack
 pack_ii = Packer(">ii").pack
@@ -84,21 +83,23 @@ class FetchSnapshotRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_fetch_snapshot_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[FetchSnapshotRequest, int]:
+def _read_fetch_snapshot_request(buf: bytes, pos: int, end: int, version: int) -> tuple[FetchSnapshotRequest, int]:
     cluster_id: str | None
-    unknown: tuple[tuple[int, bytes], ...]
+    topics: list[TopicSnapshot]
     replica_id, max_bytes, n = unpack_iiB(buf, pos)
     pos += 9
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_snapshot_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_snapshot_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
-    cluster_id = None
-    unknown = ()
     if tags:
+        cluster_id = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -109,22 +110,23 @@ def _read_fetch_snapshot_request(buf: Buffer, pos: int, end: int, version: int) 
                 if n > 127:
                     n, pos = long_string_length(buf, pos - 1)
                 if n:
-                    cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                    cluster_id = buf[pos : (pos := pos + n - 1)].decode()
                 else:
                     cluster_id = None
                 if pos != stop:
                     raise tag_refused("ClusterId")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = FetchSnapshotRequest(
-        cluster_id=cluster_id,
-        replica_id=replica_id,
-        max_bytes=max_bytes,
-        topics=topics,
-        unknown_tagged_fields=unknown,
-    )
+        message = FetchSnapshotRequest(
+            cluster_id=cluster_id,
+            replica_id=replica_id,
+            max_bytes=max_bytes,
+            topics=topics,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = FetchSnapshotRequest(replica_id=replica_id, max_bytes=max_bytes, topics=topics)
     return message, pos
 
 
@@ -152,11 +154,12 @@ def _write_fetch_snapshot_request(out: bytearray, item: FetchSnapshotRequest, ve
         put_tags(out, fields)
 
 
-def _read_topic_snapshot_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicSnapshot], int]:
+def _read_topic_snapshot_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicSnapshot], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicSnapshot", n)
     items: list[TopicSnapshot] = []
     add = items.append
+    partitions: list[PartitionSnapshot]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -165,14 +168,17 @@ def _read_topic_snapshot_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_snapshot_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_snapshot_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -206,7 +212,7 @@ def _write_topic_snapshot_list(out: bytearray, items: list[TopicSnapshot], versi
 
 
 def _read_partition_snapshot_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -216,16 +222,14 @@ def _read_partition_snapshot_list(
         raise count_refused("PartitionSnapshot", n)
     items: list[PartitionSnapshot] = []
     add = items.append
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition, current_leader_epoch = unpack_ii(buf, pos)
         pos += 8
         snapshot_id, pos = _read_snapshot_id(buf, pos, end, version)
         position, tags = unpack_qB(buf, pos)
         pos += 9
-        replica_directory_id = ZERO_UUID
-        unknown = ()
         if tags:
+            replica_directory_id = ZERO_UUID
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -233,22 +237,31 @@ def _read_partition_snapshot_list(
                 if tag == 0 and version == 1:
                     (replica_directory_id,) = unpack_16s(buf, pos)
                     pos += 16
+                    replica_directory_id = new_uuid(Uuid, replica_directory_id)
                     if pos != stop:
                         raise tag_refused("ReplicaDirectoryId")
                 else:
-                    fields.append((tag, bytes(buf[pos:stop])))
+                    fields.append((tag, buf[pos:stop]))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            PartitionSnapshot(
-                partition=partition,
-                current_leader_epoch=current_leader_epoch,
-                snapshot_id=snapshot_id,
-                position=position,
-                replica_directory_id=new_uuid(Uuid, replica_directory_id),
-                unknown_tagged_fields=unknown,
+            add(
+                PartitionSnapshot(
+                    partition=partition,
+                    current_leader_epoch=current_leader_epoch,
+                    snapshot_id=snapshot_id,
+                    position=position,
+                    replica_directory_id=replica_directory_id,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(
+                PartitionSnapshot(
+                    partition=partition,
+                    current_leader_epoch=current_leader_epoch,
+                    snapshot_id=snapshot_id,
+                    position=position,
+                )
+            )
     return items, pos
 
 
@@ -266,7 +279,7 @@ def _write_partition_snapshot_list(out: bytearray, items: list[PartitionSnapshot
             put_tags(out, fields)
 
 
-def _read_snapshot_id(buf: Buffer, pos: int, end: int, version: int) -> tuple[SnapshotId, int]:
+def _read_snapshot_id(buf: bytes, pos: int, end: int, version: int) -> tuple[SnapshotId, int]:
     unknown: tuple[tuple[int, bytes], ...]
     end_offset, epoch, tags = unpack_qiB(buf, pos)
     pos += 13

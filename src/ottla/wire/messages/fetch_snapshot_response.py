@@ -105,20 +105,22 @@ class FetchSnapshotResponse(Struct, kw_only=True):
 
 
 def _read_fetch_snapshot_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[FetchSnapshotResponse, int]:
+    topics: list[TopicSnapshot]
     node_endpoints: list[NodeEndpoint]
-    unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_snapshot_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_snapshot_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
-    node_endpoints = []
-    unknown = ()
     if tags:
+        node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -130,20 +132,24 @@ def _read_fetch_snapshot_response(buf: Buffer, pos: int, end: int, version: int)
                     n, pos = long_length(buf, pos - 1)
                 if n == 0:
                     raise null_refused("NodeEndpoints")
-                node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
+                if n == 1:
+                    node_endpoints = []
+                else:
+                    node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
                 if pos != stop:
                     raise tag_refused("NodeEndpoints")
             else:
                 fields.append((tag, bytes(buf[pos:stop])))
                 pos = stop
-        unknown = tuple(fields)
-    message = FetchSnapshotResponse(
-        throttle_time_ms=throttle_time_ms,
-        error_code=error_code,
-        topics=topics,
-        node_endpoints=node_endpoints,
-        unknown_tagged_fields=unknown,
-    )
+        message = FetchSnapshotResponse(
+            throttle_time_ms=throttle_time_ms,
+            error_code=error_code,
+            topics=topics,
+            node_endpoints=node_endpoints,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = FetchSnapshotResponse(throttle_time_ms=throttle_time_ms, error_code=error_code, topics=topics)
     return message, pos
 
 
@@ -218,6 +224,7 @@ def _read_topic_snapshot_list(buf: Buffer, pos: int, end: int, version: int, n: 
         raise count_refused("TopicSnapshot", n)
     items: list[TopicSnapshot] = []
     add = items.append
+    partitions: list[PartitionSnapshot]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -233,7 +240,10 @@ def _read_topic_snapshot_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_snapshot_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_snapshot_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -280,7 +290,6 @@ def _read_partition_snapshot_list(
     items: list[PartitionSnapshot] = []
     add = items.append
     current_leader: LeaderIdAndEpoch
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         index, error_code = unpack_ih(buf, pos)
         pos += 6
@@ -294,9 +303,8 @@ def _read_partition_snapshot_list(
         unaligned_records = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
-        current_leader = LeaderIdAndEpoch()
-        unknown = ()
         if tags:
+            current_leader = LeaderIdAndEpoch()
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -308,19 +316,29 @@ def _read_partition_snapshot_list(
                 else:
                     fields.append((tag, bytes(buf[pos:stop])))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            PartitionSnapshot(
-                index=index,
-                error_code=error_code,
-                snapshot_id=snapshot_id,
-                current_leader=current_leader,
-                size=size,
-                position=position,
-                unaligned_records=unaligned_records,
-                unknown_tagged_fields=unknown,
+            add(
+                PartitionSnapshot(
+                    index=index,
+                    error_code=error_code,
+                    snapshot_id=snapshot_id,
+                    current_leader=current_leader,
+                    size=size,
+                    position=position,
+                    unaligned_records=unaligned_records,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(
+                PartitionSnapshot(
+                    index=index,
+                    error_code=error_code,
+                    snapshot_id=snapshot_id,
+                    size=size,
+                    position=position,
+                    unaligned_records=unaligned_records,
+                )
+            )
     return items, pos
 
 

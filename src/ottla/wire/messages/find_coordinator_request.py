@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_h = Packer(">h").pack
@@ -58,7 +57,7 @@ class FindCoordinatorRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_find_coordinator_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[FindCoordinatorRequest, int]:
+def _read_find_coordinator_request(buf: bytes, pos: int, end: int, version: int) -> tuple[FindCoordinatorRequest, int]:
     key: str
     coordinator_keys: list[str]
     unknown: tuple[tuple[int, bytes], ...]
@@ -69,7 +68,7 @@ def _read_find_coordinator_request(buf: Buffer, pos: int, end: int, version: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
     else:
         key = ""
     (key_type,) = unpack_b(buf, pos)
@@ -128,7 +127,7 @@ def _write_find_coordinator_request(out: bytearray, item: FindCoordinatorRequest
 
 
 def _read_find_coordinator_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -137,7 +136,7 @@ def _read_find_coordinator_request_classic(
     pos += 2
     if n < 0:
         raise length_refused("Key", n)
-    key = str(buf[pos : (pos := pos + n)], "utf-8")
+    key = buf[pos : (pos := pos + n)].decode()
     if version >= 1:
         (key_type,) = unpack_b(buf, pos)
         pos += 1

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -79,7 +78,7 @@ class FindCoordinatorResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_find_coordinator_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -101,7 +100,7 @@ def _read_find_coordinator_response(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
     else:
@@ -118,7 +117,7 @@ def _read_find_coordinator_response(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
     else:
         host = ""
     if version >= 4:
@@ -133,7 +132,10 @@ def _read_find_coordinator_response(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Coordinators")
-        coordinators, pos = _read_coordinator_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            coordinators = []
+        else:
+            coordinators, pos = _read_coordinator_list(buf, pos, end, version, n - 1)
     else:
         coordinators = []
     tags = buf[pos]
@@ -211,7 +213,7 @@ def _write_find_coordinator_response(out: bytearray, item: FindCoordinatorRespon
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_coordinator_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Coordinator], int]:
+def _read_coordinator_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Coordinator], int]:
     if n * 14 > end - pos:
         raise count_refused("Coordinator", n)
     items: list[Coordinator] = []
@@ -225,20 +227,20 @@ def _read_coordinator_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         node_id, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, error_code, n = unpack_ihB(buf, pos)
         pos += 7
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
@@ -293,7 +295,7 @@ def _write_coordinator_list(out: bytearray, items: list[Coordinator], version: i
 
 
 def _read_find_coordinator_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -310,7 +312,7 @@ def _read_find_coordinator_response_classic(
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:
@@ -321,7 +323,7 @@ def _read_find_coordinator_response_classic(
     pos += 6
     if n < 0:
         raise length_refused("Host", n)
-    host = str(buf[pos : (pos := pos + n)], "utf-8")
+    host = buf[pos : (pos := pos + n)].decode()
     (port,) = unpack_i(buf, pos)
     pos += 4
     message = FindCoordinatorResponse(

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire.codec import ZERO_UUID, Reader, Writer, new_uuid, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from
@@ -36,7 +35,7 @@ class GetTelemetrySubscriptionsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_get_telemetry_subscriptions_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -44,14 +43,12 @@ def _read_get_telemetry_subscriptions_request(
     unknown: tuple[tuple[int, bytes], ...]
     client_instance_id, tags = unpack_16sB(buf, pos)
     pos += 17
+    client_instance_id = new_uuid(Uuid, client_instance_id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = GetTelemetrySubscriptionsRequest(
-        client_instance_id=new_uuid(Uuid, client_instance_id),
-        unknown_tagged_fields=unknown,
-    )
+    message = GetTelemetrySubscriptionsRequest(client_instance_id=client_instance_id, unknown_tagged_fields=unknown)
     return message, pos
 
 

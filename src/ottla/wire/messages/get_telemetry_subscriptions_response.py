@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     read_int8s,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_ih16siB = Packer(">ih16siB").pack
 pack_iitB = Packer(">ii?B").pack
@@ -60,7 +59,7 @@ class GetTelemetrySubscriptionsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_get_telemetry_subscriptions_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -68,6 +67,7 @@ def _read_get_telemetry_subscriptions_response(
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, client_instance_id, subscription_id, n = unpack_ih16siB(buf, pos)
     pos += 27
+    client_instance_id = new_uuid(Uuid, client_instance_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
@@ -89,7 +89,7 @@ def _read_get_telemetry_subscriptions_response(
     message = GetTelemetrySubscriptionsResponse(
         throttle_time_ms=throttle_time_ms,
         error_code=error_code,
-        client_instance_id=new_uuid(Uuid, client_instance_id),
+        client_instance_id=client_instance_id,
         subscription_id=subscription_id,
         accepted_compression_types=accepted_compression_types,
         push_interval_ms=push_interval_ms,

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 unpack_h = Packer(">h").unpack_from
@@ -33,12 +32,12 @@ class GroupMetadataKey(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_group_metadata_key(buf: Buffer, pos: int, end: int, version: int) -> tuple[GroupMetadataKey, int]:
+def _read_group_metadata_key(buf: bytes, pos: int, end: int, version: int) -> tuple[GroupMetadataKey, int]:
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("group", n)
-    group = str(buf[pos : (pos := pos + n)], "utf-8")
+    group = buf[pos : (pos := pos + n)].decode()
     message = GroupMetadataKey(group=group)
     return message, pos
 

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -87,9 +86,10 @@ class GroupMetadataValue(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_group_metadata_value(buf: Buffer, pos: int, end: int, version: int) -> tuple[GroupMetadataValue, int]:
+def _read_group_metadata_value(buf: bytes, pos: int, end: int, version: int) -> tuple[GroupMetadataValue, int]:
     protocol: str | None
     leader: str | None
+    members: list[MemberMetadata]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -97,13 +97,13 @@ def _read_group_metadata_value(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("protocolType")
-    protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    protocol_type = buf[pos : (pos := pos + n - 1)].decode()
     generation, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        protocol = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        protocol = buf[pos : (pos := pos + n - 1)].decode()
     else:
         protocol = None
     n = buf[pos]
@@ -111,7 +111,7 @@ def _read_group_metadata_value(buf: Buffer, pos: int, end: int, version: int) ->
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        leader = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        leader = buf[pos : (pos := pos + n - 1)].decode()
     else:
         leader = None
     current_state_timestamp, n = unpack_qB(buf, pos)
@@ -120,7 +120,10 @@ def _read_group_metadata_value(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("members")
-    members, pos = _read_member_metadata_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        members = []
+    else:
+        members, pos = _read_member_metadata_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -183,7 +186,7 @@ def _write_group_metadata_value(out: bytearray, item: GroupMetadataValue, versio
 
 
 def _read_member_metadata_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -202,13 +205,13 @@ def _read_member_metadata_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("memberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_instance_id = None
         n = buf[pos]
@@ -217,28 +220,28 @@ def _read_member_metadata_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("clientId")
-        client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("clientHost")
-        client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_host = buf[pos : (pos := pos + n - 1)].decode()
         rebalance_timeout, session_timeout, n = unpack_iiB(buf, pos)
         pos += 9
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("subscription")
-        subscription = bytes(buf[pos : (pos := pos + n - 1)])
+        subscription = buf[pos : (pos := pos + n - 1)]
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("assignment")
-        assignment = bytes(buf[pos : (pos := pos + n - 1)])
+        assignment = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:
@@ -314,18 +317,19 @@ def _write_member_metadata_list(out: bytearray, items: list[MemberMetadata], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_group_metadata_value_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[GroupMetadataValue, int]:
+def _read_group_metadata_value_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[GroupMetadataValue, int]:
     protocol: str | None
     leader: str | None
+    members: list[MemberMetadata]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("protocolType", n)
-    protocol_type = str(buf[pos : (pos := pos + n)], "utf-8")
+    protocol_type = buf[pos : (pos := pos + n)].decode()
     generation, n = unpack_ih(buf, pos)
     pos += 6
     if n >= 0:
-        protocol = str(buf[pos : (pos := pos + n)], "utf-8")
+        protocol = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         protocol = None
     else:
@@ -333,7 +337,7 @@ def _read_group_metadata_value_classic(buf: Buffer, pos: int, end: int, version:
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n >= 0:
-        leader = str(buf[pos : (pos := pos + n)], "utf-8")
+        leader = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         leader = None
     else:
@@ -347,7 +351,10 @@ def _read_group_metadata_value_classic(buf: Buffer, pos: int, end: int, version:
         current_state_timestamp = -1
     if n < 0:
         raise length_refused("members", n)
-    members, pos = _read_member_metadata_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        members = []
+    else:
+        members, pos = _read_member_metadata_list_classic(buf, pos, end, version, n)
     message = GroupMetadataValue(
         protocol_type=protocol_type,
         generation=generation,
@@ -393,7 +400,7 @@ def _write_group_metadata_value_classic(out: bytearray, item: GroupMetadataValue
 
 
 def _read_member_metadata_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -409,12 +416,12 @@ def _read_member_metadata_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("memberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
         if version == 3:
             (n,) = unpack_h(buf, pos)
             pos += 2
             if n >= 0:
-                group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+                group_instance_id = buf[pos : (pos := pos + n)].decode()
             elif n == -1:
                 group_instance_id = None
             else:
@@ -425,12 +432,12 @@ def _read_member_metadata_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("clientId", n)
-        client_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        client_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("clientHost", n)
-        client_host = str(buf[pos : (pos := pos + n)], "utf-8")
+        client_host = buf[pos : (pos := pos + n)].decode()
         if version >= 1:
             rebalance_timeout, session_timeout, n = unpack_iii(buf, pos)
             pos += 12
@@ -440,12 +447,12 @@ def _read_member_metadata_list_classic(
             rebalance_timeout = -1
         if n < 0:
             raise length_refused("subscription", n)
-        subscription = bytes(buf[pos : (pos := pos + n)])
+        subscription = buf[pos : (pos := pos + n)]
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("assignment", n)
-        assignment = bytes(buf[pos : (pos := pos + n)])
+        assignment = buf[pos : (pos := pos + n)]
         add(
             MemberMetadata(
                 member_id=member_id,

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_iB = Packer(">iB").pack
@@ -58,7 +57,7 @@ class HeartbeatRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_heartbeat_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[HeartbeatRequest, int]:
+def _read_heartbeat_request(buf: bytes, pos: int, end: int, version: int) -> tuple[HeartbeatRequest, int]:
     group_instance_id: str | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -67,20 +66,20 @@ def _read_heartbeat_request(buf: Buffer, pos: int, end: int, version: int) -> tu
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     generation_id, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_instance_id = None
     tags = buf[pos]
@@ -130,23 +129,23 @@ def _write_heartbeat_request(out: bytearray, item: HeartbeatRequest, version: in
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_heartbeat_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[HeartbeatRequest, int]:
+def _read_heartbeat_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[HeartbeatRequest, int]:
     group_instance_id: str | None
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     generation_id, n = unpack_ih(buf, pos)
     pos += 6
     if n < 0:
         raise length_refused("MemberId", n)
-    member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    member_id = buf[pos : (pos := pos + n)].decode()
     if version == 3:
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             group_instance_id = None
         else:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_ih = Packer(">ih").pack
@@ -45,7 +44,7 @@ class HeartbeatResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_heartbeat_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[HeartbeatResponse, int]:
+def _read_heartbeat_response(buf: bytes, pos: int, end: int, version: int) -> tuple[HeartbeatResponse, int]:
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, tags = unpack_ihB(buf, pos)
     pos += 7
@@ -63,7 +62,7 @@ def _write_heartbeat_response(out: bytearray, item: HeartbeatResponse, version: 
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_heartbeat_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[HeartbeatResponse, int]:
+def _read_heartbeat_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[HeartbeatResponse, int]:
     if version >= 1:
         throttle_time_ms, error_code = unpack_ih(buf, pos)
         pos += 6

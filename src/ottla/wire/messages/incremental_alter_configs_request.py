@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bh = Packer(">bh").pack
@@ -79,11 +78,12 @@ class IncrementalAlterConfigsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_incremental_alter_configs_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[IncrementalAlterConfigsRequest, int]:
+    resources: list[AlterConfigsResource]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -91,7 +91,10 @@ def _read_incremental_alter_configs_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Resources")
-    resources, pos = _read_alter_configs_resource_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        resources = []
+    else:
+        resources, pos = _read_alter_configs_resource_list(buf, pos, end, version, n - 1)
     validate_only, tags = unpack_tB(buf, pos)
     pos += 2
     if tags:
@@ -125,7 +128,7 @@ def _write_incremental_alter_configs_request(
 
 
 def _read_alter_configs_resource_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -135,6 +138,7 @@ def _read_alter_configs_resource_list(
         raise count_refused("AlterConfigsResource", n)
     items: list[AlterConfigsResource] = []
     add = items.append
+    configs: list[AlterableConfig]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         resource_type, n = unpack_bB(buf, pos)
@@ -143,14 +147,17 @@ def _read_alter_configs_resource_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Configs")
-        configs, pos = _read_alterable_config_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            configs = []
+        else:
+            configs, pos = _read_alterable_config_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -190,7 +197,7 @@ def _write_alter_configs_resource_list(out: bytearray, items: list[AlterConfigsR
 
 
 def _read_alterable_config_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -209,13 +216,13 @@ def _read_alterable_config_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         config_operation, n = unpack_bB(buf, pos)
         pos += 2
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            value = buf[pos : (pos := pos + n - 1)].decode()
         else:
             value = None
         tags = buf[pos]
@@ -254,16 +261,20 @@ def _write_alterable_config_list(out: bytearray, items: list[AlterableConfig], v
 
 
 def _read_incremental_alter_configs_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[IncrementalAlterConfigsRequest, int]:
+    resources: list[AlterConfigsResource]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Resources", n)
-    resources, pos = _read_alter_configs_resource_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        resources = []
+    else:
+        resources, pos = _read_alter_configs_resource_list_classic(buf, pos, end, version, n)
     (validate_only,) = unpack_t(buf, pos)
     pos += 1
     message = IncrementalAlterConfigsRequest(resources=resources, validate_only=validate_only)
@@ -284,7 +295,7 @@ def _write_incremental_alter_configs_request_classic(
 
 
 def _read_alter_configs_resource_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -294,17 +305,21 @@ def _read_alter_configs_resource_list_classic(
         raise count_refused("AlterConfigsResource", n)
     items: list[AlterConfigsResource] = []
     add = items.append
+    configs: list[AlterableConfig]
     for _ in range(n):
         resource_type, n = unpack_bh(buf, pos)
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Configs", n)
-        configs, pos = _read_alterable_config_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            configs = []
+        else:
+            configs, pos = _read_alterable_config_list_classic(buf, pos, end, version, n)
         add(AlterConfigsResource(resource_type=resource_type, resource_name=resource_name, configs=configs))
     return items, pos
 
@@ -323,7 +338,7 @@ def _write_alter_configs_resource_list_classic(out: bytearray, items: list[Alter
 
 
 def _read_alterable_config_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -339,11 +354,11 @@ def _read_alterable_config_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         config_operation, n = unpack_bh(buf, pos)
         pos += 3
         if n >= 0:
-            value = str(buf[pos : (pos := pos + n)], "utf-8")
+            value = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             value = None
         else:

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_bh = Packer(">bh").pack
@@ -72,11 +71,12 @@ class IncrementalAlterConfigsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_incremental_alter_configs_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[IncrementalAlterConfigsResponse, int]:
+    responses: list[AlterConfigsResourceResponse]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -84,7 +84,10 @@ def _read_incremental_alter_configs_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_alter_configs_resource_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_alter_configs_resource_response_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -117,7 +120,7 @@ def _write_incremental_alter_configs_response(
 
 
 def _read_alter_configs_resource_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -135,7 +138,7 @@ def _read_alter_configs_resource_response_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         resource_type, n = unpack_bB(buf, pos)
@@ -144,7 +147,7 @@ def _read_alter_configs_resource_response_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:
@@ -192,16 +195,20 @@ def _write_alter_configs_resource_response_list(
 
 
 def _read_incremental_alter_configs_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[IncrementalAlterConfigsResponse, int]:
+    responses: list[AlterConfigsResourceResponse]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Responses", n)
-    responses, pos = _read_alter_configs_resource_response_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        responses = []
+    else:
+        responses, pos = _read_alter_configs_resource_response_list_classic(buf, pos, end, version, n)
     message = IncrementalAlterConfigsResponse(throttle_time_ms=throttle_time_ms, responses=responses)
     return message, pos
 
@@ -219,7 +226,7 @@ def _write_incremental_alter_configs_response_classic(
 
 
 def _read_alter_configs_resource_response_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -234,7 +241,7 @@ def _read_alter_configs_resource_response_list_classic(
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n >= 0:
-            error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             error_message = None
         else:
@@ -243,7 +250,7 @@ def _read_alter_configs_resource_response_list_classic(
         pos += 3
         if n < 0:
             raise length_refused("ResourceName", n)
-        resource_name = str(buf[pos : (pos := pos + n)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n)].decode()
         add(
             AlterConfigsResourceResponse(
                 error_code=error_code,

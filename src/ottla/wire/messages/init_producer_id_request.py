@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -62,7 +61,7 @@ class InitProducerIdRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_init_producer_id_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[InitProducerIdRequest, int]:
+def _read_init_producer_id_request(buf: bytes, pos: int, end: int, version: int) -> tuple[InitProducerIdRequest, int]:
     transactional_id: str | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -70,7 +69,7 @@ def _read_init_producer_id_request(buf: Buffer, pos: int, end: int, version: int
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transactional_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         transactional_id = None
     if version >= 6:
@@ -154,7 +153,7 @@ def _write_init_producer_id_request(out: bytearray, item: InitProducerIdRequest,
 
 
 def _read_init_producer_id_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -163,7 +162,7 @@ def _read_init_producer_id_request_classic(
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n >= 0:
-        transactional_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        transactional_id = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         transactional_id = None
     else:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, field_absent, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihqh = Packer(">ihqh").pack
 pack_ihqhB = Packer(">ihqhB").pack
@@ -49,12 +48,7 @@ class InitProducerIdResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_init_producer_id_response(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[InitProducerIdResponse, int]:
+def _read_init_producer_id_response(buf: bytes, pos: int, end: int, version: int) -> tuple[InitProducerIdResponse, int]:
     unknown: tuple[tuple[int, bytes], ...]
     if version >= 6:
         (
@@ -110,7 +104,7 @@ def _write_init_producer_id_response(out: bytearray, item: InitProducerIdRespons
 
 
 def _read_init_producer_id_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack
@@ -65,11 +64,12 @@ class InitializeShareGroupStateResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_initialize_share_group_state_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[InitializeShareGroupStateResponse, int]:
+    results: list[InitializeStateResult]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -77,7 +77,10 @@ def _read_initialize_share_group_state_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_initialize_state_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_initialize_state_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -107,7 +110,7 @@ def _write_initialize_share_group_state_response(
 
 
 def _read_initialize_state_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -117,28 +120,27 @@ def _read_initialize_state_result_list(
         raise count_refused("InitializeStateResult", n)
     items: list[InitializeStateResult] = []
     add = items.append
+    partitions: list[PartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            InitializeStateResult(
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(InitializeStateResult(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -157,7 +159,7 @@ def _write_initialize_state_result_list(out: bytearray, items: list[InitializeSt
 
 
 def _read_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -175,7 +177,7 @@ def _read_partition_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]

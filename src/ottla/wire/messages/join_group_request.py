@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -75,8 +74,9 @@ class JoinGroupRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_join_group_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[JoinGroupRequest, int]:
+def _read_join_group_request(buf: bytes, pos: int, end: int, version: int) -> tuple[JoinGroupRequest, int]:
     group_instance_id: str | None
+    protocols: list[JoinGroupRequestProtocol]
     reason: str | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -85,20 +85,20 @@ def _read_join_group_request(buf: Buffer, pos: int, end: int, version: int) -> t
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     session_timeout_ms, rebalance_timeout_ms, n = unpack_iiB(buf, pos)
     pos += 9
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_instance_id = None
     n = buf[pos]
@@ -107,21 +107,24 @@ def _read_join_group_request(buf: Buffer, pos: int, end: int, version: int) -> t
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ProtocolType")
-    protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    protocol_type = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Protocols")
-    protocols, pos = _read_join_group_request_protocol_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        protocols = []
+    else:
+        protocols, pos = _read_join_group_request_protocol_list(buf, pos, end, version, n - 1)
     if version >= 8:
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            reason = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            reason = buf[pos : (pos := pos + n - 1)].decode()
         else:
             reason = None
     else:
@@ -206,7 +209,7 @@ def _write_join_group_request(out: bytearray, item: JoinGroupRequest, version: i
 
 
 def _read_join_group_request_protocol_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -224,14 +227,14 @@ def _read_join_group_request_protocol_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Metadata")
-        metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        metadata = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:
@@ -267,13 +270,14 @@ def _write_join_group_request_protocol_list(
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_join_group_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[JoinGroupRequest, int]:
+def _read_join_group_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[JoinGroupRequest, int]:
     group_instance_id: str | None
+    protocols: list[JoinGroupRequestProtocol]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     if version >= 1:
         session_timeout_ms, rebalance_timeout_ms, n = unpack_iih(buf, pos)
         pos += 10
@@ -283,12 +287,12 @@ def _read_join_group_request_classic(buf: Buffer, pos: int, end: int, version: i
         rebalance_timeout_ms = -1
     if n < 0:
         raise length_refused("MemberId", n)
-    member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    member_id = buf[pos : (pos := pos + n)].decode()
     if version == 5:
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             group_instance_id = None
         else:
@@ -299,12 +303,15 @@ def _read_join_group_request_classic(buf: Buffer, pos: int, end: int, version: i
     pos += 2
     if n < 0:
         raise length_refused("ProtocolType", n)
-    protocol_type = str(buf[pos : (pos := pos + n)], "utf-8")
+    protocol_type = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Protocols", n)
-    protocols, pos = _read_join_group_request_protocol_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        protocols = []
+    else:
+        protocols, pos = _read_join_group_request_protocol_list_classic(buf, pos, end, version, n)
     message = JoinGroupRequest(
         group_id=group_id,
         session_timeout_ms=session_timeout_ms,
@@ -353,7 +360,7 @@ def _write_join_group_request_classic(out: bytearray, item: JoinGroupRequest, ve
 
 
 def _read_join_group_request_protocol_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -368,12 +375,12 @@ def _read_join_group_request_protocol_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Metadata", n)
-        metadata = bytes(buf[pos : (pos := pos + n)])
+        metadata = buf[pos : (pos := pos + n)]
         add(JoinGroupRequestProtocol(name=name, metadata=metadata))
     return items, pos
 

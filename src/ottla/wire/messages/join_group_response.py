@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hih = Packer(">hih").pack
@@ -80,9 +79,10 @@ class JoinGroupResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_join_group_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[JoinGroupResponse, int]:
+def _read_join_group_response(buf: bytes, pos: int, end: int, version: int) -> tuple[JoinGroupResponse, int]:
     protocol_type: str | None
     protocol_name: str | None
+    members: list[JoinGroupResponseMember]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, generation_id = unpack_ihi(buf, pos)
     pos += 10
@@ -92,7 +92,7 @@ def _read_join_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            protocol_type = buf[pos : (pos := pos + n - 1)].decode()
         else:
             protocol_type = None
     else:
@@ -102,7 +102,7 @@ def _read_join_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        protocol_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        protocol_name = buf[pos : (pos := pos + n - 1)].decode()
     elif version >= 7:
         protocol_name = None
     else:
@@ -113,7 +113,7 @@ def _read_join_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Leader")
-    leader = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    leader = buf[pos : (pos := pos + n - 1)].decode()
     if version >= 9:
         skip_assignment, n = unpack_tB(buf, pos)
         pos += 2
@@ -125,14 +125,17 @@ def _read_join_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Members")
-    members, pos = _read_join_group_response_member_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        members = []
+    else:
+        members, pos = _read_join_group_response_member_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -215,7 +218,7 @@ def _write_join_group_response(out: bytearray, item: JoinGroupResponse, version:
 
 
 def _read_join_group_response_member_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -234,13 +237,13 @@ def _read_join_group_response_member_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_instance_id = None
         n = buf[pos]
@@ -249,7 +252,7 @@ def _read_join_group_response_member_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Metadata")
-        metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        metadata = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:
@@ -300,8 +303,9 @@ def _write_join_group_response_member_list(out: bytearray, items: list[JoinGroup
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_join_group_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[JoinGroupResponse, int]:
+def _read_join_group_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[JoinGroupResponse, int]:
     protocol_name: str | None
+    members: list[JoinGroupResponseMember]
     if version >= 2:
         throttle_time_ms, error_code, generation_id, n = unpack_ihih(buf, pos)
         pos += 12
@@ -311,22 +315,25 @@ def _read_join_group_response_classic(buf: Buffer, pos: int, end: int, version: 
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("ProtocolName", n)
-    protocol_name = str(buf[pos : (pos := pos + n)], "utf-8")
+    protocol_name = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("Leader", n)
-    leader = str(buf[pos : (pos := pos + n)], "utf-8")
+    leader = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("MemberId", n)
-    member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    member_id = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Members", n)
-    members, pos = _read_join_group_response_member_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        members = []
+    else:
+        members, pos = _read_join_group_response_member_list_classic(buf, pos, end, version, n)
     message = JoinGroupResponse(
         throttle_time_ms=throttle_time_ms,
         error_code=error_code,
@@ -368,7 +375,7 @@ def _write_join_group_response_classic(out: bytearray, item: JoinGroupResponse, 
 
 
 def _read_join_group_response_member_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -384,12 +391,12 @@ def _read_join_group_response_member_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("MemberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
         if version == 5:
             (n,) = unpack_h(buf, pos)
             pos += 2
             if n >= 0:
-                group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+                group_instance_id = buf[pos : (pos := pos + n)].decode()
             elif n == -1:
                 group_instance_id = None
             else:
@@ -400,7 +407,7 @@ def _read_join_group_response_member_list_classic(
         pos += 4
         if n < 0:
             raise length_refused("Metadata", n)
-        metadata = bytes(buf[pos : (pos := pos + n)])
+        metadata = buf[pos : (pos := pos + n)]
         add(JoinGroupResponseMember(member_id=member_id, group_instance_id=group_instance_id, metadata=metadata))
     return items, pos
 

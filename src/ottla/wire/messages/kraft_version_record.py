@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_hhB = Packer(">hhB").pack
 unpack_hhB = Packer(">hhB").unpack_from
@@ -35,7 +34,7 @@ class KRaftVersionRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_kraft_version_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[KRaftVersionRecord, int]:
+def _read_kraft_version_record(buf: bytes, pos: int, end: int, version: int) -> tuple[KRaftVersionRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     version_, kraft_version, tags = unpack_hhB(buf, pos)
     pos += 5

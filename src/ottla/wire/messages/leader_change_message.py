@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hiB = Packer(">hiB").pack
 pack_i16sB = Packer(">i16sB").pack
@@ -61,7 +60,9 @@ class LeaderChangeMessage(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_leader_change_message(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaderChangeMessage, int]:
+def _read_leader_change_message(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaderChangeMessage, int]:
+    voters: list[Voter]
+    granting_voters: list[Voter]
     unknown: tuple[tuple[int, bytes], ...]
     version_, leader_id, n = unpack_hiB(buf, pos)
     pos += 7
@@ -69,14 +70,20 @@ def _read_leader_change_message(buf: Buffer, pos: int, end: int, version: int) -
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Voters")
-    voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        voters = []
+    else:
+        voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GrantingVoters")
-    granting_voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        granting_voters = []
+    else:
+        granting_voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -114,7 +121,7 @@ def _write_leader_change_message(out: bytearray, item: LeaderChangeMessage, vers
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_voter_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Voter], int]:
+def _read_voter_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Voter], int]:
     if n * 5 > end - pos:
         raise count_refused("Voter", n)
     items: list[Voter] = []
@@ -124,6 +131,7 @@ def _read_voter_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> t
         if version >= 1:
             voter_id, voter_directory_id, tags = unpack_i16sB(buf, pos)
             pos += 21
+            voter_directory_id = new_uuid(Uuid, voter_directory_id)
         else:
             voter_id, tags = unpack_iB(buf, pos)
             pos += 5
@@ -132,13 +140,7 @@ def _read_voter_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> t
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            Voter(
-                voter_id=voter_id,
-                voter_directory_id=new_uuid(Uuid, voter_directory_id),
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(Voter(voter_id=voter_id, voter_directory_id=voter_directory_id, unknown_tagged_fields=unknown))
     return items, pos
 
 

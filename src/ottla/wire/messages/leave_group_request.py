@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -64,7 +63,8 @@ class LeaveGroupRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_leave_group_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaveGroupRequest, int]:
+def _read_leave_group_request(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaveGroupRequest, int]:
+    members: list[MemberIdentity]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -72,14 +72,17 @@ def _read_leave_group_request(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Members")
-    members, pos = _read_member_identity_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        members = []
+    else:
+        members, pos = _read_member_identity_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -114,7 +117,7 @@ def _write_leave_group_request(out: bytearray, item: LeaveGroupRequest, version:
 
 
 def _read_member_identity_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -134,13 +137,13 @@ def _read_member_identity_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_instance_id = None
         if version == 5:
@@ -149,7 +152,7 @@ def _read_member_identity_list(
             if n > 127:
                 n, pos = long_string_length(buf, pos - 1)
             if n:
-                reason = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                reason = buf[pos : (pos := pos + n - 1)].decode()
             else:
                 reason = None
         else:
@@ -210,20 +213,20 @@ def _write_member_identity_list(out: bytearray, items: list[MemberIdentity], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_leave_group_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaveGroupRequest, int]:
+def _read_leave_group_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaveGroupRequest, int]:
     member_id: str
     members: list[MemberIdentity]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     if version <= 2:
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("MemberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
     else:
         member_id = ""
     if version == 3:
@@ -231,7 +234,10 @@ def _read_leave_group_request_classic(buf: Buffer, pos: int, end: int, version: 
         pos += 4
         if n < 0:
             raise length_refused("Members", n)
-        members, pos = _read_member_identity_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            members = []
+        else:
+            members, pos = _read_member_identity_list_classic(buf, pos, end, version, n)
     else:
         members = []
     message = LeaveGroupRequest(group_id=group_id, member_id=member_id, members=members)
@@ -261,7 +267,7 @@ def _write_leave_group_request_classic(out: bytearray, item: LeaveGroupRequest, 
 
 
 def _read_member_identity_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -277,11 +283,11 @@ def _read_member_identity_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("MemberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             group_instance_id = None
         else:

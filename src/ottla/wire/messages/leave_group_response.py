@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hB = Packer(">hB").pack
@@ -70,7 +69,8 @@ class LeaveGroupResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_leave_group_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaveGroupResponse, int]:
+def _read_leave_group_response(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaveGroupResponse, int]:
+    members: list[MemberResponse]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -78,7 +78,10 @@ def _read_leave_group_response(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Members")
-    members, pos = _read_member_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        members = []
+    else:
+        members, pos = _read_member_response_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -108,7 +111,7 @@ def _write_leave_group_response(out: bytearray, item: LeaveGroupResponse, versio
 
 
 def _read_member_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -127,13 +130,13 @@ def _read_member_response_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_instance_id = None
         error_code, tags = unpack_hB(buf, pos)
@@ -179,7 +182,7 @@ def _write_member_response_list(out: bytearray, items: list[MemberResponse], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_leave_group_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaveGroupResponse, int]:
+def _read_leave_group_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaveGroupResponse, int]:
     members: list[MemberResponse]
     if version >= 1:
         throttle_time_ms, error_code = unpack_ih(buf, pos)
@@ -193,7 +196,10 @@ def _read_leave_group_response_classic(buf: Buffer, pos: int, end: int, version:
         pos += 4
         if n < 0:
             raise length_refused("Members", n)
-        members, pos = _read_member_response_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            members = []
+        else:
+            members, pos = _read_member_response_list_classic(buf, pos, end, version, n)
     else:
         members = []
     message = LeaveGroupResponse(throttle_time_ms=throttle_time_ms, error_code=error_code, members=members)
@@ -216,7 +222,7 @@ def _write_leave_group_response_classic(out: bytearray, item: LeaveGroupResponse
 
 
 def _read_member_response_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -232,11 +238,11 @@ def _read_member_response_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("MemberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             group_instance_id = None
         else:

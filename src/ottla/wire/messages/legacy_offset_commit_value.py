@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_q = Packer(">q").pack
 pack_qh = Packer(">qh").pack
@@ -38,7 +37,7 @@ class LegacyOffsetCommitValue(Struct, kw_only=True, gc=False):
 
 
 def _read_legacy_offset_commit_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -47,7 +46,7 @@ def _read_legacy_offset_commit_value(
     pos += 10
     if n < 0:
         raise length_refused("metadata", n)
-    metadata = str(buf[pos : (pos := pos + n)], "utf-8")
+    metadata = buf[pos : (pos := pos + n)].decode()
     (commit_timestamp,) = unpack_q(buf, pos)
     pos += 8
     message = LegacyOffsetCommitValue(offset=offset, metadata=metadata, commit_timestamp=commit_timestamp)

@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     read_int8s,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class ListConfigResourcesRequest(Struct, kw_only=True, gc=False):
@@ -42,7 +41,7 @@ class ListConfigResourcesRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_list_config_resources_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_ihB = Packer(">ihB").pack
@@ -56,11 +55,12 @@ class ListConfigResourcesResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_list_config_resources_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ListConfigResourcesResponse, int]:
+    config_resources: list[ConfigResource]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -68,7 +68,10 @@ def _read_list_config_resources_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ConfigResources")
-    config_resources, pos = _read_config_resource_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        config_resources = []
+    else:
+        config_resources, pos = _read_config_resource_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -98,7 +101,7 @@ def _write_list_config_resources_response(out: bytearray, item: ListConfigResour
 
 
 def _read_config_resource_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -116,7 +119,7 @@ def _read_config_resource_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ResourceName")
-        resource_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        resource_name = buf[pos : (pos := pos + n - 1)].decode()
         if version >= 1:
             resource_type, tags = unpack_bB(buf, pos)
             pos += 2

@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class ListGroupsRequest(Struct, kw_only=True, gc=False):
@@ -48,7 +47,7 @@ class ListGroupsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_list_groups_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListGroupsRequest, int]:
+def _read_list_groups_request(buf: bytes, pos: int, end: int, version: int) -> tuple[ListGroupsRequest, int]:
     states_filter: list[str]
     types_filter: list[str]
     unknown: tuple[tuple[int, bytes], ...]
@@ -110,7 +109,7 @@ def _write_list_groups_request(out: bytearray, item: ListGroupsRequest, version:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_list_groups_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListGroupsRequest, int]:
+def _read_list_groups_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[ListGroupsRequest, int]:
     message = ListGroupsRequest()
     return message, pos
 

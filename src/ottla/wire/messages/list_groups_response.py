@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hi = Packer(">hi").pack
@@ -68,7 +67,8 @@ class ListGroupsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_list_groups_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListGroupsResponse, int]:
+def _read_list_groups_response(buf: bytes, pos: int, end: int, version: int) -> tuple[ListGroupsResponse, int]:
+    groups: list[ListedGroup]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -76,7 +76,10 @@ def _read_list_groups_response(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Groups")
-    groups, pos = _read_listed_group_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        groups = []
+    else:
+        groups, pos = _read_listed_group_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -105,7 +108,7 @@ def _write_list_groups_response(out: bytearray, item: ListGroupsResponse, versio
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_listed_group_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ListedGroup], int]:
+def _read_listed_group_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ListedGroup], int]:
     if n * 3 > end - pos:
         raise count_refused("ListedGroup", n)
     items: list[ListedGroup] = []
@@ -120,14 +123,14 @@ def _read_listed_group_list(buf: Buffer, pos: int, end: int, version: int, n: in
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ProtocolType")
-        protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        protocol_type = buf[pos : (pos := pos + n - 1)].decode()
         if version >= 4:
             n = buf[pos]
             pos += 1
@@ -135,7 +138,7 @@ def _read_listed_group_list(buf: Buffer, pos: int, end: int, version: int, n: in
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("GroupState")
-            group_state = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_state = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_state = ""
         if version == 5:
@@ -145,7 +148,7 @@ def _read_listed_group_list(buf: Buffer, pos: int, end: int, version: int, n: in
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("GroupType")
-            group_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            group_type = buf[pos : (pos := pos + n - 1)].decode()
         else:
             group_type = ""
         tags = buf[pos]
@@ -203,7 +206,8 @@ def _write_listed_group_list(out: bytearray, items: list[ListedGroup], version: 
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_list_groups_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListGroupsResponse, int]:
+def _read_list_groups_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[ListGroupsResponse, int]:
+    groups: list[ListedGroup]
     if version >= 1:
         throttle_time_ms, error_code, n = unpack_ihi(buf, pos)
         pos += 10
@@ -213,7 +217,10 @@ def _read_list_groups_response_classic(buf: Buffer, pos: int, end: int, version:
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Groups", n)
-    groups, pos = _read_listed_group_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        groups = []
+    else:
+        groups, pos = _read_listed_group_list_classic(buf, pos, end, version, n)
     message = ListGroupsResponse(throttle_time_ms=throttle_time_ms, error_code=error_code, groups=groups)
     return message, pos
 
@@ -230,7 +237,7 @@ def _write_list_groups_response_classic(out: bytearray, item: ListGroupsResponse
 
 
 def _read_listed_group_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -245,12 +252,12 @@ def _read_listed_group_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("GroupId", n)
-        group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        group_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("ProtocolType", n)
-        protocol_type = str(buf[pos : (pos := pos + n)], "utf-8")
+        protocol_type = buf[pos : (pos := pos + n)].decode()
         add(ListedGroup(group_id=group_id, protocol_type=protocol_type))
     return items, pos
 

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -86,7 +85,8 @@ class ListOffsetsRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_list_offsets_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListOffsetsRequest, int]:
+def _read_list_offsets_request(buf: bytes, pos: int, end: int, version: int) -> tuple[ListOffsetsRequest, int]:
+    topics: list[ListOffsetsTopic]
     unknown: tuple[tuple[int, bytes], ...]
     replica_id, isolation_level, n = unpack_ibB(buf, pos)
     pos += 6
@@ -94,7 +94,10 @@ def _read_list_offsets_request(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_list_offsets_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_list_offsets_topic_list(buf, pos, end, version, n - 1)
     if version >= 10:
         timeout_ms, tags = unpack_iB(buf, pos)
         pos += 5
@@ -133,7 +136,7 @@ def _write_list_offsets_request(out: bytearray, item: ListOffsetsRequest, versio
 
 
 def _read_list_offsets_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -143,6 +146,7 @@ def _read_list_offsets_topic_list(
         raise count_refused("ListOffsetsTopic", n)
     items: list[ListOffsetsTopic] = []
     add = items.append
+    partitions: list[ListOffsetsPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -151,14 +155,17 @@ def _read_list_offsets_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_list_offsets_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_list_offsets_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -192,7 +199,7 @@ def _write_list_offsets_topic_list(out: bytearray, items: list[ListOffsetsTopic]
 
 
 def _read_list_offsets_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -228,7 +235,8 @@ def _write_list_offsets_partition_list(out: bytearray, items: list[ListOffsetsPa
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_list_offsets_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListOffsetsRequest, int]:
+def _read_list_offsets_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[ListOffsetsRequest, int]:
+    topics: list[ListOffsetsTopic]
     if version >= 2:
         replica_id, isolation_level, n = unpack_ibi(buf, pos)
         pos += 9
@@ -238,7 +246,10 @@ def _read_list_offsets_request_classic(buf: Buffer, pos: int, end: int, version:
         isolation_level = 0
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_list_offsets_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_list_offsets_topic_list_classic(buf, pos, end, version, n)
     message = ListOffsetsRequest(replica_id=replica_id, isolation_level=isolation_level, topics=topics)
     return message, pos
 
@@ -257,7 +268,7 @@ def _write_list_offsets_request_classic(out: bytearray, item: ListOffsetsRequest
 
 
 def _read_list_offsets_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -267,17 +278,21 @@ def _read_list_offsets_topic_list_classic(
         raise count_refused("ListOffsetsTopic", n)
     items: list[ListOffsetsTopic] = []
     add = items.append
+    partitions: list[ListOffsetsPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_list_offsets_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_list_offsets_partition_list_classic(buf, pos, end, version, n)
         add(ListOffsetsTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -296,7 +311,7 @@ def _write_list_offsets_topic_list_classic(out: bytearray, items: list[ListOffse
 
 
 def _read_list_offsets_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -82,7 +81,8 @@ class ListOffsetsResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_list_offsets_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[ListOffsetsResponse, int]:
+def _read_list_offsets_response(buf: bytes, pos: int, end: int, version: int) -> tuple[ListOffsetsResponse, int]:
+    topics: list[ListOffsetsTopicResponse]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -90,7 +90,10 @@ def _read_list_offsets_response(buf: Buffer, pos: int, end: int, version: int) -
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_list_offsets_topic_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_list_offsets_topic_response_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -115,7 +118,7 @@ def _write_list_offsets_response(out: bytearray, item: ListOffsetsResponse, vers
 
 
 def _read_list_offsets_topic_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -125,6 +128,7 @@ def _read_list_offsets_topic_response_list(
         raise count_refused("ListOffsetsTopicResponse", n)
     items: list[ListOffsetsTopicResponse] = []
     add = items.append
+    partitions: list[ListOffsetsPartitionResponse]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -133,14 +137,17 @@ def _read_list_offsets_topic_response_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_list_offsets_partition_response_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_list_offsets_partition_response_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -178,7 +185,7 @@ def _write_list_offsets_topic_response_list(
 
 
 def _read_list_offsets_partition_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -221,11 +228,12 @@ def _write_list_offsets_partition_response_list(
 
 
 def _read_list_offsets_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ListOffsetsResponse, int]:
+    topics: list[ListOffsetsTopicResponse]
     if version >= 2:
         throttle_time_ms, n = unpack_ii(buf, pos)
         pos += 8
@@ -235,7 +243,10 @@ def _read_list_offsets_response_classic(
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_list_offsets_topic_response_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_list_offsets_topic_response_list_classic(buf, pos, end, version, n)
     message = ListOffsetsResponse(throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -252,7 +263,7 @@ def _write_list_offsets_response_classic(out: bytearray, item: ListOffsetsRespon
 
 
 def _read_list_offsets_topic_response_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -262,17 +273,21 @@ def _read_list_offsets_topic_response_list_classic(
         raise count_refused("ListOffsetsTopicResponse", n)
     items: list[ListOffsetsTopicResponse] = []
     add = items.append
+    partitions: list[ListOffsetsPartitionResponse]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_list_offsets_partition_response_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_list_offsets_partition_response_list_classic(buf, pos, end, version, n)
         add(ListOffsetsTopicResponse(name=name, partitions=partitions))
     return items, pos
 
@@ -295,7 +310,7 @@ def _write_list_offsets_topic_response_list_classic(
 
 
 def _read_list_offsets_partition_response_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -21,10 +21,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 unpack_iB = Packer(">iB").unpack_from
@@ -58,7 +57,7 @@ class ListPartitionReassignmentsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_list_partition_reassignments_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -70,7 +69,10 @@ def _read_list_partition_reassignments_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        topics, pos = _read_list_partition_reassignments_topics_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_list_partition_reassignments_topics_list(buf, pos, end, version, n - 1)
     else:
         topics = None
     tags = buf[pos]
@@ -104,7 +106,7 @@ def _write_list_partition_reassignments_request(
 
 
 def _read_list_partition_reassignments_topics_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -122,19 +124,14 @@ def _read_list_partition_reassignments_topics_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("PartitionIndexes")
-        n -= 1
         if n < 16:
-            partition_indexes = list(UNPACK_INT32S[n](buf, pos))
+            partition_indexes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partition_indexes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partition_indexes, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

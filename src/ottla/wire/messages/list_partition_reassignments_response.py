@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -22,10 +22,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ihB = Packer(">ihB").pack
@@ -71,19 +70,20 @@ class ListPartitionReassignmentsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_list_partition_reassignments_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ListPartitionReassignmentsResponse, int]:
     error_message: str | None
+    topics: list[OngoingTopicReassignment]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -92,7 +92,10 @@ def _read_list_partition_reassignments_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_ongoing_topic_reassignment_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_ongoing_topic_reassignment_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -139,7 +142,7 @@ def _write_list_partition_reassignments_response(
 
 
 def _read_ongoing_topic_reassignment_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -149,6 +152,7 @@ def _read_ongoing_topic_reassignment_list(
         raise count_refused("OngoingTopicReassignment", n)
     items: list[OngoingTopicReassignment] = []
     add = items.append
+    partitions: list[OngoingPartitionReassignment]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -157,14 +161,17 @@ def _read_ongoing_topic_reassignment_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_ongoing_partition_reassignment_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_ongoing_partition_reassignment_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -198,7 +205,7 @@ def _write_ongoing_topic_reassignment_list(out: bytearray, items: list[OngoingTo
 
 
 def _read_ongoing_partition_reassignment_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -212,40 +219,25 @@ def _read_ongoing_partition_reassignment_list(
     for _ in range(n):
         partition_index, n = unpack_iB(buf, pos)
         pos += 5
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Replicas")
-        n -= 1
         if n < 16:
-            replicas = list(UNPACK_INT32S[n](buf, pos))
+            replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            replicas = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            replicas, pos = read_compact_int32s(buf, pos - 1, end)
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("AddingReplicas")
-        n -= 1
         if n < 16:
-            adding_replicas = list(UNPACK_INT32S[n](buf, pos))
+            adding_replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            adding_replicas = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            adding_replicas, pos = read_compact_int32s(buf, pos - 1, end)
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("RemovingReplicas")
-        n -= 1
         if n < 16:
-            removing_replicas = list(UNPACK_INT32S[n](buf, pos))
+            removing_replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            removing_replicas = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            removing_replicas, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     read_int64s,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_q = Packer(">q").pack
 unpack_q = Packer(">q").unpack_from
@@ -53,7 +52,7 @@ class ListTransactionsRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_list_transactions_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -85,7 +84,7 @@ def _read_list_transactions_request(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            transactional_id_pattern = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            transactional_id_pattern = buf[pos : (pos := pos + n - 1)].decode()
         else:
             transactional_id_pattern = None
     else:

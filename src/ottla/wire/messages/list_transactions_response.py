@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 pack_qB = Packer(">qB").pack
@@ -62,11 +61,12 @@ class ListTransactionsResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_list_transactions_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ListTransactionsResponse, int]:
+    transaction_states: list[TransactionState]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -81,7 +81,10 @@ def _read_list_transactions_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TransactionStates")
-    transaction_states, pos = _read_transaction_state_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        transaction_states = []
+    else:
+        transaction_states, pos = _read_transaction_state_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -120,7 +123,7 @@ def _write_list_transactions_response(out: bytearray, item: ListTransactionsResp
 
 
 def _read_transaction_state_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -138,14 +141,14 @@ def _read_transaction_state_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TransactionalId")
-        transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transactional_id = buf[pos : (pos := pos + n - 1)].decode()
         producer_id, n = unpack_qB(buf, pos)
         pos += 9
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TransactionState")
-        transaction_state = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        transaction_state = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

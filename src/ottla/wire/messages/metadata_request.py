@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -78,7 +77,7 @@ class MetadataRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_metadata_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[MetadataRequest, int]:
+def _read_metadata_request(buf: bytes, pos: int, end: int, version: int) -> tuple[MetadataRequest, int]:
     topics: list[MetadataRequestTopic] | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -86,7 +85,10 @@ def _read_metadata_request(buf: Buffer, pos: int, end: int, version: int) -> tup
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        topics, pos = _read_metadata_request_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_metadata_request_topic_list(buf, pos, end, version, n - 1)
     else:
         topics = None
     if version >= 11:
@@ -143,7 +145,7 @@ def _write_metadata_request(out: bytearray, item: MetadataRequest, version: int)
 
 
 def _read_metadata_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -159,6 +161,7 @@ def _read_metadata_request_topic_list(
         if version >= 10:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -166,7 +169,7 @@ def _read_metadata_request_topic_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         elif version >= 10:
             name = None
         else:
@@ -177,7 +180,7 @@ def _read_metadata_request_topic_list(
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(MetadataRequestTopic(topic_id=new_uuid(Uuid, topic_id), name=name, unknown_tagged_fields=unknown))
+        add(MetadataRequestTopic(topic_id=topic_id, name=name, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -204,12 +207,15 @@ def _write_metadata_request_topic_list(out: bytearray, items: list[MetadataReque
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_metadata_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[MetadataRequest, int]:
+def _read_metadata_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[MetadataRequest, int]:
     topics: list[MetadataRequestTopic] | None
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        topics, pos = _read_metadata_request_topic_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            topics = []
+        else:
+            topics, pos = _read_metadata_request_topic_list_classic(buf, pos, end, version, n)
     elif n == -1 and version >= 1:
         topics = None
     else:
@@ -272,7 +278,7 @@ def _write_metadata_request_classic(out: bytearray, item: MetadataRequest, versi
 
 
 def _read_metadata_request_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -288,7 +294,7 @@ def _read_metadata_request_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         add(MetadataRequestTopic(name=name))
     return items, pos
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
     Reader,
@@ -28,10 +29,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16stB = Packer(">16s?B").pack
 pack_h = Packer(">h").pack
@@ -122,8 +123,10 @@ class MetadataResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_metadata_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[MetadataResponse, int]:
+def _read_metadata_response(buf: bytes, pos: int, end: int, version: int) -> tuple[MetadataResponse, int]:
+    brokers: list[MetadataResponseBroker]
     cluster_id: str | None
+    topics: list[MetadataResponseTopic]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -131,13 +134,16 @@ def _read_metadata_response(buf: Buffer, pos: int, end: int, version: int) -> tu
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Brokers")
-    brokers, pos = _read_metadata_response_broker_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        brokers = []
+    else:
+        brokers, pos = _read_metadata_response_broker_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     controller_id, n = unpack_iB(buf, pos)
@@ -146,7 +152,10 @@ def _read_metadata_response(buf: Buffer, pos: int, end: int, version: int) -> tu
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_metadata_response_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_metadata_response_topic_list(buf, pos, end, version, n - 1)
     if version >= 13:
         error_code, tags = unpack_hB(buf, pos)
         pos += 3
@@ -219,7 +228,7 @@ def _write_metadata_response(out: bytearray, item: MetadataResponse, version: in
 
 
 def _read_metadata_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -230,6 +239,7 @@ def _read_metadata_response_topic_list(
     items: list[MetadataResponseTopic] = []
     add = items.append
     name: str | None
+    partitions: list[MetadataResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -237,7 +247,7 @@ def _read_metadata_response_topic_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         elif version >= 12:
             name = None
         else:
@@ -245,6 +255,7 @@ def _read_metadata_response_topic_list(
         if version >= 10:
             topic_id, is_internal, n = unpack_16stB(buf, pos)
             pos += 18
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             is_internal, n = unpack_tB(buf, pos)
             pos += 2
@@ -253,7 +264,10 @@ def _read_metadata_response_topic_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_metadata_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_metadata_response_partition_list(buf, pos, end, version, n - 1)
         topic_authorized_operations, tags = unpack_iB(buf, pos)
         pos += 5
         if tags:
@@ -264,7 +278,7 @@ def _read_metadata_response_topic_list(
             MetadataResponseTopic(
                 error_code=error_code,
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 is_internal=is_internal,
                 partitions=partitions,
                 topic_authorized_operations=topic_authorized_operations,
@@ -305,7 +319,7 @@ def _write_metadata_response_topic_list(out: bytearray, items: list[MetadataResp
 
 
 def _read_metadata_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -319,40 +333,25 @@ def _read_metadata_response_partition_list(
     for _ in range(n):
         error_code, partition_index, leader_id, leader_epoch, n = unpack_hiiiB(buf, pos)
         pos += 15
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("ReplicaNodes")
-        n -= 1
         if n < 16:
-            replica_nodes = list(UNPACK_INT32S[n](buf, pos))
+            replica_nodes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            replica_nodes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            replica_nodes, pos = read_compact_int32s(buf, pos - 1, end)
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("IsrNodes")
-        n -= 1
         if n < 16:
-            isr_nodes = list(UNPACK_INT32S[n](buf, pos))
+            isr_nodes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            isr_nodes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            isr_nodes, pos = read_compact_int32s(buf, pos - 1, end)
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("OfflineReplicas")
-        n -= 1
         if n < 16:
-            offline_replicas = list(UNPACK_INT32S[n](buf, pos))
+            offline_replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            offline_replicas = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            offline_replicas, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -418,7 +417,7 @@ def _write_metadata_response_partition_list(
 
 
 def _read_metadata_response_broker_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -437,13 +436,13 @@ def _read_metadata_response_broker_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            rack = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            rack = buf[pos : (pos := pos + n - 1)].decode()
         else:
             rack = None
         tags = buf[pos]
@@ -480,8 +479,10 @@ def _write_metadata_response_broker_list(out: bytearray, items: list[MetadataRes
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_metadata_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[MetadataResponse, int]:
+def _read_metadata_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[MetadataResponse, int]:
+    brokers: list[MetadataResponseBroker]
     cluster_id: str | None
+    topics: list[MetadataResponseTopic]
     if version >= 3:
         throttle_time_ms, n = unpack_ii(buf, pos)
         pos += 8
@@ -491,12 +492,15 @@ def _read_metadata_response_classic(buf: Buffer, pos: int, end: int, version: in
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Brokers", n)
-    brokers, pos = _read_metadata_response_broker_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        brokers = []
+    else:
+        brokers, pos = _read_metadata_response_broker_list_classic(buf, pos, end, version, n)
     if version >= 2:
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            cluster_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            cluster_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             cluster_id = None
         else:
@@ -512,7 +516,10 @@ def _read_metadata_response_classic(buf: Buffer, pos: int, end: int, version: in
         controller_id = -1
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_metadata_response_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_metadata_response_topic_list_classic(buf, pos, end, version, n)
     if version >= 8:
         (cluster_authorized_operations,) = unpack_i(buf, pos)
         pos += 4
@@ -564,7 +571,7 @@ def _write_metadata_response_classic(out: bytearray, item: MetadataResponse, ver
 
 
 def _read_metadata_response_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -575,12 +582,13 @@ def _read_metadata_response_topic_list_classic(
     items: list[MetadataResponseTopic] = []
     add = items.append
     name: str | None
+    partitions: list[MetadataResponsePartition]
     for _ in range(n):
         error_code, n = unpack_hh(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         if version >= 1:
             is_internal, n = unpack_ti(buf, pos)
             pos += 5
@@ -590,7 +598,10 @@ def _read_metadata_response_topic_list_classic(
             is_internal = False
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_metadata_response_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_metadata_response_partition_list_classic(buf, pos, end, version, n)
         if version >= 8:
             (topic_authorized_operations,) = unpack_i(buf, pos)
             pos += 4
@@ -637,7 +648,7 @@ def _write_metadata_response_topic_list_classic(
 
 
 def _read_metadata_response_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -735,7 +746,7 @@ def _write_metadata_response_partition_list_classic(
 
 
 def _read_metadata_response_broker_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -751,14 +762,14 @@ def _read_metadata_response_broker_list_classic(
         pos += 6
         if n < 0:
             raise length_refused("Host", n)
-        host = str(buf[pos : (pos := pos + n)], "utf-8")
+        host = buf[pos : (pos := pos + n)].decode()
         (port,) = unpack_i(buf, pos)
         pos += 4
         if version >= 1:
             (n,) = unpack_h(buf, pos)
             pos += 2
             if n >= 0:
-                rack = str(buf[pos : (pos := pos + n)], "utf-8")
+                rack = buf[pos : (pos := pos + n)].decode()
             elif n == -1:
                 rack = None
             else:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -37,17 +36,17 @@ class OffsetCommitKey(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_commit_key(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetCommitKey, int]:
+def _read_offset_commit_key(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetCommitKey, int]:
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("group", n)
-    group = str(buf[pos : (pos := pos + n)], "utf-8")
+    group = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("topic", n)
-    topic = str(buf[pos : (pos := pos + n)], "utf-8")
+    topic = buf[pos : (pos := pos + n)].decode()
     (partition,) = unpack_i(buf, pos)
     pos += 4
     message = OffsetCommitKey(group=group, topic=topic, partition=partition)

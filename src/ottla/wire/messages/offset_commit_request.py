@@ -26,7 +26,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -94,8 +93,9 @@ class OffsetCommitRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_commit_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetCommitRequest, int]:
+def _read_offset_commit_request(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetCommitRequest, int]:
     group_instance_id: str | None
+    topics: list[OffsetCommitRequestTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -103,20 +103,20 @@ def _read_offset_commit_request(buf: Buffer, pos: int, end: int, version: int) -
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     generation_id_or_member_epoch, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_instance_id = None
     n = buf[pos]
@@ -125,7 +125,10 @@ def _read_offset_commit_request(buf: Buffer, pos: int, end: int, version: int) -
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_offset_commit_request_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_offset_commit_request_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -183,7 +186,7 @@ def _write_offset_commit_request(out: bytearray, item: OffsetCommitRequest, vers
 
 
 def _read_offset_commit_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -194,6 +197,7 @@ def _read_offset_commit_request_topic_list(
     items: list[OffsetCommitRequestTopic] = []
     add = items.append
     name: str
+    partitions: list[OffsetCommitRequestPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version <= 9:
@@ -203,12 +207,13 @@ def _read_offset_commit_request_topic_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Name")
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = ""
         if version >= 10:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -217,7 +222,10 @@ def _read_offset_commit_request_topic_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_offset_commit_request_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_commit_request_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -225,12 +233,7 @@ def _read_offset_commit_request_topic_list(
         else:
             unknown = ()
         add(
-            OffsetCommitRequestTopic(
-                name=name,
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
+            OffsetCommitRequestTopic(name=name, topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown)
         )
     return items, pos
 
@@ -265,7 +268,7 @@ def _write_offset_commit_request_topic_list(
 
 
 def _read_offset_commit_request_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -283,7 +286,7 @@ def _read_offset_commit_request_partition_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            committed_metadata = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            committed_metadata = buf[pos : (pos := pos + n - 1)].decode()
         else:
             committed_metadata = None
         tags = buf[pos]
@@ -327,27 +330,28 @@ def _write_offset_commit_request_partition_list(
 
 
 def _read_offset_commit_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetCommitRequest, int]:
     group_instance_id: str | None
+    topics: list[OffsetCommitRequestTopic]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     generation_id_or_member_epoch, n = unpack_ih(buf, pos)
     pos += 6
     if n < 0:
         raise length_refused("MemberId", n)
-    member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    member_id = buf[pos : (pos := pos + n)].decode()
     if version == 7:
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             group_instance_id = None
         else:
@@ -363,7 +367,10 @@ def _read_offset_commit_request_classic(
         pos += 12
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_commit_request_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_commit_request_topic_list_classic(buf, pos, end, version, n)
     message = OffsetCommitRequest(
         group_id=group_id,
         generation_id_or_member_epoch=generation_id_or_member_epoch,
@@ -407,7 +414,7 @@ def _write_offset_commit_request_classic(out: bytearray, item: OffsetCommitReque
 
 
 def _read_offset_commit_request_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -417,17 +424,21 @@ def _read_offset_commit_request_topic_list_classic(
         raise count_refused("OffsetCommitRequestTopic", n)
     items: list[OffsetCommitRequestTopic] = []
     add = items.append
+    partitions: list[OffsetCommitRequestPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_offset_commit_request_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_commit_request_partition_list_classic(buf, pos, end, version, n)
         add(OffsetCommitRequestTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -450,7 +461,7 @@ def _write_offset_commit_request_topic_list_classic(
 
 
 def _read_offset_commit_request_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -470,7 +481,7 @@ def _read_offset_commit_request_partition_list_classic(
             pos += 14
             committed_leader_epoch = -1
         if n >= 0:
-            committed_metadata = str(buf[pos : (pos := pos + n)], "utf-8")
+            committed_metadata = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             committed_metadata = None
         else:

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -81,7 +80,8 @@ class OffsetCommitResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_commit_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetCommitResponse, int]:
+def _read_offset_commit_response(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetCommitResponse, int]:
+    topics: list[OffsetCommitResponseTopic]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -89,7 +89,10 @@ def _read_offset_commit_response(buf: Buffer, pos: int, end: int, version: int) 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_offset_commit_response_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_offset_commit_response_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -114,7 +117,7 @@ def _write_offset_commit_response(out: bytearray, item: OffsetCommitResponse, ve
 
 
 def _read_offset_commit_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -125,6 +128,7 @@ def _read_offset_commit_response_topic_list(
     items: list[OffsetCommitResponseTopic] = []
     add = items.append
     name: str
+    partitions: list[OffsetCommitResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version <= 9:
@@ -134,12 +138,13 @@ def _read_offset_commit_response_topic_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Name")
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = ""
         if version >= 10:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -148,7 +153,10 @@ def _read_offset_commit_response_topic_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_offset_commit_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_commit_response_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -158,7 +166,7 @@ def _read_offset_commit_response_topic_list(
         add(
             OffsetCommitResponseTopic(
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 partitions=partitions,
                 unknown_tagged_fields=unknown,
             )
@@ -196,7 +204,7 @@ def _write_offset_commit_response_topic_list(
 
 
 def _read_offset_commit_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -236,11 +244,12 @@ def _write_offset_commit_response_partition_list(
 
 
 def _read_offset_commit_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetCommitResponse, int]:
+    topics: list[OffsetCommitResponseTopic]
     if version >= 3:
         throttle_time_ms, n = unpack_ii(buf, pos)
         pos += 8
@@ -250,7 +259,10 @@ def _read_offset_commit_response_classic(
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_commit_response_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_commit_response_topic_list_classic(buf, pos, end, version, n)
     message = OffsetCommitResponse(throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -267,7 +279,7 @@ def _write_offset_commit_response_classic(out: bytearray, item: OffsetCommitResp
 
 
 def _read_offset_commit_response_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -277,17 +289,21 @@ def _read_offset_commit_response_topic_list_classic(
         raise count_refused("OffsetCommitResponseTopic", n)
     items: list[OffsetCommitResponseTopic] = []
     add = items.append
+    partitions: list[OffsetCommitResponsePartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_offset_commit_response_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_commit_response_partition_list_classic(buf, pos, end, version, n)
         add(OffsetCommitResponseTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -310,7 +326,7 @@ def _write_offset_commit_response_topic_list_classic(
 
 
 def _read_offset_commit_response_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     read_tag_count,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16s = Packer(">16s").pack
 pack_q = Packer(">q").pack
@@ -71,20 +70,18 @@ class OffsetCommitValue(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_commit_value(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetCommitValue, int]:
-    unknown: tuple[tuple[int, bytes], ...]
+def _read_offset_commit_value(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetCommitValue, int]:
     offset, leader_epoch, n = unpack_qiB(buf, pos)
     pos += 13
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("metadata")
-    metadata = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    metadata = buf[pos : (pos := pos + n - 1)].decode()
     commit_timestamp, tags = unpack_qB(buf, pos)
     pos += 9
-    topic_id = ZERO_UUID
-    unknown = ()
     if tags:
+        topic_id = ZERO_UUID
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -92,20 +89,27 @@ def _read_offset_commit_value(buf: Buffer, pos: int, end: int, version: int) -> 
             if tag == 0:
                 (topic_id,) = unpack_16s(buf, pos)
                 pos += 16
+                topic_id = new_uuid(Uuid, topic_id)
                 if pos != stop:
                     raise tag_refused("topicId")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = OffsetCommitValue(
-        offset=offset,
-        leader_epoch=leader_epoch,
-        metadata=metadata,
-        commit_timestamp=commit_timestamp,
-        topic_id=new_uuid(Uuid, topic_id),
-        unknown_tagged_fields=unknown,
-    )
+        message = OffsetCommitValue(
+            offset=offset,
+            leader_epoch=leader_epoch,
+            metadata=metadata,
+            commit_timestamp=commit_timestamp,
+            topic_id=topic_id,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = OffsetCommitValue(
+            offset=offset,
+            leader_epoch=leader_epoch,
+            metadata=metadata,
+            commit_timestamp=commit_timestamp,
+        )
     return message, pos
 
 
@@ -126,7 +130,7 @@ def _write_offset_commit_value(out: bytearray, item: OffsetCommitValue, version:
         put_tags(out, fields)
 
 
-def _read_offset_commit_value_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetCommitValue, int]:
+def _read_offset_commit_value_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetCommitValue, int]:
     if version >= 3:
         offset, leader_epoch, n = unpack_qih(buf, pos)
         pos += 14
@@ -136,7 +140,7 @@ def _read_offset_commit_value_classic(buf: Buffer, pos: int, end: int, version: 
         leader_epoch = -1
     if n < 0:
         raise length_refused("metadata", n)
-    metadata = str(buf[pos : (pos := pos + n)], "utf-8")
+    metadata = buf[pos : (pos := pos + n)].decode()
     if version >= 2:
         (commit_timestamp,) = unpack_q(buf, pos)
         pos += 8

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, count_refused, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -45,17 +44,21 @@ class OffsetDeleteRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_delete_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetDeleteRequest, int]:
+def _read_offset_delete_request(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetDeleteRequest, int]:
+    topics: list[OffsetDeleteRequestTopic]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_delete_request_topic_list(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_delete_request_topic_list(buf, pos, end, version, n)
     message = OffsetDeleteRequest(group_id=group_id, topics=topics)
     return message, pos
 
@@ -73,7 +76,7 @@ def _write_offset_delete_request(out: bytearray, item: OffsetDeleteRequest, vers
 
 
 def _read_offset_delete_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -83,17 +86,21 @@ def _read_offset_delete_request_topic_list(
         raise count_refused("OffsetDeleteRequestTopic", n)
     items: list[OffsetDeleteRequestTopic] = []
     add = items.append
+    partitions: list[OffsetDeleteRequestPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_offset_delete_request_partition_list(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_delete_request_partition_list(buf, pos, end, version, n)
         add(OffsetDeleteRequestTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -116,7 +123,7 @@ def _write_offset_delete_request_topic_list(
 
 
 def _read_offset_delete_request_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

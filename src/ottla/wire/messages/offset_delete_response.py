@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, count_refused, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hii = Packer(">hii").pack
@@ -51,12 +50,16 @@ class OffsetDeleteResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_delete_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetDeleteResponse, int]:
+def _read_offset_delete_response(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetDeleteResponse, int]:
+    topics: list[OffsetDeleteResponseTopic]
     error_code, throttle_time_ms, n = unpack_hii(buf, pos)
     pos += 10
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_delete_response_topic_list(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_delete_response_topic_list(buf, pos, end, version, n)
     message = OffsetDeleteResponse(error_code=error_code, throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -70,7 +73,7 @@ def _write_offset_delete_response(out: bytearray, item: OffsetDeleteResponse, ve
 
 
 def _read_offset_delete_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -80,17 +83,21 @@ def _read_offset_delete_response_topic_list(
         raise count_refused("OffsetDeleteResponseTopic", n)
     items: list[OffsetDeleteResponseTopic] = []
     add = items.append
+    partitions: list[OffsetDeleteResponsePartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_offset_delete_response_partition_list(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_delete_response_partition_list(buf, pos, end, version, n)
         add(OffsetDeleteResponseTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -113,7 +120,7 @@ def _write_offset_delete_response_topic_list(
 
 
 def _read_offset_delete_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

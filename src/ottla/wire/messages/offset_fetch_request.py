@@ -10,6 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
     Reader,
@@ -27,10 +28,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -94,7 +95,7 @@ class OffsetFetchRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetFetchRequest, int]:
+def _read_offset_fetch_request(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetFetchRequest, int]:
     group_id: str
     topics: list[OffsetFetchRequestTopic] | None
     groups: list[OffsetFetchRequestGroup]
@@ -106,7 +107,7 @@ def _read_offset_fetch_request(buf: Buffer, pos: int, end: int, version: int) ->
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_id = ""
     if version <= 7:
@@ -115,7 +116,10 @@ def _read_offset_fetch_request(buf: Buffer, pos: int, end: int, version: int) ->
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            topics, pos = _read_offset_fetch_request_topic_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                topics = []
+            else:
+                topics, pos = _read_offset_fetch_request_topic_list(buf, pos, end, version, n - 1)
         else:
             topics = None
     else:
@@ -127,7 +131,10 @@ def _read_offset_fetch_request(buf: Buffer, pos: int, end: int, version: int) ->
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Groups")
-        groups, pos = _read_offset_fetch_request_group_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            groups = []
+        else:
+            groups, pos = _read_offset_fetch_request_group_list(buf, pos, end, version, n - 1)
     else:
         groups = []
     if version >= 7:
@@ -198,7 +205,7 @@ def _write_offset_fetch_request(out: bytearray, item: OffsetFetchRequest, versio
 
 
 def _read_offset_fetch_request_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -218,14 +225,14 @@ def _read_offset_fetch_request_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         if version >= 9:
             n = buf[pos]
             pos += 1
             if n > 127:
                 n, pos = long_string_length(buf, pos - 1)
             if n:
-                member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+                member_id = buf[pos : (pos := pos + n - 1)].decode()
             else:
                 member_id = None
         else:
@@ -240,7 +247,10 @@ def _read_offset_fetch_request_group_list(
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            topics, pos = _read_offset_fetch_request_topics_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                topics = []
+            else:
+                topics, pos = _read_offset_fetch_request_topics_list(buf, pos, end, version, n - 1)
         else:
             topics = None
         tags = buf[pos]
@@ -302,7 +312,7 @@ def _write_offset_fetch_request_group_list(out: bytearray, items: list[OffsetFet
 
 
 def _read_offset_fetch_request_topics_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -322,26 +332,22 @@ def _read_offset_fetch_request_topics_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Name")
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = ""
         if version >= 10:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
             topic_id = ZERO_UUID
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("PartitionIndexes")
-        n -= 1
         if n < 16:
-            partition_indexes = list(UNPACK_INT32S[n](buf, pos))
+            partition_indexes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partition_indexes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partition_indexes, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -351,7 +357,7 @@ def _read_offset_fetch_request_topics_list(
         add(
             OffsetFetchRequestTopics(
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 partition_indexes=partition_indexes,
                 unknown_tagged_fields=unknown,
             )
@@ -392,7 +398,7 @@ def _write_offset_fetch_request_topics_list(
 
 
 def _read_offset_fetch_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -410,19 +416,14 @@ def _read_offset_fetch_request_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("PartitionIndexes")
-        n -= 1
         if n < 16:
-            partition_indexes = list(UNPACK_INT32S[n](buf, pos))
+            partition_indexes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partition_indexes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partition_indexes, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -458,17 +459,20 @@ def _write_offset_fetch_request_topic_list(out: bytearray, items: list[OffsetFet
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_offset_fetch_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetFetchRequest, int]:
+def _read_offset_fetch_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetFetchRequest, int]:
     topics: list[OffsetFetchRequestTopic] | None
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n >= 0:
-        topics, pos = _read_offset_fetch_request_topic_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            topics = []
+        else:
+            topics, pos = _read_offset_fetch_request_topic_list_classic(buf, pos, end, version, n)
     elif n == -1 and version >= 2:
         topics = None
     else:
@@ -499,7 +503,7 @@ def _write_offset_fetch_request_classic(out: bytearray, item: OffsetFetchRequest
 
 
 def _read_offset_fetch_request_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -514,7 +518,7 @@ def _read_offset_fetch_request_topic_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

@@ -26,7 +26,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -113,7 +112,7 @@ class OffsetFetchResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_offset_fetch_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[OffsetFetchResponse, int]:
+def _read_offset_fetch_response(buf: bytes, pos: int, end: int, version: int) -> tuple[OffsetFetchResponse, int]:
     topics: list[OffsetFetchResponseTopic]
     groups: list[OffsetFetchResponseGroup]
     unknown: tuple[tuple[int, bytes], ...]
@@ -126,7 +125,10 @@ def _read_offset_fetch_response(buf: Buffer, pos: int, end: int, version: int) -
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_offset_fetch_response_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_offset_fetch_response_topic_list(buf, pos, end, version, n - 1)
     else:
         topics = []
     if version >= 8:
@@ -141,7 +143,10 @@ def _read_offset_fetch_response(buf: Buffer, pos: int, end: int, version: int) -
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Groups")
-        groups, pos = _read_offset_fetch_response_group_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            groups = []
+        else:
+            groups, pos = _read_offset_fetch_response_group_list(buf, pos, end, version, n - 1)
     else:
         groups = []
     tags = buf[pos]
@@ -194,7 +199,7 @@ def _write_offset_fetch_response(out: bytearray, item: OffsetFetchResponse, vers
 
 
 def _read_offset_fetch_response_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -204,6 +209,7 @@ def _read_offset_fetch_response_group_list(
         raise count_refused("OffsetFetchResponseGroup", n)
     items: list[OffsetFetchResponseGroup] = []
     add = items.append
+    topics: list[OffsetFetchResponseTopics]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -212,14 +218,17 @@ def _read_offset_fetch_response_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_offset_fetch_response_topics_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_offset_fetch_response_topics_list(buf, pos, end, version, n - 1)
         error_code, tags = unpack_hB(buf, pos)
         pos += 3
         if tags:
@@ -264,7 +273,7 @@ def _write_offset_fetch_response_group_list(
 
 
 def _read_offset_fetch_response_topics_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -275,6 +284,7 @@ def _read_offset_fetch_response_topics_list(
     items: list[OffsetFetchResponseTopics] = []
     add = items.append
     name: str
+    partitions: list[OffsetFetchResponsePartitions]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version <= 9:
@@ -284,12 +294,13 @@ def _read_offset_fetch_response_topics_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Name")
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = ""
         if version >= 10:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -298,7 +309,10 @@ def _read_offset_fetch_response_topics_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_offset_fetch_response_partitions_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_fetch_response_partitions_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -308,7 +322,7 @@ def _read_offset_fetch_response_topics_list(
         add(
             OffsetFetchResponseTopics(
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 partitions=partitions,
                 unknown_tagged_fields=unknown,
             )
@@ -346,7 +360,7 @@ def _write_offset_fetch_response_topics_list(
 
 
 def _read_offset_fetch_response_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -364,7 +378,7 @@ def _read_offset_fetch_response_partitions_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            metadata = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            metadata = buf[pos : (pos := pos + n - 1)].decode()
         else:
             metadata = None
         error_code, tags = unpack_hB(buf, pos)
@@ -409,7 +423,7 @@ def _write_offset_fetch_response_partitions_list(
 
 
 def _read_offset_fetch_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -419,6 +433,7 @@ def _read_offset_fetch_response_topic_list(
         raise count_refused("OffsetFetchResponseTopic", n)
     items: list[OffsetFetchResponseTopic] = []
     add = items.append
+    partitions: list[OffsetFetchResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -427,14 +442,17 @@ def _read_offset_fetch_response_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_offset_fetch_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_fetch_response_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -472,7 +490,7 @@ def _write_offset_fetch_response_topic_list(
 
 
 def _read_offset_fetch_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -490,7 +508,7 @@ def _read_offset_fetch_response_partition_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            metadata = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            metadata = buf[pos : (pos := pos + n - 1)].decode()
         else:
             metadata = None
         error_code, tags = unpack_hB(buf, pos)
@@ -535,11 +553,12 @@ def _write_offset_fetch_response_partition_list(
 
 
 def _read_offset_fetch_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetFetchResponse, int]:
+    topics: list[OffsetFetchResponseTopic]
     if version >= 3:
         throttle_time_ms, n = unpack_ii(buf, pos)
         pos += 8
@@ -549,7 +568,10 @@ def _read_offset_fetch_response_classic(
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_fetch_response_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_fetch_response_topic_list_classic(buf, pos, end, version, n)
     if version >= 2:
         (error_code,) = unpack_h(buf, pos)
         pos += 2
@@ -575,7 +597,7 @@ def _write_offset_fetch_response_classic(out: bytearray, item: OffsetFetchRespon
 
 
 def _read_offset_fetch_response_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -585,17 +607,21 @@ def _read_offset_fetch_response_topic_list_classic(
         raise count_refused("OffsetFetchResponseTopic", n)
     items: list[OffsetFetchResponseTopic] = []
     add = items.append
+    partitions: list[OffsetFetchResponsePartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_offset_fetch_response_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_fetch_response_partition_list_classic(buf, pos, end, version, n)
         add(OffsetFetchResponseTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -618,7 +644,7 @@ def _write_offset_fetch_response_topic_list_classic(
 
 
 def _read_offset_fetch_response_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -638,7 +664,7 @@ def _read_offset_fetch_response_partition_list_classic(
             pos += 14
             committed_leader_epoch = -1
         if n >= 0:
-            metadata = str(buf[pos : (pos := pos + n)], "utf-8")
+            metadata = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             metadata = None
         else:

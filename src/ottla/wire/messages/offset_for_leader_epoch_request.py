@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -78,11 +77,12 @@ class OffsetForLeaderEpochRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_offset_for_leader_epoch_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetForLeaderEpochRequest, int]:
+    topics: list[OffsetForLeaderTopic]
     unknown: tuple[tuple[int, bytes], ...]
     replica_id, n = unpack_iB(buf, pos)
     pos += 5
@@ -90,7 +90,10 @@ def _read_offset_for_leader_epoch_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_offset_for_leader_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_offset_for_leader_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -115,7 +118,7 @@ def _write_offset_for_leader_epoch_request(out: bytearray, item: OffsetForLeader
 
 
 def _read_offset_for_leader_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -125,6 +128,7 @@ def _read_offset_for_leader_topic_list(
         raise count_refused("OffsetForLeaderTopic", n)
     items: list[OffsetForLeaderTopic] = []
     add = items.append
+    partitions: list[OffsetForLeaderPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -133,14 +137,17 @@ def _read_offset_for_leader_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_offset_for_leader_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_for_leader_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -174,7 +181,7 @@ def _write_offset_for_leader_topic_list(out: bytearray, items: list[OffsetForLea
 
 
 def _read_offset_for_leader_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -215,11 +222,12 @@ def _write_offset_for_leader_partition_list(
 
 
 def _read_offset_for_leader_epoch_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetForLeaderEpochRequest, int]:
+    topics: list[OffsetForLeaderTopic]
     if version >= 3:
         replica_id, n = unpack_ii(buf, pos)
         pos += 8
@@ -229,7 +237,10 @@ def _read_offset_for_leader_epoch_request_classic(
         replica_id = -2
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_for_leader_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_for_leader_topic_list_classic(buf, pos, end, version, n)
     message = OffsetForLeaderEpochRequest(replica_id=replica_id, topics=topics)
     return message, pos
 
@@ -250,7 +261,7 @@ def _write_offset_for_leader_epoch_request_classic(
 
 
 def _read_offset_for_leader_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -260,17 +271,21 @@ def _read_offset_for_leader_topic_list_classic(
         raise count_refused("OffsetForLeaderTopic", n)
     items: list[OffsetForLeaderTopic] = []
     add = items.append
+    partitions: list[OffsetForLeaderPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_offset_for_leader_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_offset_for_leader_partition_list_classic(buf, pos, end, version, n)
         add(OffsetForLeaderTopic(topic=topic, partitions=partitions))
     return items, pos
 
@@ -293,7 +308,7 @@ def _write_offset_for_leader_topic_list_classic(
 
 
 def _read_offset_for_leader_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

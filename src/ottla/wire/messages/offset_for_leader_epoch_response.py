@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_hiiq = Packer(">hiiq").pack
@@ -79,11 +78,12 @@ class OffsetForLeaderEpochResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_offset_for_leader_epoch_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetForLeaderEpochResponse, int]:
+    topics: list[OffsetForLeaderTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -91,7 +91,10 @@ def _read_offset_for_leader_epoch_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_offset_for_leader_topic_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_offset_for_leader_topic_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -120,7 +123,7 @@ def _write_offset_for_leader_epoch_response(out: bytearray, item: OffsetForLeade
 
 
 def _read_offset_for_leader_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -130,6 +133,7 @@ def _read_offset_for_leader_topic_result_list(
         raise count_refused("OffsetForLeaderTopicResult", n)
     items: list[OffsetForLeaderTopicResult] = []
     add = items.append
+    partitions: list[EpochEndOffset]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -138,14 +142,17 @@ def _read_offset_for_leader_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_epoch_end_offset_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_epoch_end_offset_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -183,7 +190,7 @@ def _write_offset_for_leader_topic_result_list(
 
 
 def _read_epoch_end_offset_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -221,16 +228,20 @@ def _write_epoch_end_offset_list(out: bytearray, items: list[EpochEndOffset], ve
 
 
 def _read_offset_for_leader_epoch_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[OffsetForLeaderEpochResponse, int]:
+    topics: list[OffsetForLeaderTopicResult]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_offset_for_leader_topic_result_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_offset_for_leader_topic_result_list_classic(buf, pos, end, version, n)
     message = OffsetForLeaderEpochResponse(throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -248,7 +259,7 @@ def _write_offset_for_leader_epoch_response_classic(
 
 
 def _read_offset_for_leader_topic_result_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -258,17 +269,21 @@ def _read_offset_for_leader_topic_result_list_classic(
         raise count_refused("OffsetForLeaderTopicResult", n)
     items: list[OffsetForLeaderTopicResult] = []
     add = items.append
+    partitions: list[EpochEndOffset]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_epoch_end_offset_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_epoch_end_offset_list_classic(buf, pos, end, version, n)
         add(OffsetForLeaderTopicResult(topic=topic, partitions=partitions))
     return items, pos
 
@@ -291,7 +306,7 @@ def _write_offset_for_leader_topic_result_list_classic(
 
 
 def _read_epoch_end_offset_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

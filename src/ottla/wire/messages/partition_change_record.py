@@ -27,7 +27,6 @@ from ottla.wire.codec import (
     tag_refused,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_i = Packer(">i").pack
@@ -67,7 +66,7 @@ class PartitionChangeRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_partition_change_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[PartitionChangeRecord, int]:
+def _read_partition_change_record(buf: bytes, pos: int, end: int, version: int) -> tuple[PartitionChangeRecord, int]:
     isr: list[int] | None
     replicas: list[int] | None
     removing_replicas: list[int] | None
@@ -75,20 +74,19 @@ def _read_partition_change_record(buf: Buffer, pos: int, end: int, version: int)
     directories: list[Uuid] | None
     eligible_leader_replicas: list[int] | None
     last_known_elr: list[int] | None
-    unknown: tuple[tuple[int, bytes], ...]
     partition_id, topic_id, tags = unpack_i16sB(buf, pos)
     pos += 21
-    isr = None
-    leader = -2
-    replicas = None
-    removing_replicas = None
-    adding_replicas = None
-    leader_recovery_state = -1
-    eligible_leader_replicas = None
-    last_known_elr = None
-    directories = None
-    unknown = ()
+    topic_id = new_uuid(Uuid, topic_id)
     if tags:
+        isr = None
+        leader = -2
+        replicas = None
+        removing_replicas = None
+        adding_replicas = None
+        leader_recovery_state = -1
+        eligible_leader_replicas = None
+        last_known_elr = None
+        directories = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -211,23 +209,24 @@ def _read_partition_change_record(buf: Buffer, pos: int, end: int, version: int)
                 if pos != stop:
                     raise tag_refused("Directories")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = PartitionChangeRecord(
-        partition_id=partition_id,
-        topic_id=new_uuid(Uuid, topic_id),
-        isr=isr,
-        leader=leader,
-        replicas=replicas,
-        removing_replicas=removing_replicas,
-        adding_replicas=adding_replicas,
-        leader_recovery_state=leader_recovery_state,
-        directories=directories,
-        eligible_leader_replicas=eligible_leader_replicas,
-        last_known_elr=last_known_elr,
-        unknown_tagged_fields=unknown,
-    )
+        message = PartitionChangeRecord(
+            partition_id=partition_id,
+            topic_id=topic_id,
+            isr=isr,
+            leader=leader,
+            replicas=replicas,
+            removing_replicas=removing_replicas,
+            adding_replicas=adding_replicas,
+            leader_recovery_state=leader_recovery_state,
+            directories=directories,
+            eligible_leader_replicas=eligible_leader_replicas,
+            last_known_elr=last_known_elr,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = PartitionChangeRecord(partition_id=partition_id, topic_id=topic_id)
     return message, pos
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     ZERO_UUID,
     Reader,
@@ -23,13 +24,13 @@ from ottla.wire.codec import (
     put_long_length,
     put_tags,
     put_uuids,
+    read_compact_int32s,
     read_tag,
     read_tag_count,
     read_uuids,
     tag_refused,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_b = Packer(">b").pack
 pack_i16sB = Packer(">i16sB").pack
@@ -71,59 +72,39 @@ class PartitionRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_partition_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[PartitionRecord, int]:
+def _read_partition_record(buf: bytes, pos: int, end: int, version: int) -> tuple[PartitionRecord, int]:
     directories: list[Uuid]
     eligible_leader_replicas: list[int] | None
     last_known_elr: list[int] | None
-    unknown: tuple[tuple[int, bytes], ...]
     partition_id, topic_id, n = unpack_i16sB(buf, pos)
     pos += 21
-    if n > 127:
-        n, pos = long_length(buf, pos - 1)
-    if n == 0:
-        raise null_refused("Replicas")
-    n -= 1
+    topic_id = new_uuid(Uuid, topic_id)
     if n < 16:
-        replicas = list(UNPACK_INT32S[n](buf, pos))
+        replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+        pos += 4 * n - 4
     else:
-        replicas = unpack_many_int32s(buf, pos, end, n)
-    pos += 4 * n
+        replicas, pos = read_compact_int32s(buf, pos - 1, end)
     n = buf[pos]
     pos += 1
-    if n > 127:
-        n, pos = long_length(buf, pos - 1)
-    if n == 0:
-        raise null_refused("Isr")
-    n -= 1
     if n < 16:
-        isr = list(UNPACK_INT32S[n](buf, pos))
+        isr = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+        pos += 4 * n - 4
     else:
-        isr = unpack_many_int32s(buf, pos, end, n)
-    pos += 4 * n
+        isr, pos = read_compact_int32s(buf, pos - 1, end)
     n = buf[pos]
     pos += 1
-    if n > 127:
-        n, pos = long_length(buf, pos - 1)
-    if n == 0:
-        raise null_refused("RemovingReplicas")
-    n -= 1
     if n < 16:
-        removing_replicas = list(UNPACK_INT32S[n](buf, pos))
+        removing_replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+        pos += 4 * n - 4
     else:
-        removing_replicas = unpack_many_int32s(buf, pos, end, n)
-    pos += 4 * n
+        removing_replicas, pos = read_compact_int32s(buf, pos - 1, end)
     n = buf[pos]
     pos += 1
-    if n > 127:
-        n, pos = long_length(buf, pos - 1)
-    if n == 0:
-        raise null_refused("AddingReplicas")
-    n -= 1
     if n < 16:
-        adding_replicas = list(UNPACK_INT32S[n](buf, pos))
+        adding_replicas = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+        pos += 4 * n - 4
     else:
-        adding_replicas = unpack_many_int32s(buf, pos, end, n)
-    pos += 4 * n
+        adding_replicas, pos = read_compact_int32s(buf, pos - 1, end)
     leader, leader_epoch, partition_epoch = unpack_iii(buf, pos)
     pos += 12
     if version >= 1:
@@ -138,11 +119,10 @@ def _read_partition_record(buf: Buffer, pos: int, end: int, version: int) -> tup
         directories = []
     tags = buf[pos]
     pos += 1
-    leader_recovery_state = 0
-    eligible_leader_replicas = None
-    last_known_elr = None
-    unknown = ()
     if tags:
+        leader_recovery_state = 0
+        eligible_leader_replicas = None
+        last_known_elr = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -185,25 +165,37 @@ def _read_partition_record(buf: Buffer, pos: int, end: int, version: int) -> tup
                 if pos != stop:
                     raise tag_refused("LastKnownElr")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = PartitionRecord(
-        partition_id=partition_id,
-        topic_id=new_uuid(Uuid, topic_id),
-        replicas=replicas,
-        isr=isr,
-        removing_replicas=removing_replicas,
-        adding_replicas=adding_replicas,
-        leader=leader,
-        leader_recovery_state=leader_recovery_state,
-        leader_epoch=leader_epoch,
-        partition_epoch=partition_epoch,
-        directories=directories,
-        eligible_leader_replicas=eligible_leader_replicas,
-        last_known_elr=last_known_elr,
-        unknown_tagged_fields=unknown,
-    )
+        message = PartitionRecord(
+            partition_id=partition_id,
+            topic_id=topic_id,
+            replicas=replicas,
+            isr=isr,
+            removing_replicas=removing_replicas,
+            adding_replicas=adding_replicas,
+            leader=leader,
+            leader_recovery_state=leader_recovery_state,
+            leader_epoch=leader_epoch,
+            partition_epoch=partition_epoch,
+            directories=directories,
+            eligible_leader_replicas=eligible_leader_replicas,
+            last_known_elr=last_known_elr,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = PartitionRecord(
+            partition_id=partition_id,
+            topic_id=topic_id,
+            replicas=replicas,
+            isr=isr,
+            removing_replicas=removing_replicas,
+            adding_replicas=adding_replicas,
+            leader=leader,
+            leader_epoch=leader_epoch,
+            partition_epoch=partition_epoch,
+            directories=directories,
+        )
     return message, pos
 
 

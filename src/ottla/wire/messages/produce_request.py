@@ -86,6 +86,7 @@ class ProduceRequest(Struct, kw_only=True):
 
 def _read_produce_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[ProduceRequest, int]:
     transactional_id: str | None
+    topic_data: list[TopicProduceData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -101,7 +102,10 @@ def _read_produce_request(buf: Buffer, pos: int, end: int, version: int) -> tupl
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicData")
-    topic_data, pos = _read_topic_produce_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topic_data = []
+    else:
+        topic_data, pos = _read_topic_produce_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -157,6 +161,7 @@ def _read_topic_produce_data_list(
     items: list[TopicProduceData] = []
     add = items.append
     name: str
+    partition_data: list[PartitionProduceData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version <= 12:
@@ -172,6 +177,7 @@ def _read_topic_produce_data_list(
         if version >= 13:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -180,7 +186,10 @@ def _read_topic_produce_data_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PartitionData")
-        partition_data, pos = _read_partition_produce_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partition_data = []
+        else:
+            partition_data, pos = _read_partition_produce_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -188,12 +197,7 @@ def _read_topic_produce_data_list(
         else:
             unknown = ()
         add(
-            TopicProduceData(
-                name=name,
-                topic_id=new_uuid(Uuid, topic_id),
-                partition_data=partition_data,
-                unknown_tagged_fields=unknown,
-            )
+            TopicProduceData(name=name, topic_id=topic_id, partition_data=partition_data, unknown_tagged_fields=unknown)
         )
     return items, pos
 
@@ -277,6 +281,7 @@ def _write_partition_produce_data_list(w: Writer, items: list[PartitionProduceDa
 
 def _read_produce_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ProduceRequest, int]:
     transactional_id: str | None
+    topic_data: list[TopicProduceData]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n >= 0:
@@ -289,7 +294,10 @@ def _read_produce_request_classic(buf: Buffer, pos: int, end: int, version: int)
     pos += 10
     if n < 0:
         raise length_refused("TopicData", n)
-    topic_data, pos = _read_topic_produce_data_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topic_data = []
+    else:
+        topic_data, pos = _read_topic_produce_data_list_classic(buf, pos, end, version, n)
     message = ProduceRequest(transactional_id=transactional_id, acks=acks, timeout_ms=timeout_ms, topic_data=topic_data)
     return message, pos
 
@@ -324,6 +332,7 @@ def _read_topic_produce_data_list_classic(
         raise count_refused("TopicProduceData", n)
     items: list[TopicProduceData] = []
     add = items.append
+    partition_data: list[PartitionProduceData]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
@@ -334,7 +343,10 @@ def _read_topic_produce_data_list_classic(
         pos += 4
         if n < 0:
             raise length_refused("PartitionData", n)
-        partition_data, pos = _read_partition_produce_data_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partition_data = []
+        else:
+            partition_data, pos = _read_partition_produce_data_list_classic(buf, pos, end, version, n)
         add(TopicProduceData(name=name, partition_data=partition_data))
     return items, pos
 

@@ -29,7 +29,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_h = Packer(">h").pack
@@ -118,21 +117,23 @@ class ProduceResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_produce_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[ProduceResponse, int]:
+def _read_produce_response(buf: bytes, pos: int, end: int, version: int) -> tuple[ProduceResponse, int]:
+    responses: list[TopicProduceResponse]
     node_endpoints: list[NodeEndpoint]
-    unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_topic_produce_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_topic_produce_response_list(buf, pos, end, version, n - 1)
     throttle_time_ms, tags = unpack_iB(buf, pos)
     pos += 5
-    node_endpoints = []
-    unknown = ()
     if tags:
+        node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -144,19 +145,23 @@ def _read_produce_response(buf: Buffer, pos: int, end: int, version: int) -> tup
                     n, pos = long_length(buf, pos - 1)
                 if n == 0:
                     raise null_refused("NodeEndpoints")
-                node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
+                if n == 1:
+                    node_endpoints = []
+                else:
+                    node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
                 if pos != stop:
                     raise tag_refused("NodeEndpoints")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = ProduceResponse(
-        responses=responses,
-        throttle_time_ms=throttle_time_ms,
-        node_endpoints=node_endpoints,
-        unknown_tagged_fields=unknown,
-    )
+        message = ProduceResponse(
+            responses=responses,
+            throttle_time_ms=throttle_time_ms,
+            node_endpoints=node_endpoints,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = ProduceResponse(responses=responses, throttle_time_ms=throttle_time_ms)
     return message, pos
 
 
@@ -188,7 +193,7 @@ def _write_produce_response(out: bytearray, item: ProduceResponse, version: int)
         put_tags(out, fields)
 
 
-def _read_node_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
     if n * 11 > end - pos:
         raise count_refused("NodeEndpoint", n)
     items: list[NodeEndpoint] = []
@@ -202,13 +207,13 @@ def _read_node_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: i
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            rack = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            rack = buf[pos : (pos := pos + n - 1)].decode()
         else:
             rack = None
         tags = buf[pos]
@@ -246,7 +251,7 @@ def _write_node_endpoint_list(out: bytearray, items: list[NodeEndpoint], version
 
 
 def _read_topic_produce_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -257,6 +262,7 @@ def _read_topic_produce_response_list(
     items: list[TopicProduceResponse] = []
     add = items.append
     name: str
+    partition_responses: list[PartitionProduceResponse]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version <= 12:
@@ -266,12 +272,13 @@ def _read_topic_produce_response_list(
                 n, pos = long_string_length(buf, pos - 1)
             if n == 0:
                 raise null_refused("Name")
-            name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             name = ""
         if version >= 13:
             topic_id, n = unpack_16sB(buf, pos)
             pos += 17
+            topic_id = new_uuid(Uuid, topic_id)
         else:
             n = buf[pos]
             pos += 1
@@ -280,7 +287,10 @@ def _read_topic_produce_response_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("PartitionResponses")
-        partition_responses, pos = _read_partition_produce_response_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partition_responses = []
+        else:
+            partition_responses, pos = _read_partition_produce_response_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -290,7 +300,7 @@ def _read_topic_produce_response_list(
         add(
             TopicProduceResponse(
                 name=name,
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 partition_responses=partition_responses,
                 unknown_tagged_fields=unknown,
             )
@@ -324,7 +334,7 @@ def _write_topic_produce_response_list(out: bytearray, items: list[TopicProduceR
 
 
 def _read_partition_produce_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -334,9 +344,9 @@ def _read_partition_produce_response_list(
         raise count_refused("PartitionProduceResponse", n)
     items: list[PartitionProduceResponse] = []
     add = items.append
+    record_errors: list[BatchIndexAndErrorMessage]
     error_message: str | None
     current_leader: LeaderIdAndEpoch
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         index, error_code, base_offset, log_append_time_ms, log_start_offset, n = unpack_ihqqqB(buf, pos)
         pos += 31
@@ -344,20 +354,22 @@ def _read_partition_produce_response_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("RecordErrors")
-        record_errors, pos = _read_batch_index_and_error_message_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            record_errors = []
+        else:
+            record_errors, pos = _read_batch_index_and_error_message_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]
         pos += 1
-        current_leader = LeaderIdAndEpoch()
-        unknown = ()
         if tags:
+            current_leader = LeaderIdAndEpoch()
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -367,22 +379,33 @@ def _read_partition_produce_response_list(
                     if pos != stop:
                         raise tag_refused("CurrentLeader")
                 else:
-                    fields.append((tag, bytes(buf[pos:stop])))
+                    fields.append((tag, buf[pos:stop]))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            PartitionProduceResponse(
-                index=index,
-                error_code=error_code,
-                base_offset=base_offset,
-                log_append_time_ms=log_append_time_ms,
-                log_start_offset=log_start_offset,
-                record_errors=record_errors,
-                error_message=error_message,
-                current_leader=current_leader,
-                unknown_tagged_fields=unknown,
+            add(
+                PartitionProduceResponse(
+                    index=index,
+                    error_code=error_code,
+                    base_offset=base_offset,
+                    log_append_time_ms=log_append_time_ms,
+                    log_start_offset=log_start_offset,
+                    record_errors=record_errors,
+                    error_message=error_message,
+                    current_leader=current_leader,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(
+                PartitionProduceResponse(
+                    index=index,
+                    error_code=error_code,
+                    base_offset=base_offset,
+                    log_append_time_ms=log_append_time_ms,
+                    log_start_offset=log_start_offset,
+                    record_errors=record_errors,
+                    error_message=error_message,
+                )
+            )
     return items, pos
 
 
@@ -426,7 +449,7 @@ def _write_partition_produce_response_list(out: bytearray, items: list[Partition
             put_tags(out, fields)
 
 
-def _read_leader_id_and_epoch(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaderIdAndEpoch, int]:
+def _read_leader_id_and_epoch(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaderIdAndEpoch, int]:
     unknown: tuple[tuple[int, bytes], ...]
     leader_id, leader_epoch, tags = unpack_iiB(buf, pos)
     pos += 9
@@ -445,7 +468,7 @@ def _write_leader_id_and_epoch(out: bytearray, item: LeaderIdAndEpoch, version: 
 
 
 def _read_batch_index_and_error_message_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -463,7 +486,7 @@ def _read_batch_index_and_error_message_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            batch_index_error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            batch_index_error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             batch_index_error_message = None
         tags = buf[pos]
@@ -504,12 +527,16 @@ def _write_batch_index_and_error_message_list(
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_produce_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ProduceResponse, int]:
+def _read_produce_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[ProduceResponse, int]:
+    responses: list[TopicProduceResponse]
     (n,) = unpack_i(buf, pos)
     pos += 4
     if n < 0:
         raise length_refused("Responses", n)
-    responses, pos = _read_topic_produce_response_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        responses = []
+    else:
+        responses, pos = _read_topic_produce_response_list_classic(buf, pos, end, version, n)
     (throttle_time_ms,) = unpack_i(buf, pos)
     pos += 4
     message = ProduceResponse(responses=responses, throttle_time_ms=throttle_time_ms)
@@ -528,7 +555,7 @@ def _write_produce_response_classic(out: bytearray, item: ProduceResponse, versi
 
 
 def _read_topic_produce_response_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -538,17 +565,21 @@ def _read_topic_produce_response_list_classic(
         raise count_refused("TopicProduceResponse", n)
     items: list[TopicProduceResponse] = []
     add = items.append
+    partition_responses: list[PartitionProduceResponse]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("PartitionResponses", n)
-        partition_responses, pos = _read_partition_produce_response_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partition_responses = []
+        else:
+            partition_responses, pos = _read_partition_produce_response_list_classic(buf, pos, end, version, n)
         add(TopicProduceResponse(name=name, partition_responses=partition_responses))
     return items, pos
 
@@ -567,7 +598,7 @@ def _write_topic_produce_response_list_classic(out: bytearray, items: list[Topic
 
 
 def _read_partition_produce_response_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -592,14 +623,17 @@ def _read_partition_produce_response_list_classic(
             pos += 4
             if n < 0:
                 raise length_refused("RecordErrors", n)
-            record_errors, pos = _read_batch_index_and_error_message_list_classic(buf, pos, end, version, n)
+            if n == 0:
+                record_errors = []
+            else:
+                record_errors, pos = _read_batch_index_and_error_message_list_classic(buf, pos, end, version, n)
         else:
             record_errors = []
         if version == 8:
             (n,) = unpack_h(buf, pos)
             pos += 2
             if n >= 0:
-                error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+                error_message = buf[pos : (pos := pos + n)].decode()
             elif n == -1:
                 error_message = None
             else:
@@ -657,7 +691,7 @@ def _write_partition_produce_response_list_classic(
 
 
 def _read_batch_index_and_error_message_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -672,7 +706,7 @@ def _read_batch_index_and_error_message_list_classic(
         batch_index, n = unpack_ih(buf, pos)
         pos += 6
         if n >= 0:
-            batch_index_error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+            batch_index_error_message = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             batch_index_error_message = None
         else:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_iqqB = Packer(">iqqB").pack
 unpack_iqqB = Packer(">iqqB").unpack_from
@@ -36,7 +35,7 @@ class ProducerIdsRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_producer_ids_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[ProducerIdsRecord, int]:
+def _read_producer_ids_record(buf: bytes, pos: int, end: int, version: int) -> tuple[ProducerIdsRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     broker_id, broker_epoch, next_producer_id, tags = unpack_iqqB(buf, pos)
     pos += 21

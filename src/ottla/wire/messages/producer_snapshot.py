@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, count_refused, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_Ii = Packer(">Ii").pack
 pack_qhiqiqiq = Packer(">qhiqiqiq").pack
@@ -47,12 +46,16 @@ class ProducerSnapshot(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_producer_snapshot(buf: Buffer, pos: int, end: int, version: int) -> tuple[ProducerSnapshot, int]:
+def _read_producer_snapshot(buf: bytes, pos: int, end: int, version: int) -> tuple[ProducerSnapshot, int]:
+    producer_entries: list[ProducerEntry]
     crc, n = unpack_Ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("ProducerEntries", n)
-    producer_entries, pos = _read_producer_entry_list(buf, pos, end, version, n)
+    if n == 0:
+        producer_entries = []
+    else:
+        producer_entries, pos = _read_producer_entry_list(buf, pos, end, version, n)
     message = ProducerSnapshot(crc=crc, producer_entries=producer_entries)
     return message, pos
 
@@ -65,7 +68,7 @@ def _write_producer_snapshot(out: bytearray, item: ProducerSnapshot, version: in
         _write_producer_entry_list(out, producer_entries, version)
 
 
-def _read_producer_entry_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[ProducerEntry], int]:
+def _read_producer_entry_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ProducerEntry], int]:
     if n * 46 > end - pos:
         raise count_refused("ProducerEntry", n)
     items: list[ProducerEntry] = []

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sitbB = Packer(">16si?bB").pack
 unpack_16sitbB = Packer(">16si?bB").unpack_from
@@ -49,15 +48,16 @@ class PushTelemetryRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_push_telemetry_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[PushTelemetryRequest, int]:
+def _read_push_telemetry_request(buf: bytes, pos: int, end: int, version: int) -> tuple[PushTelemetryRequest, int]:
     unknown: tuple[tuple[int, bytes], ...]
     client_instance_id, subscription_id, terminating, compression_type, n = unpack_16sitbB(buf, pos)
     pos += 23
+    client_instance_id = new_uuid(Uuid, client_instance_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Metrics")
-    metrics = bytes(buf[pos : (pos := pos + n - 1)])
+    metrics = buf[pos : (pos := pos + n - 1)]
     tags = buf[pos]
     pos += 1
     if tags:
@@ -65,7 +65,7 @@ def _read_push_telemetry_request(buf: Buffer, pos: int, end: int, version: int) 
     else:
         unknown = ()
     message = PushTelemetryRequest(
-        client_instance_id=new_uuid(Uuid, client_instance_id),
+        client_instance_id=client_instance_id,
         subscription_id=subscription_id,
         terminating=terminating,
         compression_type=compression_type,

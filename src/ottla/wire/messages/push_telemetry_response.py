@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 unpack_ihB = Packer(">ihB").unpack_from
@@ -35,7 +34,7 @@ class PushTelemetryResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_push_telemetry_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[PushTelemetryResponse, int]:
+def _read_push_telemetry_response(buf: bytes, pos: int, end: int, version: int) -> tuple[PushTelemetryResponse, int]:
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, tags = unpack_ihB(buf, pos)
     pos += 7

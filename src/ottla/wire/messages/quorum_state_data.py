@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_iii16s = Packer(">iii16s").pack
@@ -64,7 +63,7 @@ class QuorumStateData(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_quorum_state_data(buf: Buffer, pos: int, end: int, version: int) -> tuple[QuorumStateData, int]:
+def _read_quorum_state_data(buf: bytes, pos: int, end: int, version: int) -> tuple[QuorumStateData, int]:
     cluster_id: str
     current_voters: list[Voter] | None
     unknown: tuple[tuple[int, bytes], ...]
@@ -75,12 +74,13 @@ def _read_quorum_state_data(buf: Buffer, pos: int, end: int, version: int) -> tu
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClusterId")
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = ""
     if version >= 1:
         leader_id, leader_epoch, voted_id, voted_directory_id = unpack_iii16s(buf, pos)
         pos += 28
+        voted_directory_id = new_uuid(Uuid, voted_directory_id)
         applied_offset = 0
     else:
         leader_id, leader_epoch, voted_id, applied_offset = unpack_iiiq(buf, pos)
@@ -92,7 +92,10 @@ def _read_quorum_state_data(buf: Buffer, pos: int, end: int, version: int) -> tu
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n:
-            current_voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
+            if n == 1:
+                current_voters = []
+            else:
+                current_voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
         else:
             current_voters = None
     else:
@@ -108,7 +111,7 @@ def _read_quorum_state_data(buf: Buffer, pos: int, end: int, version: int) -> tu
         leader_id=leader_id,
         leader_epoch=leader_epoch,
         voted_id=voted_id,
-        voted_directory_id=new_uuid(Uuid, voted_directory_id),
+        voted_directory_id=voted_directory_id,
         applied_offset=applied_offset,
         current_voters=current_voters,
         unknown_tagged_fields=unknown,
@@ -154,7 +157,7 @@ def _write_quorum_state_data(out: bytearray, item: QuorumStateData, version: int
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_voter_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Voter], int]:
+def _read_voter_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Voter], int]:
     if n * 5 > end - pos:
         raise count_refused("Voter", n)
     items: list[Voter] = []

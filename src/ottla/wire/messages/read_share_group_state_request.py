@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iiB = Packer(">iiB").pack
@@ -65,11 +64,12 @@ class ReadShareGroupStateRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_read_share_group_state_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ReadShareGroupStateRequest, int]:
+    topics: list[ReadStateData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -77,14 +77,17 @@ def _read_read_share_group_state_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_read_state_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_read_state_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -116,33 +119,32 @@ def _write_read_share_group_state_request(out: bytearray, item: ReadShareGroupSt
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_read_state_data_list(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-    n: int,
-) -> tuple[list[ReadStateData], int]:
+def _read_read_state_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[ReadStateData], int]:
     if n * 18 > end - pos:
         raise count_refused("ReadStateData", n)
     items: list[ReadStateData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(ReadStateData(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(ReadStateData(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -160,7 +162,7 @@ def _write_read_state_data_list(out: bytearray, items: list[ReadStateData], vers
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 9 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []

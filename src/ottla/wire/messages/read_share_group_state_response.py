@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack
@@ -80,11 +79,12 @@ class ReadShareGroupStateResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_read_share_group_state_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ReadShareGroupStateResponse, int]:
+    results: list[ReadStateResult]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -92,7 +92,10 @@ def _read_read_share_group_state_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_read_state_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_read_state_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -118,7 +121,7 @@ def _write_read_share_group_state_response(out: bytearray, item: ReadShareGroupS
 
 
 def _read_read_state_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -128,22 +131,27 @@ def _read_read_state_result_list(
         raise count_refused("ReadStateResult", n)
     items: list[ReadStateResult] = []
     add = items.append
+    partitions: list[PartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(ReadStateResult(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(ReadStateResult(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -162,7 +170,7 @@ def _write_read_state_result_list(out: bytearray, items: list[ReadStateResult], 
 
 
 def _read_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -173,6 +181,7 @@ def _read_partition_result_list(
     items: list[PartitionResult] = []
     add = items.append
     error_message: str | None
+    state_batches: list[StateBatch]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition, error_code, n = unpack_ihB(buf, pos)
@@ -180,7 +189,7 @@ def _read_partition_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         state_epoch, start_offset, n = unpack_iqB(buf, pos)
@@ -189,7 +198,10 @@ def _read_partition_result_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StateBatches")
-        state_batches, pos = _read_state_batch_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            state_batches = []
+        else:
+            state_batches, pos = _read_state_batch_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -235,7 +247,7 @@ def _write_partition_result_list(out: bytearray, items: list[PartitionResult], v
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_state_batch_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[StateBatch], int]:
+def _read_state_batch_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[StateBatch], int]:
     if n * 20 > end - pos:
         raise count_refused("StateBatch", n)
     items: list[StateBatch] = []

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack
@@ -73,11 +72,12 @@ class ReadShareGroupStateSummaryResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_read_share_group_state_summary_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ReadShareGroupStateSummaryResponse, int]:
+    results: list[ReadStateSummaryResult]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -85,7 +85,10 @@ def _read_read_share_group_state_summary_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Results")
-    results, pos = _read_read_state_summary_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        results = []
+    else:
+        results, pos = _read_read_state_summary_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -115,7 +118,7 @@ def _write_read_share_group_state_summary_response(
 
 
 def _read_read_state_summary_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -125,28 +128,27 @@ def _read_read_state_summary_result_list(
         raise count_refused("ReadStateSummaryResult", n)
     items: list[ReadStateSummaryResult] = []
     add = items.append
+    partitions: list[PartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            ReadStateSummaryResult(
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(ReadStateSummaryResult(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -165,7 +167,7 @@ def _write_read_state_summary_result_list(out: bytearray, items: list[ReadStateS
 
 
 def _read_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -183,7 +185,7 @@ def _read_partition_result_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         if version >= 1:

@@ -29,7 +29,6 @@ from ottla.wire.codec import (
     read_uuids,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HhB = Packer(">HhB").pack
 pack_hhB = Packer(">hhB").pack
@@ -90,36 +89,45 @@ class RegisterBrokerRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_register_broker_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[RegisterBrokerRecord, int]:
+def _read_register_broker_record(buf: bytes, pos: int, end: int, version: int) -> tuple[RegisterBrokerRecord, int]:
+    end_points: list[BrokerEndpoint]
+    features: list[BrokerFeature]
     rack: str | None
     log_dirs: list[Uuid]
     cordoned_log_dirs: list[Uuid] | None
-    unknown: tuple[tuple[int, bytes], ...]
     if version >= 2:
         broker_id, is_migrating_zk_broker, incarnation_id, broker_epoch, n = unpack_it16sqB(buf, pos)
         pos += 30
+        incarnation_id = new_uuid(Uuid, incarnation_id)
     else:
         broker_id, incarnation_id, broker_epoch, n = unpack_i16sqB(buf, pos)
         pos += 29
+        incarnation_id = new_uuid(Uuid, incarnation_id)
         is_migrating_zk_broker = False
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("EndPoints")
-    end_points, pos = _read_broker_endpoint_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        end_points = []
+    else:
+        end_points, pos = _read_broker_endpoint_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Features")
-    features, pos = _read_broker_feature_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        features = []
+    else:
+        features, pos = _read_broker_feature_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack = None
     if version >= 1:
@@ -129,10 +137,9 @@ def _read_register_broker_record(buf: Buffer, pos: int, end: int, version: int) 
         fenced, tags = unpack_tB(buf, pos)
         pos += 2
         in_controlled_shutdown = False
-    log_dirs = []
-    cordoned_log_dirs = None
-    unknown = ()
     if tags:
+        log_dirs = []
+        cordoned_log_dirs = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -159,23 +166,34 @@ def _read_register_broker_record(buf: Buffer, pos: int, end: int, version: int) 
                 if pos != stop:
                     raise tag_refused("CordonedLogDirs")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = RegisterBrokerRecord(
-        broker_id=broker_id,
-        is_migrating_zk_broker=is_migrating_zk_broker,
-        incarnation_id=new_uuid(Uuid, incarnation_id),
-        broker_epoch=broker_epoch,
-        end_points=end_points,
-        features=features,
-        rack=rack,
-        fenced=fenced,
-        in_controlled_shutdown=in_controlled_shutdown,
-        log_dirs=log_dirs,
-        cordoned_log_dirs=cordoned_log_dirs,
-        unknown_tagged_fields=unknown,
-    )
+        message = RegisterBrokerRecord(
+            broker_id=broker_id,
+            is_migrating_zk_broker=is_migrating_zk_broker,
+            incarnation_id=incarnation_id,
+            broker_epoch=broker_epoch,
+            end_points=end_points,
+            features=features,
+            rack=rack,
+            fenced=fenced,
+            in_controlled_shutdown=in_controlled_shutdown,
+            log_dirs=log_dirs,
+            cordoned_log_dirs=cordoned_log_dirs,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = RegisterBrokerRecord(
+            broker_id=broker_id,
+            is_migrating_zk_broker=is_migrating_zk_broker,
+            incarnation_id=incarnation_id,
+            broker_epoch=broker_epoch,
+            end_points=end_points,
+            features=features,
+            rack=rack,
+            fenced=fenced,
+            in_controlled_shutdown=in_controlled_shutdown,
+        )
     return message, pos
 
 
@@ -259,7 +277,7 @@ def _write_register_broker_record(out: bytearray, item: RegisterBrokerRecord, ve
         put_tags(out, fields)
 
 
-def _read_broker_feature_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[BrokerFeature], int]:
+def _read_broker_feature_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[BrokerFeature], int]:
     if n * 6 > end - pos:
         raise count_refused("BrokerFeature", n)
     items: list[BrokerFeature] = []
@@ -272,7 +290,7 @@ def _read_broker_feature_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         min_supported_version, max_supported_version, tags = unpack_hhB(buf, pos)
         pos += 5
         if tags:
@@ -305,7 +323,7 @@ def _write_broker_feature_list(out: bytearray, items: list[BrokerFeature], versi
 
 
 def _read_broker_endpoint_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -323,14 +341,14 @@ def _read_broker_endpoint_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, security_protocol, tags = unpack_HhB(buf, pos)
         pos += 5
         if tags:

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HhB = Packer(">HhB").pack
 pack_hhB = Packer(">hhB").pack
@@ -73,26 +72,35 @@ class RegisterControllerRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_register_controller_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[RegisterControllerRecord, int]:
+    end_points: list[ControllerEndpoint]
+    features: list[ControllerFeature]
     unknown: tuple[tuple[int, bytes], ...]
     controller_id, incarnation_id, zk_migration_ready, n = unpack_i16stB(buf, pos)
     pos += 22
+    incarnation_id = new_uuid(Uuid, incarnation_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("EndPoints")
-    end_points, pos = _read_controller_endpoint_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        end_points = []
+    else:
+        end_points, pos = _read_controller_endpoint_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Features")
-    features, pos = _read_controller_feature_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        features = []
+    else:
+        features, pos = _read_controller_feature_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -101,7 +109,7 @@ def _read_register_controller_record(
         unknown = ()
     message = RegisterControllerRecord(
         controller_id=controller_id,
-        incarnation_id=new_uuid(Uuid, incarnation_id),
+        incarnation_id=incarnation_id,
         zk_migration_ready=zk_migration_ready,
         end_points=end_points,
         features=features,
@@ -132,7 +140,7 @@ def _write_register_controller_record(out: bytearray, item: RegisterControllerRe
 
 
 def _read_controller_feature_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -150,7 +158,7 @@ def _read_controller_feature_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         min_supported_version, max_supported_version, tags = unpack_hhB(buf, pos)
         pos += 5
         if tags:
@@ -183,7 +191,7 @@ def _write_controller_feature_list(out: bytearray, items: list[ControllerFeature
 
 
 def _read_controller_endpoint_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -201,14 +209,14 @@ def _read_controller_endpoint_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, security_protocol, tags = unpack_HhB(buf, pos)
         pos += 5
         if tags:

@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_16siB = Packer(">16siB").pack
@@ -93,13 +92,13 @@ class RemoteLogSegmentMetadataRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remote_log_segment_metadata_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[RemoteLogSegmentMetadataRecord, int]:
+    segment_leader_epochs: list[SegmentLeaderEpochEntry]
     custom_metadata: bytes | None
-    unknown: tuple[tuple[int, bytes], ...]
     remote_log_segment_id, pos = _read_remote_log_segment_id_entry(buf, pos, end, version)
     start_offset, end_offset, broker_id, max_timestamp_ms, event_timestamp_ms, n = unpack_qqiqqB(buf, pos)
     pos += 37
@@ -107,20 +106,22 @@ def _read_remote_log_segment_metadata_record(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("SegmentLeaderEpochs")
-    segment_leader_epochs, pos = _read_segment_leader_epoch_entry_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        segment_leader_epochs = []
+    else:
+        segment_leader_epochs, pos = _read_segment_leader_epoch_entry_list(buf, pos, end, version, n - 1)
     segment_size_in_bytes, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        custom_metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        custom_metadata = buf[pos : (pos := pos + n - 1)]
     else:
         custom_metadata = None
     remote_log_segment_state, tags = unpack_bB(buf, pos)
     pos += 2
-    txn_index_empty = False
-    unknown = ()
     if tags:
+        txn_index_empty = False
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -131,23 +132,35 @@ def _read_remote_log_segment_metadata_record(
                 if pos != stop:
                     raise tag_refused("TxnIndexEmpty")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = RemoteLogSegmentMetadataRecord(
-        remote_log_segment_id=remote_log_segment_id,
-        start_offset=start_offset,
-        end_offset=end_offset,
-        broker_id=broker_id,
-        max_timestamp_ms=max_timestamp_ms,
-        event_timestamp_ms=event_timestamp_ms,
-        segment_leader_epochs=segment_leader_epochs,
-        segment_size_in_bytes=segment_size_in_bytes,
-        custom_metadata=custom_metadata,
-        remote_log_segment_state=remote_log_segment_state,
-        txn_index_empty=txn_index_empty,
-        unknown_tagged_fields=unknown,
-    )
+        message = RemoteLogSegmentMetadataRecord(
+            remote_log_segment_id=remote_log_segment_id,
+            start_offset=start_offset,
+            end_offset=end_offset,
+            broker_id=broker_id,
+            max_timestamp_ms=max_timestamp_ms,
+            event_timestamp_ms=event_timestamp_ms,
+            segment_leader_epochs=segment_leader_epochs,
+            segment_size_in_bytes=segment_size_in_bytes,
+            custom_metadata=custom_metadata,
+            remote_log_segment_state=remote_log_segment_state,
+            txn_index_empty=txn_index_empty,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = RemoteLogSegmentMetadataRecord(
+            remote_log_segment_id=remote_log_segment_id,
+            start_offset=start_offset,
+            end_offset=end_offset,
+            broker_id=broker_id,
+            max_timestamp_ms=max_timestamp_ms,
+            event_timestamp_ms=event_timestamp_ms,
+            segment_leader_epochs=segment_leader_epochs,
+            segment_size_in_bytes=segment_size_in_bytes,
+            custom_metadata=custom_metadata,
+            remote_log_segment_state=remote_log_segment_state,
+        )
     return message, pos
 
 
@@ -192,7 +205,7 @@ def _write_remote_log_segment_metadata_record(
 
 
 def _read_segment_leader_epoch_entry_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -222,7 +235,7 @@ def _write_segment_leader_epoch_entry_list(out: bytearray, items: list[SegmentLe
 
 
 def _read_remote_log_segment_id_entry(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -231,15 +244,12 @@ def _read_remote_log_segment_id_entry(
     topic_id_partition, pos = _read_topic_id_partition_entry(buf, pos, end, version)
     id, tags = unpack_16sB(buf, pos)
     pos += 17
+    id = new_uuid(Uuid, id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = RemoteLogSegmentIdEntry(
-        topic_id_partition=topic_id_partition,
-        id=new_uuid(Uuid, id),
-        unknown_tagged_fields=unknown,
-    )
+    message = RemoteLogSegmentIdEntry(topic_id_partition=topic_id_partition, id=id, unknown_tagged_fields=unknown)
     return message, pos
 
 
@@ -250,7 +260,7 @@ def _write_remote_log_segment_id_entry(out: bytearray, item: RemoteLogSegmentIdE
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_id_partition_entry(buf: Buffer, pos: int, end: int, version: int) -> tuple[TopicIdPartitionEntry, int]:
+def _read_topic_id_partition_entry(buf: bytes, pos: int, end: int, version: int) -> tuple[TopicIdPartitionEntry, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -258,19 +268,15 @@ def _read_topic_id_partition_entry(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     id, partition, tags = unpack_16siB(buf, pos)
     pos += 21
+    id = new_uuid(Uuid, id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = TopicIdPartitionEntry(
-        name=name,
-        id=new_uuid(Uuid, id),
-        partition=partition,
-        unknown_tagged_fields=unknown,
-    )
+    message = TopicIdPartitionEntry(name=name, id=id, partition=partition, unknown_tagged_fields=unknown)
     return message, pos
 
 

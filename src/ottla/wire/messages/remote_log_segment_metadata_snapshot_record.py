@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sqqiqqB = Packer(">16sqqiqqB").pack
 pack_bB = Packer(">bB").pack
@@ -74,13 +73,13 @@ class RemoteLogSegmentMetadataSnapshotRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remote_log_segment_metadata_snapshot_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[RemoteLogSegmentMetadataSnapshotRecord, int]:
+    segment_leader_epochs: list[SegmentLeaderEpochEntry]
     custom_metadata: bytes | None
-    unknown: tuple[tuple[int, bytes], ...]
     (
         segment_id,
         start_offset,
@@ -91,24 +90,27 @@ def _read_remote_log_segment_metadata_snapshot_record(
         n,
     ) = unpack_16sqqiqqB(buf, pos)
     pos += 53
+    segment_id = new_uuid(Uuid, segment_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("SegmentLeaderEpochs")
-    segment_leader_epochs, pos = _read_segment_leader_epoch_entry_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        segment_leader_epochs = []
+    else:
+        segment_leader_epochs, pos = _read_segment_leader_epoch_entry_list(buf, pos, end, version, n - 1)
     segment_size_in_bytes, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        custom_metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        custom_metadata = buf[pos : (pos := pos + n - 1)]
     else:
         custom_metadata = None
     remote_log_segment_state, tags = unpack_bB(buf, pos)
     pos += 2
-    txn_index_empty = False
-    unknown = ()
     if tags:
+        txn_index_empty = False
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -119,23 +121,35 @@ def _read_remote_log_segment_metadata_snapshot_record(
                 if pos != stop:
                     raise tag_refused("TxnIndexEmpty")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = RemoteLogSegmentMetadataSnapshotRecord(
-        segment_id=new_uuid(Uuid, segment_id),
-        start_offset=start_offset,
-        end_offset=end_offset,
-        broker_id=broker_id,
-        max_timestamp_ms=max_timestamp_ms,
-        event_timestamp_ms=event_timestamp_ms,
-        segment_leader_epochs=segment_leader_epochs,
-        segment_size_in_bytes=segment_size_in_bytes,
-        custom_metadata=custom_metadata,
-        remote_log_segment_state=remote_log_segment_state,
-        txn_index_empty=txn_index_empty,
-        unknown_tagged_fields=unknown,
-    )
+        message = RemoteLogSegmentMetadataSnapshotRecord(
+            segment_id=segment_id,
+            start_offset=start_offset,
+            end_offset=end_offset,
+            broker_id=broker_id,
+            max_timestamp_ms=max_timestamp_ms,
+            event_timestamp_ms=event_timestamp_ms,
+            segment_leader_epochs=segment_leader_epochs,
+            segment_size_in_bytes=segment_size_in_bytes,
+            custom_metadata=custom_metadata,
+            remote_log_segment_state=remote_log_segment_state,
+            txn_index_empty=txn_index_empty,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = RemoteLogSegmentMetadataSnapshotRecord(
+            segment_id=segment_id,
+            start_offset=start_offset,
+            end_offset=end_offset,
+            broker_id=broker_id,
+            max_timestamp_ms=max_timestamp_ms,
+            event_timestamp_ms=event_timestamp_ms,
+            segment_leader_epochs=segment_leader_epochs,
+            segment_size_in_bytes=segment_size_in_bytes,
+            custom_metadata=custom_metadata,
+            remote_log_segment_state=remote_log_segment_state,
+        )
     return message, pos
 
 
@@ -180,7 +194,7 @@ def _write_remote_log_segment_metadata_snapshot_record(
 
 
 def _read_segment_leader_epoch_entry_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_16siB = Packer(">16siB").pack
@@ -71,7 +70,7 @@ class RemoteLogSegmentMetadataUpdateRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remote_log_segment_metadata_update_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -84,7 +83,7 @@ def _read_remote_log_segment_metadata_update_record(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        custom_metadata = bytes(buf[pos : (pos := pos + n - 1)])
+        custom_metadata = buf[pos : (pos := pos + n - 1)]
     else:
         custom_metadata = None
     remote_log_segment_state, tags = unpack_bB(buf, pos)
@@ -126,7 +125,7 @@ def _write_remote_log_segment_metadata_update_record(
 
 
 def _read_remote_log_segment_id_entry(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -135,15 +134,12 @@ def _read_remote_log_segment_id_entry(
     topic_id_partition, pos = _read_topic_id_partition_entry(buf, pos, end, version)
     id, tags = unpack_16sB(buf, pos)
     pos += 17
+    id = new_uuid(Uuid, id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = RemoteLogSegmentIdEntry(
-        topic_id_partition=topic_id_partition,
-        id=new_uuid(Uuid, id),
-        unknown_tagged_fields=unknown,
-    )
+    message = RemoteLogSegmentIdEntry(topic_id_partition=topic_id_partition, id=id, unknown_tagged_fields=unknown)
     return message, pos
 
 
@@ -154,7 +150,7 @@ def _write_remote_log_segment_id_entry(out: bytearray, item: RemoteLogSegmentIdE
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_id_partition_entry(buf: Buffer, pos: int, end: int, version: int) -> tuple[TopicIdPartitionEntry, int]:
+def _read_topic_id_partition_entry(buf: bytes, pos: int, end: int, version: int) -> tuple[TopicIdPartitionEntry, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -162,19 +158,15 @@ def _read_topic_id_partition_entry(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     id, partition, tags = unpack_16siB(buf, pos)
     pos += 21
+    id = new_uuid(Uuid, id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = TopicIdPartitionEntry(
-        name=name,
-        id=new_uuid(Uuid, id),
-        partition=partition,
-        unknown_tagged_fields=unknown,
-    )
+    message = TopicIdPartitionEntry(name=name, id=id, partition=partition, unknown_tagged_fields=unknown)
     return message, pos
 
 

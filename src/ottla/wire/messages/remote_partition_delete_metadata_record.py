@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16siB = Packer(">16siB").pack
 pack_iqbB = Packer(">iqbB").pack
@@ -58,7 +57,7 @@ class RemotePartitionDeleteMetadataRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remote_partition_delete_metadata_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -92,7 +91,7 @@ def _write_remote_partition_delete_metadata_record(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_id_partition_entry(buf: Buffer, pos: int, end: int, version: int) -> tuple[TopicIdPartitionEntry, int]:
+def _read_topic_id_partition_entry(buf: bytes, pos: int, end: int, version: int) -> tuple[TopicIdPartitionEntry, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -100,19 +99,15 @@ def _read_topic_id_partition_entry(buf: Buffer, pos: int, end: int, version: int
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     id, partition, tags = unpack_16siB(buf, pos)
     pos += 21
+    id = new_uuid(Uuid, id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = TopicIdPartitionEntry(
-        name=name,
-        id=new_uuid(Uuid, id),
-        partition=partition,
-        unknown_tagged_fields=unknown,
-    )
+    message = TopicIdPartitionEntry(name=name, id=id, partition=partition, unknown_tagged_fields=unknown)
     return message, pos
 
 

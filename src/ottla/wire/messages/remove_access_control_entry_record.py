@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire.codec import ZERO_UUID, Reader, Writer, new_uuid, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from
@@ -36,7 +35,7 @@ class RemoveAccessControlEntryRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remove_access_control_entry_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -44,11 +43,12 @@ def _read_remove_access_control_entry_record(
     unknown: tuple[tuple[int, bytes], ...]
     id, tags = unpack_16sB(buf, pos)
     pos += 17
+    id = new_uuid(Uuid, id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = RemoveAccessControlEntryRecord(id=new_uuid(Uuid, id), unknown_tagged_fields=unknown)
+    message = RemoveAccessControlEntryRecord(id=id, unknown_tagged_fields=unknown)
     return message, pos
 
 

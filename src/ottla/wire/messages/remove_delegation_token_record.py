@@ -15,7 +15,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class RemoveDelegationTokenRecord(Struct, kw_only=True, gc=False):
@@ -39,7 +38,7 @@ class RemoveDelegationTokenRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remove_delegation_token_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -51,7 +50,7 @@ def _read_remove_delegation_token_record(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TokenId")
-    token_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    token_id = buf[pos : (pos := pos + n - 1)].decode()
     tags = buf[pos]
     pos += 1
     if tags:

@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i16sB = Packer(">i16sB").pack
 unpack_i16sB = Packer(">i16sB").unpack_from
@@ -46,12 +45,7 @@ class RemoveRaftVoterRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_remove_raft_voter_request(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[RemoveRaftVoterRequest, int]:
+def _read_remove_raft_voter_request(buf: bytes, pos: int, end: int, version: int) -> tuple[RemoveRaftVoterRequest, int]:
     cluster_id: str | None
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
@@ -59,11 +53,12 @@ def _read_remove_raft_voter_request(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     voter_id, voter_directory_id, tags = unpack_i16sB(buf, pos)
     pos += 21
+    voter_directory_id = new_uuid(Uuid, voter_directory_id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
@@ -71,7 +66,7 @@ def _read_remove_raft_voter_request(
     message = RemoveRaftVoterRequest(
         cluster_id=cluster_id,
         voter_id=voter_id,
-        voter_directory_id=new_uuid(Uuid, voter_directory_id),
+        voter_directory_id=voter_directory_id,
         unknown_tagged_fields=unknown,
     )
     return message, pos

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire.codec import ZERO_UUID, Reader, Writer, new_uuid, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from
@@ -35,15 +34,16 @@ class RemoveTopicRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_remove_topic_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[RemoveTopicRecord, int]:
+def _read_remove_topic_record(buf: bytes, pos: int, end: int, version: int) -> tuple[RemoveTopicRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     topic_id, tags = unpack_16sB(buf, pos)
     pos += 17
+    topic_id = new_uuid(Uuid, topic_id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = RemoveTopicRecord(topic_id=new_uuid(Uuid, topic_id), unknown_tagged_fields=unknown)
+    message = RemoveTopicRecord(topic_id=topic_id, unknown_tagged_fields=unknown)
     return message, pos
 
 

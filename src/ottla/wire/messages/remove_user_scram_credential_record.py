@@ -16,7 +16,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 unpack_bB = Packer(">bB").unpack_from
@@ -44,7 +43,7 @@ class RemoveUserScramCredentialRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_remove_user_scram_credential_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -56,7 +55,7 @@ def _read_remove_user_scram_credential_record(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     mechanism, tags = unpack_bB(buf, pos)
     pos += 2
     if tags:

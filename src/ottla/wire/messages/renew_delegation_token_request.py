@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_q = Packer(">q").pack
@@ -55,7 +54,7 @@ class RenewDelegationTokenRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_renew_delegation_token_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -67,7 +66,7 @@ def _read_renew_delegation_token_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Hmac")
-    hmac = bytes(buf[pos : (pos := pos + n - 1)])
+    hmac = buf[pos : (pos := pos + n - 1)]
     renew_period_ms, tags = unpack_qB(buf, pos)
     pos += 9
     if tags:
@@ -92,7 +91,7 @@ def _write_renew_delegation_token_request(out: bytearray, item: RenewDelegationT
 
 
 def _read_renew_delegation_token_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -101,7 +100,7 @@ def _read_renew_delegation_token_request_classic(
     pos += 4
     if n < 0:
         raise length_refused("Hmac", n)
-    hmac = bytes(buf[pos : (pos := pos + n)])
+    hmac = buf[pos : (pos := pos + n)]
     (renew_period_ms,) = unpack_q(buf, pos)
     pos += 8
     message = RenewDelegationTokenRequest(hmac=hmac, renew_period_ms=renew_period_ms)

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_hhih = Packer(">hhih").pack
 unpack_hhih = Packer(">hhih").unpack_from
@@ -43,13 +42,13 @@ class RequestHeader(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_request_header(buf: Buffer, pos: int, end: int, version: int) -> tuple[RequestHeader, int]:
+def _read_request_header(buf: bytes, pos: int, end: int, version: int) -> tuple[RequestHeader, int]:
     client_id: str | None
     unknown: tuple[tuple[int, bytes], ...]
     request_api_key, request_api_version, correlation_id, n = unpack_hhih(buf, pos)
     pos += 10
     if n >= 0:
-        client_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        client_id = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         client_id = None
     else:
@@ -85,12 +84,12 @@ def _write_request_header(out: bytearray, item: RequestHeader, version: int) -> 
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_request_header_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[RequestHeader, int]:
+def _read_request_header_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[RequestHeader, int]:
     client_id: str | None
     request_api_key, request_api_version, correlation_id, n = unpack_hhih(buf, pos)
     pos += 10
     if n >= 0:
-        client_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        client_id = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         client_id = None
     else:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_iB = Packer(">iB").pack
@@ -42,7 +41,7 @@ class ResponseHeader(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_response_header(buf: Buffer, pos: int, end: int, version: int) -> tuple[ResponseHeader, int]:
+def _read_response_header(buf: bytes, pos: int, end: int, version: int) -> tuple[ResponseHeader, int]:
     unknown: tuple[tuple[int, bytes], ...]
     correlation_id, tags = unpack_iB(buf, pos)
     pos += 5
@@ -60,7 +59,7 @@ def _write_response_header(out: bytearray, item: ResponseHeader, version: int) -
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_response_header_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[ResponseHeader, int]:
+def _read_response_header_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[ResponseHeader, int]:
     (correlation_id,) = unpack_i(buf, pos)
     pos += 4
     message = ResponseHeader(correlation_id=correlation_id)

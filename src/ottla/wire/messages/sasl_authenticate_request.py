@@ -17,7 +17,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 unpack_i = Packer(">i").unpack_from
@@ -50,7 +49,7 @@ class SaslAuthenticateRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_sasl_authenticate_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -62,7 +61,7 @@ def _read_sasl_authenticate_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("AuthBytes")
-    auth_bytes = bytes(buf[pos : (pos := pos + n - 1)])
+    auth_bytes = buf[pos : (pos := pos + n - 1)]
     tags = buf[pos]
     pos += 1
     if tags:
@@ -87,7 +86,7 @@ def _write_sasl_authenticate_request(out: bytearray, item: SaslAuthenticateReque
 
 
 def _read_sasl_authenticate_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -96,7 +95,7 @@ def _read_sasl_authenticate_request_classic(
     pos += 4
     if n < 0:
         raise length_refused("AuthBytes", n)
-    auth_bytes = bytes(buf[pos : (pos := pos + n)])
+    auth_bytes = buf[pos : (pos := pos + n)]
     message = SaslAuthenticateRequest(auth_bytes=auth_bytes)
     return message, pos
 

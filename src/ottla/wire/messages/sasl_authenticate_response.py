@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 pack_hh = Packer(">hh").pack
@@ -63,7 +62,7 @@ class SaslAuthenticateResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_sasl_authenticate_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -75,7 +74,7 @@ def _read_sasl_authenticate_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -84,7 +83,7 @@ def _read_sasl_authenticate_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("AuthBytes")
-    auth_bytes = bytes(buf[pos : (pos := pos + n - 1)])
+    auth_bytes = buf[pos : (pos := pos + n - 1)]
     session_lifetime_ms, tags = unpack_qB(buf, pos)
     pos += 9
     if tags:
@@ -126,7 +125,7 @@ def _write_sasl_authenticate_response(out: bytearray, item: SaslAuthenticateResp
 
 
 def _read_sasl_authenticate_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -135,7 +134,7 @@ def _read_sasl_authenticate_response_classic(
     error_code, n = unpack_hh(buf, pos)
     pos += 4
     if n >= 0:
-        error_message = str(buf[pos : (pos := pos + n)], "utf-8")
+        error_message = buf[pos : (pos := pos + n)].decode()
     elif n == -1:
         error_message = None
     else:
@@ -144,7 +143,7 @@ def _read_sasl_authenticate_response_classic(
     pos += 4
     if n < 0:
         raise length_refused("AuthBytes", n)
-    auth_bytes = bytes(buf[pos : (pos := pos + n)])
+    auth_bytes = buf[pos : (pos := pos + n)]
     if version >= 1:
         (session_lifetime_ms,) = unpack_q(buf, pos)
         pos += 8

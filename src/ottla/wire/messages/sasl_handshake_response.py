@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused, put_strings, read_strings
-from ottla.wire.primitives import Buffer
 
 pack_hi = Packer(">hi").pack
 unpack_hi = Packer(">hi").unpack_from
@@ -34,7 +33,7 @@ class SaslHandshakeResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_sasl_handshake_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[SaslHandshakeResponse, int]:
+def _read_sasl_handshake_response(buf: bytes, pos: int, end: int, version: int) -> tuple[SaslHandshakeResponse, int]:
     error_code, n = unpack_hi(buf, pos)
     pos += 6
     if n < 0:

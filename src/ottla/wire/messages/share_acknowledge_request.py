@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     read_int8s,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iB = Packer(">iB").pack
@@ -81,20 +80,21 @@ class ShareAcknowledgeRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_share_acknowledge_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ShareAcknowledgeRequest, int]:
     group_id: str | None
     member_id: str | None
+    topics: list[AcknowledgeTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_id = None
     n = buf[pos]
@@ -102,7 +102,7 @@ def _read_share_acknowledge_request(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         member_id = None
     if version >= 2:
@@ -116,7 +116,10 @@ def _read_share_acknowledge_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_acknowledge_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_acknowledge_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -177,7 +180,7 @@ def _write_share_acknowledge_request(out: bytearray, item: ShareAcknowledgeReque
 
 
 def _read_acknowledge_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -187,22 +190,27 @@ def _read_acknowledge_topic_list(
         raise count_refused("AcknowledgeTopic", n)
     items: list[AcknowledgeTopic] = []
     add = items.append
+    partitions: list[AcknowledgePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_acknowledge_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_acknowledge_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(AcknowledgeTopic(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(AcknowledgeTopic(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -221,7 +229,7 @@ def _write_acknowledge_topic_list(out: bytearray, items: list[AcknowledgeTopic],
 
 
 def _read_acknowledge_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -231,6 +239,7 @@ def _read_acknowledge_partition_list(
         raise count_refused("AcknowledgePartition", n)
     items: list[AcknowledgePartition] = []
     add = items.append
+    acknowledgement_batches: list[AcknowledgementBatch]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, n = unpack_iB(buf, pos)
@@ -239,7 +248,10 @@ def _read_acknowledge_partition_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("AcknowledgementBatches")
-        acknowledgement_batches, pos = _read_acknowledgement_batch_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            acknowledgement_batches = []
+        else:
+            acknowledgement_batches, pos = _read_acknowledgement_batch_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -271,7 +283,7 @@ def _write_acknowledge_partition_list(out: bytearray, items: list[AcknowledgePar
 
 
 def _read_acknowledgement_batch_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

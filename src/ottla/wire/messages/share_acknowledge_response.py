@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iB = Packer(">iB").pack
@@ -89,19 +88,21 @@ class ShareAcknowledgeResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_share_acknowledge_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ShareAcknowledgeResponse, int]:
     error_message: str | None
+    responses: list[ShareAcknowledgeTopicResponse]
+    node_endpoints: list[NodeEndpoint]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     if version >= 2:
@@ -115,14 +116,20 @@ def _read_share_acknowledge_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_share_acknowledge_topic_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_share_acknowledge_topic_response_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("NodeEndpoints")
-    node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        node_endpoints = []
+    else:
+        node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -176,7 +183,7 @@ def _write_share_acknowledge_response(out: bytearray, item: ShareAcknowledgeResp
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_node_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
     if n * 11 > end - pos:
         raise count_refused("NodeEndpoint", n)
     items: list[NodeEndpoint] = []
@@ -190,13 +197,13 @@ def _read_node_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: i
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            rack = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            rack = buf[pos : (pos := pos + n - 1)].decode()
         else:
             rack = None
         tags = buf[pos]
@@ -234,7 +241,7 @@ def _write_node_endpoint_list(out: bytearray, items: list[NodeEndpoint], version
 
 
 def _read_share_acknowledge_topic_response_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -244,28 +251,27 @@ def _read_share_acknowledge_topic_response_list(
         raise count_refused("ShareAcknowledgeTopicResponse", n)
     items: list[ShareAcknowledgeTopicResponse] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            ShareAcknowledgeTopicResponse(
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(ShareAcknowledgeTopicResponse(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -287,7 +293,7 @@ def _write_share_acknowledge_topic_response_list(
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 17 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
@@ -300,7 +306,7 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         current_leader, pos = _read_leader_id_and_epoch(buf, pos, end, version)
@@ -341,7 +347,7 @@ def _write_partition_data_list(out: bytearray, items: list[PartitionData], versi
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_leader_id_and_epoch(buf: Buffer, pos: int, end: int, version: int) -> tuple[LeaderIdAndEpoch, int]:
+def _read_leader_id_and_epoch(buf: bytes, pos: int, end: int, version: int) -> tuple[LeaderIdAndEpoch, int]:
     unknown: tuple[tuple[int, bytes], ...]
     leader_id, leader_epoch, tags = unpack_iiB(buf, pos)
     pos += 9

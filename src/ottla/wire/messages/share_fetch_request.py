@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -26,11 +26,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_int8s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iB = Packer(">iB").pack
@@ -101,16 +100,18 @@ class ShareFetchRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_share_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[ShareFetchRequest, int]:
+def _read_share_fetch_request(buf: bytes, pos: int, end: int, version: int) -> tuple[ShareFetchRequest, int]:
     group_id: str | None
     member_id: str | None
+    topics: list[FetchTopic]
+    forgotten_topics_data: list[ForgottenTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_id = None
     n = buf[pos]
@@ -118,7 +119,7 @@ def _read_share_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> 
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         member_id = None
     if version >= 2:
@@ -143,14 +144,20 @@ def _read_share_fetch_request(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_fetch_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_fetch_topic_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ForgottenTopicsData")
-    forgotten_topics_data, pos = _read_forgotten_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        forgotten_topics_data = []
+    else:
+        forgotten_topics_data, pos = _read_forgotten_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -244,7 +251,7 @@ def _write_share_fetch_request(out: bytearray, item: ShareFetchRequest, version:
 
 
 def _read_forgotten_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -258,23 +265,19 @@ def _read_forgotten_topic_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
+        topic_id = new_uuid(Uuid, topic_id)
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(ForgottenTopic(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(ForgottenTopic(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -295,27 +298,32 @@ def _write_forgotten_topic_list(out: bytearray, items: list[ForgottenTopic], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_fetch_topic_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
+def _read_fetch_topic_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
     if n * 18 > end - pos:
         raise count_refused("FetchTopic", n)
     items: list[FetchTopic] = []
     add = items.append
+    partitions: list[FetchPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_fetch_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_fetch_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(FetchTopic(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(FetchTopic(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -334,7 +342,7 @@ def _write_fetch_topic_list(out: bytearray, items: list[FetchTopic], version: in
 
 
 def _read_fetch_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -344,6 +352,7 @@ def _read_fetch_partition_list(
         raise count_refused("FetchPartition", n)
     items: list[FetchPartition] = []
     add = items.append
+    acknowledgement_batches: list[AcknowledgementBatch]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, n = unpack_iB(buf, pos)
@@ -352,7 +361,10 @@ def _read_fetch_partition_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("AcknowledgementBatches")
-        acknowledgement_batches, pos = _read_acknowledgement_batch_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            acknowledgement_batches = []
+        else:
+            acknowledgement_batches, pos = _read_acknowledgement_batch_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -386,7 +398,7 @@ def _write_fetch_partition_list(out: bytearray, items: list[FetchPartition], ver
 
 
 def _read_acknowledgement_batch_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

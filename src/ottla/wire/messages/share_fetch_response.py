@@ -107,6 +107,8 @@ class ShareFetchResponse(Struct, kw_only=True):
 
 def _read_share_fetch_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[ShareFetchResponse, int]:
     error_message: str | None
+    responses: list[ShareFetchableTopicResponse]
+    node_endpoints: list[NodeEndpoint]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, n = unpack_ihB(buf, pos)
     pos += 7
@@ -122,14 +124,20 @@ def _read_share_fetch_response(buf: Buffer, pos: int, end: int, version: int) ->
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Responses")
-    responses, pos = _read_share_fetchable_topic_response_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        responses = []
+    else:
+        responses, pos = _read_share_fetchable_topic_response_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("NodeEndpoints")
-    node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        node_endpoints = []
+    else:
+        node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -250,28 +258,27 @@ def _read_share_fetchable_topic_response_list(
         raise count_refused("ShareFetchableTopicResponse", n)
     items: list[ShareFetchableTopicResponse] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(
-            ShareFetchableTopicResponse(
-                topic_id=new_uuid(Uuid, topic_id),
-                partitions=partitions,
-                unknown_tagged_fields=unknown,
-            )
-        )
+        add(ShareFetchableTopicResponse(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -303,6 +310,7 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
     error_message: str | None
     acknowledge_error_message: str | None
     records: bytes | memoryview | Region | None
+    acquired_records: list[AcquiredRecords]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         partition_index, error_code, n = unpack_ihB(buf, pos)
@@ -335,7 +343,10 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("AcquiredRecords")
-        acquired_records, pos = _read_acquired_records_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            acquired_records = []
+        else:
+            acquired_records, pos = _read_acquired_records_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:

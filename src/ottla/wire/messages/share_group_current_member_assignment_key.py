@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 unpack_h = Packer(">h").unpack_from
@@ -35,7 +34,7 @@ class ShareGroupCurrentMemberAssignmentKey(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_current_member_assignment_key(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -44,12 +43,12 @@ def _read_share_group_current_member_assignment_key(
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("MemberId", n)
-    member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    member_id = buf[pos : (pos := pos + n)].decode()
     message = ShareGroupCurrentMemberAssignmentKey(group_id=group_id, member_id=member_id)
     return message, pos
 

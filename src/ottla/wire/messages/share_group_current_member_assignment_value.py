@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -21,10 +21,9 @@ from ottla.wire.codec import (
     pack_many_int32s,
     patch_long_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iibB = Packer(">iibB").pack
@@ -62,11 +61,12 @@ class ShareGroupCurrentMemberAssignmentValue(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_current_member_assignment_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ShareGroupCurrentMemberAssignmentValue, int]:
+    assigned_partitions: list[TopicPartitions]
     unknown: tuple[tuple[int, bytes], ...]
     member_epoch, previous_member_epoch, state, n = unpack_iibB(buf, pos)
     pos += 10
@@ -74,7 +74,10 @@ def _read_share_group_current_member_assignment_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("AssignedPartitions")
-    assigned_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        assigned_partitions = []
+    else:
+        assigned_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -109,7 +112,7 @@ def _write_share_group_current_member_assignment_value(
 
 
 def _read_topic_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -123,23 +126,19 @@ def _read_topic_partitions_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
+        topic_id = new_uuid(Uuid, topic_id)
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicPartitions(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicPartitions(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 

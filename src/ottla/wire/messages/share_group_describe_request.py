@@ -18,7 +18,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_tB = Packer(">?B").pack
 unpack_tB = Packer(">?B").unpack_from
@@ -46,7 +45,7 @@ class ShareGroupDescribeRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_describe_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

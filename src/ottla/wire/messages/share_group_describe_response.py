@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -26,11 +26,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_compact_strings,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_hB = Packer(">hB").pack
@@ -100,11 +99,12 @@ class ShareGroupDescribeResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_describe_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ShareGroupDescribeResponse, int]:
+    groups: list[DescribedGroup]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -112,7 +112,10 @@ def _read_share_group_describe_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Groups")
-    groups, pos = _read_described_group_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        groups = []
+    else:
+        groups, pos = _read_described_group_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -141,7 +144,7 @@ def _write_share_group_describe_response(out: bytearray, item: ShareGroupDescrib
 
 
 def _read_described_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -152,6 +155,7 @@ def _read_described_group_list(
     items: list[DescribedGroup] = []
     add = items.append
     error_message: str | None
+    members: list[Member]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -159,7 +163,7 @@ def _read_described_group_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         n = buf[pos]
@@ -168,28 +172,31 @@ def _read_described_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupState")
-        group_state = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_state = buf[pos : (pos := pos + n - 1)].decode()
         group_epoch, assignment_epoch, n = unpack_iiB(buf, pos)
         pos += 9
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("AssignorName")
-        assignor_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        assignor_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Members")
-        members, pos = _read_member_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            members = []
+        else:
+            members, pos = _read_member_list(buf, pos, end, version, n - 1)
         authorized_operations, tags = unpack_iB(buf, pos)
         pos += 5
         if tags:
@@ -259,7 +266,7 @@ def _write_described_group_list(out: bytearray, items: list[DescribedGroup], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Member], int]:
+def _read_member_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Member], int]:
     if n * 12 > end - pos:
         raise count_refused("Member", n)
     items: list[Member] = []
@@ -273,13 +280,13 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            rack_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             rack_id = None
         member_epoch, n = unpack_iB(buf, pos)
@@ -288,14 +295,14 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientId")
-        client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientHost")
-        client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_host = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -373,7 +380,8 @@ def _write_member_list(out: bytearray, items: list[Member], version: int) -> Non
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_assignment(buf: Buffer, pos: int, end: int, version: int) -> tuple[Assignment, int]:
+def _read_assignment(buf: bytes, pos: int, end: int, version: int) -> tuple[Assignment, int]:
+    topic_partitions: list[TopicPartitions]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -381,7 +389,10 @@ def _read_assignment(buf: Buffer, pos: int, end: int, version: int) -> tuple[Ass
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicPartitions")
-    topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topic_partitions = []
+    else:
+        topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -407,7 +418,7 @@ def _write_assignment(out: bytearray, item: Assignment, version: int) -> None:
 
 
 def _read_topic_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -421,23 +432,19 @@ def _read_topic_partitions_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -446,7 +453,7 @@ def _read_topic_partitions_list(
             unknown = ()
         add(
             TopicPartitions(
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 topic_name=topic_name,
                 partitions=partitions,
                 unknown_tagged_fields=unknown,

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 unpack_iB = Packer(">iB").unpack_from
@@ -52,7 +51,7 @@ class ShareGroupHeartbeatRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_heartbeat_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -66,20 +65,20 @@ def _read_share_group_heartbeat_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     member_epoch, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack_id = None
     n = buf[pos]

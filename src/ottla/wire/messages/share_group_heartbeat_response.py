@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -25,10 +25,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_ihB = Packer(">ihB").pack
@@ -76,7 +75,7 @@ class ShareGroupHeartbeatResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_heartbeat_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -90,7 +89,7 @@ def _read_share_group_heartbeat_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -98,7 +97,7 @@ def _read_share_group_heartbeat_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         member_id = None
     member_epoch, heartbeat_interval_ms, n = unpack_iib(buf, pos)
@@ -160,7 +159,8 @@ def _write_share_group_heartbeat_response(out: bytearray, item: ShareGroupHeartb
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_assignment(buf: Buffer, pos: int, end: int, version: int) -> tuple[Assignment, int]:
+def _read_assignment(buf: bytes, pos: int, end: int, version: int) -> tuple[Assignment, int]:
+    topic_partitions: list[TopicPartitions]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -168,7 +168,10 @@ def _read_assignment(buf: Buffer, pos: int, end: int, version: int) -> tuple[Ass
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TopicPartitions")
-    topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topic_partitions = []
+    else:
+        topic_partitions, pos = _read_topic_partitions_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -194,7 +197,7 @@ def _write_assignment(out: bytearray, item: Assignment, version: int) -> None:
 
 
 def _read_topic_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -208,23 +211,19 @@ def _read_topic_partitions_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
+        topic_id = new_uuid(Uuid, topic_id)
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicPartitions(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(TopicPartitions(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 

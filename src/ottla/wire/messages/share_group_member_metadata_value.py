@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     read_compact_strings,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 
 class ShareGroupMemberMetadataValue(Struct, kw_only=True, gc=False):
@@ -46,7 +45,7 @@ class ShareGroupMemberMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_member_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -58,7 +57,7 @@ def _read_share_group_member_metadata_value(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack_id = None
     n = buf[pos]
@@ -67,14 +66,14 @@ def _read_share_group_member_metadata_value(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientId")
-    client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientHost")
-    client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_host = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 unpack_h = Packer(">h").unpack_from
@@ -33,12 +32,12 @@ class ShareGroupMetadataKey(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_share_group_metadata_key(buf: Buffer, pos: int, end: int, version: int) -> tuple[ShareGroupMetadataKey, int]:
+def _read_share_group_metadata_key(buf: bytes, pos: int, end: int, version: int) -> tuple[ShareGroupMetadataKey, int]:
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     message = ShareGroupMetadataKey(group_id=group_id)
     return message, pos
 

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_iqB = Packer(">iqB").pack
 unpack_iqB = Packer(">iqB").unpack_from
@@ -36,7 +35,7 @@ class ShareGroupMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, length_refused
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 unpack_h = Packer(">h").unpack_from
@@ -34,7 +33,7 @@ class ShareGroupStatePartitionMetadataKey(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_state_partition_metadata_key(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -43,7 +42,7 @@ def _read_share_group_state_partition_metadata_key(
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     message = ShareGroupStatePartitionMetadataKey(group_id=group_id)
     return message, pos
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.model import Uuid
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     ZERO_UUID,
     Reader,
     Writer,
@@ -23,10 +23,9 @@ from ottla.wire.codec import (
     patch_long_string_length,
     put_long_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from
@@ -68,11 +67,14 @@ class ShareGroupStatePartitionMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_share_group_state_partition_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[ShareGroupStatePartitionMetadataValue, int]:
+    initializing_topics: list[TopicPartitionsInfo]
+    initialized_topics: list[TopicPartitionsInfo]
+    deleting_topics: list[TopicInfo]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -80,21 +82,30 @@ def _read_share_group_state_partition_metadata_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("InitializingTopics")
-    initializing_topics, pos = _read_topic_partitions_info_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        initializing_topics = []
+    else:
+        initializing_topics, pos = _read_topic_partitions_info_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("InitializedTopics")
-    initialized_topics, pos = _read_topic_partitions_info_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        initialized_topics = []
+    else:
+        initialized_topics, pos = _read_topic_partitions_info_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("DeletingTopics")
-    deleting_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        deleting_topics = []
+    else:
+        deleting_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -144,7 +155,7 @@ def _write_share_group_state_partition_metadata_value(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
     if n * 18 > end - pos:
         raise count_refused("TopicInfo", n)
     items: list[TopicInfo] = []
@@ -153,18 +164,19 @@ def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int)
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(TopicInfo(topic_id=new_uuid(Uuid, topic_id), topic_name=topic_name, unknown_tagged_fields=unknown))
+        add(TopicInfo(topic_id=topic_id, topic_name=topic_name, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -182,7 +194,7 @@ def _write_topic_info_list(out: bytearray, items: list[TopicInfo], version: int)
 
 
 def _read_topic_partitions_info_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -196,23 +208,19 @@ def _read_topic_partitions_info_list(
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -221,7 +229,7 @@ def _read_topic_partitions_info_list(
             unknown = ()
         add(
             TopicPartitionsInfo(
-                topic_id=new_uuid(Uuid, topic_id),
+                topic_id=topic_id,
                 topic_name=topic_name,
                 partitions=partitions,
                 unknown_tagged_fields=unknown,

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire.codec import ZERO_UUID, Reader, Writer, length_refused, new_uuid
-from ottla.wire.primitives import Buffer
 
 pack_16si = Packer(">16si").pack
 pack_h = Packer(">h").pack
@@ -38,15 +37,16 @@ class ShareSnapshotKey(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_share_snapshot_key(buf: Buffer, pos: int, end: int, version: int) -> tuple[ShareSnapshotKey, int]:
+def _read_share_snapshot_key(buf: bytes, pos: int, end: int, version: int) -> tuple[ShareSnapshotKey, int]:
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     topic_id, partition = unpack_16si(buf, pos)
     pos += 20
-    message = ShareSnapshotKey(group_id=group_id, topic_id=new_uuid(Uuid, topic_id), partition=partition)
+    topic_id = new_uuid(Uuid, topic_id)
+    message = ShareSnapshotKey(group_id=group_id, topic_id=topic_id, partition=partition)
     return message, pos
 
 

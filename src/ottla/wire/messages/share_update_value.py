@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_iiqB = Packer(">iiqB").pack
@@ -62,20 +61,22 @@ class ShareUpdateValue(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_share_update_value(buf: Buffer, pos: int, end: int, version: int) -> tuple[ShareUpdateValue, int]:
-    unknown: tuple[tuple[int, bytes], ...]
+def _read_share_update_value(buf: bytes, pos: int, end: int, version: int) -> tuple[ShareUpdateValue, int]:
+    state_batches: list[StateBatch]
     snapshot_epoch, leader_epoch, start_offset, n = unpack_iiqB(buf, pos)
     pos += 17
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("StateBatches")
-    state_batches, pos = _read_state_batch_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        state_batches = []
+    else:
+        state_batches, pos = _read_state_batch_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
-    delivery_complete_count = -1
-    unknown = ()
     if tags:
+        delivery_complete_count = -1
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -86,17 +87,23 @@ def _read_share_update_value(buf: Buffer, pos: int, end: int, version: int) -> t
                 if pos != stop:
                     raise tag_refused("DeliveryCompleteCount")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = ShareUpdateValue(
-        snapshot_epoch=snapshot_epoch,
-        leader_epoch=leader_epoch,
-        start_offset=start_offset,
-        delivery_complete_count=delivery_complete_count,
-        state_batches=state_batches,
-        unknown_tagged_fields=unknown,
-    )
+        message = ShareUpdateValue(
+            snapshot_epoch=snapshot_epoch,
+            leader_epoch=leader_epoch,
+            start_offset=start_offset,
+            delivery_complete_count=delivery_complete_count,
+            state_batches=state_batches,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = ShareUpdateValue(
+            snapshot_epoch=snapshot_epoch,
+            leader_epoch=leader_epoch,
+            start_offset=start_offset,
+            state_batches=state_batches,
+        )
     return message, pos
 
 
@@ -118,7 +125,7 @@ def _write_share_update_value(out: bytearray, item: ShareUpdateValue, version: i
         put_tags(out, fields)
 
 
-def _read_state_batch_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[StateBatch], int]:
+def _read_state_batch_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[StateBatch], int]:
     if n * 20 > end - pos:
         raise count_refused("StateBatch", n)
     items: list[StateBatch] = []

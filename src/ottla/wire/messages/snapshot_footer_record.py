@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 unpack_hB = Packer(">hB").unpack_from
@@ -34,7 +33,7 @@ class SnapshotFooterRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_snapshot_footer_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[SnapshotFooterRecord, int]:
+def _read_snapshot_footer_record(buf: bytes, pos: int, end: int, version: int) -> tuple[SnapshotFooterRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     version_, tags = unpack_hB(buf, pos)
     pos += 3

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_hqB = Packer(">hqB").pack
 unpack_hqB = Packer(">hqB").unpack_from
@@ -35,7 +34,7 @@ class SnapshotHeaderRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_snapshot_header_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[SnapshotHeaderRecord, int]:
+def _read_snapshot_header_record(buf: bytes, pos: int, end: int, version: int) -> tuple[SnapshotHeaderRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     version_, last_contained_log_timestamp, tags = unpack_hqB(buf, pos)
     pos += 11

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -21,13 +22,13 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tag,
     read_tag_count,
     read_tags,
     tag_refused,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iibB = Packer(">iibB").pack
 unpack_iibB = Packer(">iibB").unpack_from
@@ -69,11 +70,17 @@ class StreamsGroupCurrentMemberAssignmentValue(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_current_member_assignment_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[StreamsGroupCurrentMemberAssignmentValue, int]:
+    active_tasks: list[TaskIds]
+    standby_tasks: list[TaskIds]
+    warmup_tasks: list[TaskIds]
+    active_tasks_pending_revocation: list[TaskIds]
+    standby_tasks_pending_revocation: list[TaskIds]
+    warmup_tasks_pending_revocation: list[TaskIds]
     unknown: tuple[tuple[int, bytes], ...]
     member_epoch, previous_member_epoch, state, n = unpack_iibB(buf, pos)
     pos += 10
@@ -81,42 +88,60 @@ def _read_streams_group_current_member_assignment_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ActiveTasks")
-    active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        active_tasks = []
+    else:
+        active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("StandbyTasks")
-    standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        standby_tasks = []
+    else:
+        standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("WarmupTasks")
-    warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        warmup_tasks = []
+    else:
+        warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ActiveTasksPendingRevocation")
-    active_tasks_pending_revocation, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        active_tasks_pending_revocation = []
+    else:
+        active_tasks_pending_revocation, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("StandbyTasksPendingRevocation")
-    standby_tasks_pending_revocation, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        standby_tasks_pending_revocation = []
+    else:
+        standby_tasks_pending_revocation, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("WarmupTasksPendingRevocation")
-    warmup_tasks_pending_revocation, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        warmup_tasks_pending_revocation = []
+    else:
+        warmup_tasks_pending_revocation, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -195,13 +220,12 @@ def _write_streams_group_current_member_assignment_value(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
     if n * 3 > end - pos:
         raise count_refused("TaskIds", n)
     items: list[TaskIds] = []
     add = items.append
     assignment_epochs: list[int] | None
-    unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
         pos += 1
@@ -209,24 +233,18 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
-        assignment_epochs = []
-        unknown = ()
         if tags:
+            assignment_epochs = []
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
             for _ in range(tags):
@@ -248,17 +266,18 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
                     if pos != stop:
                         raise tag_refused("AssignmentEpochs")
                 else:
-                    fields.append((tag, bytes(buf[pos:stop])))
+                    fields.append((tag, buf[pos:stop]))
                     pos = stop
-            unknown = tuple(fields)
-        add(
-            TaskIds(
-                subtopology_id=subtopology_id,
-                partitions=partitions,
-                assignment_epochs=assignment_epochs,
-                unknown_tagged_fields=unknown,
+            add(
+                TaskIds(
+                    subtopology_id=subtopology_id,
+                    partitions=partitions,
+                    assignment_epochs=assignment_epochs,
+                    unknown_tagged_fields=tuple(fields),
+                )
             )
-        )
+        else:
+            add(TaskIds(subtopology_id=subtopology_id, partitions=partitions))
     return items, pos
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -23,11 +23,10 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_compact_strings,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_b = Packer(">b").pack
@@ -156,11 +155,12 @@ class StreamsGroupDescribeResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_describe_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[StreamsGroupDescribeResponse, int]:
+    groups: list[DescribedGroup]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -168,7 +168,10 @@ def _read_streams_group_describe_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Groups")
-    groups, pos = _read_described_group_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        groups = []
+    else:
+        groups, pos = _read_described_group_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -197,7 +200,7 @@ def _write_streams_group_describe_response(out: bytearray, item: StreamsGroupDes
 
 
 def _read_described_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -209,6 +212,7 @@ def _read_described_group_list(
     add = items.append
     error_message: str | None
     topology: Topology | None
+    members: list[Member]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         error_code, n = unpack_hB(buf, pos)
@@ -216,7 +220,7 @@ def _read_described_group_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         n = buf[pos]
@@ -225,14 +229,14 @@ def _read_described_group_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupId")
-        group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("GroupState")
-        group_state = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_state = buf[pos : (pos := pos + n - 1)].decode()
         group_epoch, assignment_epoch, n = unpack_iib(buf, pos)
         pos += 9
         if n < 0:
@@ -245,7 +249,10 @@ def _read_described_group_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Members")
-        members, pos = _read_member_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            members = []
+        else:
+            members, pos = _read_member_list(buf, pos, end, version, n - 1)
         authorized_operations, tags = unpack_iB(buf, pos)
         pos += 5
         if tags:
@@ -314,7 +321,7 @@ def _write_described_group_list(out: bytearray, items: list[DescribedGroup], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Member], int]:
+def _read_member_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Member], int]:
     if n * 28 > end - pos:
         raise count_refused("Member", n)
     items: list[Member] = []
@@ -322,6 +329,9 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
     instance_id: str | None
     rack_id: str | None
     user_endpoint: Endpoint | None
+    client_tags: list[KeyValue]
+    task_offsets: list[TaskOffset]
+    task_end_offsets: list[TaskOffset]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -330,13 +340,13 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         member_epoch, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            instance_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             instance_id = None
         n = buf[pos]
@@ -344,7 +354,7 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            rack_id = buf[pos : (pos := pos + n - 1)].decode()
         else:
             rack_id = None
         n = buf[pos]
@@ -353,21 +363,21 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientId")
-        client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientHost")
-        client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        client_host = buf[pos : (pos := pos + n - 1)].decode()
         topology_epoch, n = unpack_iB(buf, pos)
         pos += 5
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ProcessId")
-        process_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        process_id = buf[pos : (pos := pos + n - 1)].decode()
         (n,) = unpack_b(buf, pos)
         pos += 1
         if n < 0:
@@ -380,21 +390,30 @@ def _read_member_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ClientTags")
-        client_tags, pos = _read_key_value_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            client_tags = []
+        else:
+            client_tags, pos = _read_key_value_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TaskOffsets")
-        task_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            task_offsets = []
+        else:
+            task_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TaskEndOffsets")
-        task_end_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            task_end_offsets = []
+        else:
+            task_end_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
         assignment, pos = _read_assignment(buf, pos, end, version)
         target_assignment, pos = _read_assignment(buf, pos, end, version)
         is_classic, tags = unpack_tB(buf, pos)
@@ -514,7 +533,10 @@ def _write_member_list(out: bytearray, items: list[Member], version: int) -> Non
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_assignment(buf: Buffer, pos: int, end: int, version: int) -> tuple[Assignment, int]:
+def _read_assignment(buf: bytes, pos: int, end: int, version: int) -> tuple[Assignment, int]:
+    active_tasks: list[TaskIds]
+    standby_tasks: list[TaskIds]
+    warmup_tasks: list[TaskIds]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -522,21 +544,30 @@ def _read_assignment(buf: Buffer, pos: int, end: int, version: int) -> tuple[Ass
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ActiveTasks")
-    active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        active_tasks = []
+    else:
+        active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("StandbyTasks")
-    standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        standby_tasks = []
+    else:
+        standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("WarmupTasks")
-    warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        warmup_tasks = []
+    else:
+        warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -582,7 +613,7 @@ def _write_assignment(out: bytearray, item: Assignment, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
     if n * 3 > end - pos:
         raise count_refused("TaskIds", n)
     items: list[TaskIds] = []
@@ -595,19 +626,14 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -643,7 +669,7 @@ def _write_task_ids_list(out: bytearray, items: list[TaskIds], version: int) -> 
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_offset_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskOffset], int]:
+def _read_task_offset_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskOffset], int]:
     if n * 14 > end - pos:
         raise count_refused("TaskOffset", n)
     items: list[TaskOffset] = []
@@ -656,7 +682,7 @@ def _read_task_offset_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         partition, offset, tags = unpack_iqB(buf, pos)
         pos += 13
         if tags:
@@ -683,7 +709,7 @@ def _write_task_offset_list(out: bytearray, items: list[TaskOffset], version: in
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
+def _read_endpoint(buf: bytes, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -691,7 +717,7 @@ def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpo
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Host")
-    host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    host = buf[pos : (pos := pos + n - 1)].decode()
     port, tags = unpack_HB(buf, pos)
     pos += 3
     if tags:
@@ -715,7 +741,7 @@ def _write_endpoint(out: bytearray, item: Endpoint, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topology(buf: Buffer, pos: int, end: int, version: int) -> tuple[Topology, int]:
+def _read_topology(buf: bytes, pos: int, end: int, version: int) -> tuple[Topology, int]:
     subtopologies: list[Subtopology] | None
     unknown: tuple[tuple[int, bytes], ...]
     epoch, n = unpack_iB(buf, pos)
@@ -723,7 +749,10 @@ def _read_topology(buf: Buffer, pos: int, end: int, version: int) -> tuple[Topol
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        subtopologies, pos = _read_subtopology_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            subtopologies = []
+        else:
+            subtopologies, pos = _read_subtopology_list(buf, pos, end, version, n - 1)
     else:
         subtopologies = None
     tags = buf[pos]
@@ -752,11 +781,13 @@ def _write_topology(out: bytearray, item: Topology, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Subtopology], int]:
+def _read_subtopology_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Subtopology], int]:
     if n * 6 > end - pos:
         raise count_refused("Subtopology", n)
     items: list[Subtopology] = []
     add = items.append
+    state_changelog_topics: list[TopicInfo]
+    repartition_source_topics: list[TopicInfo]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -765,7 +796,7 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -786,14 +817,20 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StateChangelogTopics")
-        state_changelog_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            state_changelog_topics = []
+        else:
+            state_changelog_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("RepartitionSourceTopics")
-        repartition_source_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            repartition_source_topics = []
+        else:
+            repartition_source_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -859,11 +896,12 @@ def _write_subtopology_list(out: bytearray, items: list[Subtopology], version: i
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
     if n * 9 > end - pos:
         raise count_refused("TopicInfo", n)
     items: list[TopicInfo] = []
     add = items.append
+    topic_configs: list[KeyValue]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -872,14 +910,17 @@ def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         partitions, replication_factor, n = unpack_ihB(buf, pos)
         pos += 7
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicConfigs")
-        topic_configs, pos = _read_key_value_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topic_configs = []
+        else:
+            topic_configs, pos = _read_key_value_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -919,7 +960,7 @@ def _write_topic_info_list(out: bytearray, items: list[TopicInfo], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_key_value_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[KeyValue], int]:
+def _read_key_value_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[KeyValue], int]:
     if n * 3 > end - pos:
         raise count_refused("KeyValue", n)
     items: list[KeyValue] = []
@@ -932,14 +973,14 @@ def _read_key_value_list(buf: Buffer, pos: int, end: int, version: int, n: int) 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Value")
-        value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        value = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

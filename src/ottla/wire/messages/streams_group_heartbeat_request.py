@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -24,12 +24,11 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_compact_strings,
     read_int16s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_b = Packer(">b").pack
@@ -143,7 +142,7 @@ class StreamsGroupHeartbeatRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_heartbeat_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -166,20 +165,20 @@ def _read_streams_group_heartbeat_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     member_epoch, endpoint_information_epoch, n = unpack_iiB(buf, pos)
     pos += 9
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         instance_id = None
     n = buf[pos]
@@ -187,7 +186,7 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack_id = None
     rebalance_timeout_ms, n = unpack_ib(buf, pos)
@@ -201,7 +200,10 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            active_tasks = []
+        else:
+            active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     else:
         active_tasks = None
     n = buf[pos]
@@ -209,7 +211,10 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            standby_tasks = []
+        else:
+            standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     else:
         standby_tasks = None
     n = buf[pos]
@@ -217,7 +222,10 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            warmup_tasks = []
+        else:
+            warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     else:
         warmup_tasks = None
     n = buf[pos]
@@ -225,7 +233,7 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        process_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        process_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         process_id = None
     (n,) = unpack_b(buf, pos)
@@ -239,7 +247,10 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        client_tags, pos = _read_key_value_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            client_tags = []
+        else:
+            client_tags, pos = _read_key_value_list(buf, pos, end, version, n - 1)
     else:
         client_tags = None
     n = buf[pos]
@@ -247,7 +258,10 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        task_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            task_offsets = []
+        else:
+            task_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
     else:
         task_offsets = None
     n = buf[pos]
@@ -255,7 +269,10 @@ def _read_streams_group_heartbeat_request(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        task_end_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            task_end_offsets = []
+        else:
+            task_end_offsets, pos = _read_task_offset_list(buf, pos, end, version, n - 1)
     else:
         task_end_offsets = None
     shutdown_application, tags = unpack_tB(buf, pos)
@@ -418,7 +435,7 @@ def _write_streams_group_heartbeat_request(out: bytearray, item: StreamsGroupHea
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_offset_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskOffset], int]:
+def _read_task_offset_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskOffset], int]:
     if n * 14 > end - pos:
         raise count_refused("TaskOffset", n)
     items: list[TaskOffset] = []
@@ -431,7 +448,7 @@ def _read_task_offset_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         partition, offset, tags = unpack_iqB(buf, pos)
         pos += 13
         if tags:
@@ -458,7 +475,7 @@ def _write_task_offset_list(out: bytearray, items: list[TaskOffset], version: in
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
+def _read_endpoint(buf: bytes, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -466,7 +483,7 @@ def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpo
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Host")
-    host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    host = buf[pos : (pos := pos + n - 1)].decode()
     port, tags = unpack_HB(buf, pos)
     pos += 3
     if tags:
@@ -490,7 +507,7 @@ def _write_endpoint(out: bytearray, item: Endpoint, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
     if n * 3 > end - pos:
         raise count_refused("TaskIds", n)
     items: list[TaskIds] = []
@@ -503,19 +520,14 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -551,7 +563,8 @@ def _write_task_ids_list(out: bytearray, items: list[TaskIds], version: int) -> 
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topology(buf: Buffer, pos: int, end: int, version: int) -> tuple[Topology, int]:
+def _read_topology(buf: bytes, pos: int, end: int, version: int) -> tuple[Topology, int]:
+    subtopologies: list[Subtopology]
     unknown: tuple[tuple[int, bytes], ...]
     epoch, n = unpack_iB(buf, pos)
     pos += 5
@@ -559,7 +572,10 @@ def _read_topology(buf: Buffer, pos: int, end: int, version: int) -> tuple[Topol
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Subtopologies")
-    subtopologies, pos = _read_subtopology_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        subtopologies = []
+    else:
+        subtopologies, pos = _read_subtopology_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -583,11 +599,14 @@ def _write_topology(out: bytearray, item: Topology, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Subtopology], int]:
+def _read_subtopology_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Subtopology], int]:
     if n * 8 > end - pos:
         raise count_refused("Subtopology", n)
     items: list[Subtopology] = []
     add = items.append
+    state_changelog_topics: list[TopicInfo]
+    repartition_source_topics: list[TopicInfo]
+    copartition_groups: list[CopartitionGroup]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -596,7 +615,7 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -617,7 +636,10 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StateChangelogTopics")
-        state_changelog_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            state_changelog_topics = []
+        else:
+            state_changelog_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -631,14 +653,20 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("RepartitionSourceTopics")
-        repartition_source_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            repartition_source_topics = []
+        else:
+            repartition_source_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("CopartitionGroups")
-        copartition_groups, pos = _read_copartition_group_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            copartition_groups = []
+        else:
+            copartition_groups, pos = _read_copartition_group_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -723,7 +751,7 @@ def _write_subtopology_list(out: bytearray, items: list[Subtopology], version: i
 
 
 def _read_copartition_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -804,11 +832,12 @@ def _write_copartition_group_list(out: bytearray, items: list[CopartitionGroup],
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
     if n * 9 > end - pos:
         raise count_refused("TopicInfo", n)
     items: list[TopicInfo] = []
     add = items.append
+    topic_configs: list[KeyValue]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -817,14 +846,17 @@ def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         partitions, replication_factor, n = unpack_ihB(buf, pos)
         pos += 7
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicConfigs")
-        topic_configs, pos = _read_key_value_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topic_configs = []
+        else:
+            topic_configs, pos = _read_key_value_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -864,7 +896,7 @@ def _write_topic_info_list(out: bytearray, items: list[TopicInfo], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_key_value_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[KeyValue], int]:
+def _read_key_value_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[KeyValue], int]:
     if n * 3 > end - pos:
         raise count_refused("KeyValue", n)
     items: list[KeyValue] = []
@@ -877,14 +909,14 @@ def _read_key_value_list(buf: Buffer, pos: int, end: int, version: int, n: int) 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Value")
-        value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        value = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -22,10 +22,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_bB = Packer(">bB").pack
@@ -104,7 +103,7 @@ class StreamsGroupHeartbeatResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_heartbeat_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -121,7 +120,7 @@ def _read_streams_group_heartbeat_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     n = buf[pos]
@@ -130,13 +129,16 @@ def _read_streams_group_heartbeat_response(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     member_epoch, heartbeat_interval_ms, acceptable_recovery_lag, task_offset_interval_ms, n = unpack_iiiiB(buf, pos)
     pos += 17
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        status, pos = _read_status_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            status = []
+        else:
+            status, pos = _read_status_list(buf, pos, end, version, n - 1)
     else:
         status = None
     n = buf[pos]
@@ -144,7 +146,10 @@ def _read_streams_group_heartbeat_response(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            active_tasks = []
+        else:
+            active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     else:
         active_tasks = None
     n = buf[pos]
@@ -152,7 +157,10 @@ def _read_streams_group_heartbeat_response(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            standby_tasks = []
+        else:
+            standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     else:
         standby_tasks = None
     n = buf[pos]
@@ -160,7 +168,10 @@ def _read_streams_group_heartbeat_response(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            warmup_tasks = []
+        else:
+            warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     else:
         warmup_tasks = None
     endpoint_information_epoch, n = unpack_iB(buf, pos)
@@ -168,7 +179,10 @@ def _read_streams_group_heartbeat_response(
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        partitions_by_user_endpoint, pos = _read_endpoint_to_partitions_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions_by_user_endpoint = []
+        else:
+            partitions_by_user_endpoint, pos = _read_endpoint_to_partitions_list(buf, pos, end, version, n - 1)
     else:
         partitions_by_user_endpoint = None
     tags = buf[pos]
@@ -281,7 +295,7 @@ def _write_streams_group_heartbeat_response(out: bytearray, item: StreamsGroupHe
 
 
 def _read_endpoint_to_partitions_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -291,6 +305,8 @@ def _read_endpoint_to_partitions_list(
         raise count_refused("EndpointToPartitions", n)
     items: list[EndpointToPartitions] = []
     add = items.append
+    active_partitions: list[TopicPartition]
+    standby_partitions: list[TopicPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         user_endpoint, pos = _read_endpoint(buf, pos, end, version)
@@ -300,14 +316,20 @@ def _read_endpoint_to_partitions_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("ActivePartitions")
-        active_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            active_partitions = []
+        else:
+            active_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StandbyPartitions")
-        standby_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            standby_partitions = []
+        else:
+            standby_partitions, pos = _read_topic_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -350,7 +372,7 @@ def _write_endpoint_to_partitions_list(out: bytearray, items: list[EndpointToPar
 
 
 def _read_topic_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -368,19 +390,14 @@ def _read_topic_partition_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -416,7 +433,7 @@ def _write_topic_partition_list(out: bytearray, items: list[TopicPartition], ver
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
+def _read_endpoint(buf: bytes, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -424,7 +441,7 @@ def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpo
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Host")
-    host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    host = buf[pos : (pos := pos + n - 1)].decode()
     port, tags = unpack_HB(buf, pos)
     pos += 3
     if tags:
@@ -448,7 +465,7 @@ def _write_endpoint(out: bytearray, item: Endpoint, version: int) -> None:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
     if n * 3 > end - pos:
         raise count_refused("TaskIds", n)
     items: list[TaskIds] = []
@@ -461,19 +478,14 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -509,7 +521,7 @@ def _write_task_ids_list(out: bytearray, items: list[TaskIds], version: int) -> 
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_status_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Status], int]:
+def _read_status_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Status], int]:
     if n * 3 > end - pos:
         raise count_refused("Status", n)
     items: list[Status] = []
@@ -522,7 +534,7 @@ def _read_status_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StatusDetail")
-        status_detail = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        status_detail = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_b = Packer(">b").pack
@@ -71,7 +70,7 @@ class StreamsGroupMemberMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_member_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -79,13 +78,14 @@ def _read_streams_group_member_metadata_value(
     instance_id: str | None
     rack_id: str | None
     user_endpoint: Endpoint | None
+    client_tags: list[KeyValue]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         instance_id = None
     n = buf[pos]
@@ -93,7 +93,7 @@ def _read_streams_group_member_metadata_value(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        rack_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        rack_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         rack_id = None
     n = buf[pos]
@@ -102,21 +102,21 @@ def _read_streams_group_member_metadata_value(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientId")
-    client_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientHost")
-    client_host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    client_host = buf[pos : (pos := pos + n - 1)].decode()
     rebalance_timeout_ms, topology_epoch, n = unpack_iiB(buf, pos)
     pos += 9
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ProcessId")
-    process_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    process_id = buf[pos : (pos := pos + n - 1)].decode()
     (n,) = unpack_b(buf, pos)
     pos += 1
     if n < 0:
@@ -129,7 +129,10 @@ def _read_streams_group_member_metadata_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ClientTags")
-    client_tags, pos = _read_key_value_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        client_tags = []
+    else:
+        client_tags, pos = _read_key_value_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -218,7 +221,7 @@ def _write_streams_group_member_metadata_value(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_key_value_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[KeyValue], int]:
+def _read_key_value_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[KeyValue], int]:
     if n * 3 > end - pos:
         raise count_refused("KeyValue", n)
     items: list[KeyValue] = []
@@ -231,14 +234,14 @@ def _read_key_value_list(buf: Buffer, pos: int, end: int, version: int, n: int) 
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Value")
-        value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        value = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:
@@ -270,7 +273,7 @@ def _write_key_value_list(out: bytearray, items: list[KeyValue], version: int) -
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
+def _read_endpoint(buf: bytes, pos: int, end: int, version: int) -> tuple[Endpoint, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -278,7 +281,7 @@ def _read_endpoint(buf: Buffer, pos: int, end: int, version: int) -> tuple[Endpo
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Host")
-    host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    host = buf[pos : (pos := pos + n - 1)].decode()
     port, tags = unpack_HB(buf, pos)
     pos += 3
     if tags:

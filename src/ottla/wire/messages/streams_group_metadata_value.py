@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_i = Packer(">i").pack
 pack_iqB = Packer(">iqB").pack
@@ -60,19 +59,17 @@ class StreamsGroupMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[StreamsGroupMetadataValue, int]:
     last_assignment_configs: list[LastAssignmentConfig] | None
-    unknown: tuple[tuple[int, bytes], ...]
     epoch, metadata_hash, tags = unpack_iqB(buf, pos)
     pos += 13
-    validated_topology_epoch = -1
-    last_assignment_configs = []
-    unknown = ()
     if tags:
+        validated_topology_epoch = -1
+        last_assignment_configs = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -88,22 +85,26 @@ def _read_streams_group_metadata_value(
                 if n > 127:
                     n, pos = long_length(buf, pos - 1)
                 if n:
-                    last_assignment_configs, pos = _read_last_assignment_config_list(buf, pos, end, version, n - 1)
+                    if n == 1:
+                        last_assignment_configs = []
+                    else:
+                        last_assignment_configs, pos = _read_last_assignment_config_list(buf, pos, end, version, n - 1)
                 else:
                     last_assignment_configs = None
                 if pos != stop:
                     raise tag_refused("LastAssignmentConfigs")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = StreamsGroupMetadataValue(
-        epoch=epoch,
-        metadata_hash=metadata_hash,
-        validated_topology_epoch=validated_topology_epoch,
-        last_assignment_configs=last_assignment_configs,
-        unknown_tagged_fields=unknown,
-    )
+        message = StreamsGroupMetadataValue(
+            epoch=epoch,
+            metadata_hash=metadata_hash,
+            validated_topology_epoch=validated_topology_epoch,
+            last_assignment_configs=last_assignment_configs,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = StreamsGroupMetadataValue(epoch=epoch, metadata_hash=metadata_hash)
     return message, pos
 
 
@@ -137,7 +138,7 @@ def _write_streams_group_metadata_value(out: bytearray, item: StreamsGroupMetada
 
 
 def _read_last_assignment_config_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -155,14 +156,14 @@ def _read_last_assignment_config_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Value")
-        value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        value = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

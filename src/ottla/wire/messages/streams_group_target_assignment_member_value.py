@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -19,10 +19,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 
 class TaskIds(Struct, kw_only=True, gc=False):
@@ -54,11 +53,14 @@ class StreamsGroupTargetAssignmentMemberValue(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_target_assignment_member_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[StreamsGroupTargetAssignmentMemberValue, int]:
+    active_tasks: list[TaskIds]
+    standby_tasks: list[TaskIds]
+    warmup_tasks: list[TaskIds]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -66,21 +68,30 @@ def _read_streams_group_target_assignment_member_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ActiveTasks")
-    active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        active_tasks = []
+    else:
+        active_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("StandbyTasks")
-    standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        standby_tasks = []
+    else:
+        standby_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("WarmupTasks")
-    warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        warmup_tasks = []
+    else:
+        warmup_tasks, pos = _read_task_ids_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -130,7 +141,7 @@ def _write_streams_group_target_assignment_member_value(
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TaskIds], int]:
     if n * 3 > end - pos:
         raise count_refused("TaskIds", n)
     items: list[TaskIds] = []
@@ -143,19 +154,14 @@ def _read_task_ids_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("Partitions")
-        n -= 1
         if n < 16:
-            partitions = list(UNPACK_INT32S[n](buf, pos))
+            partitions = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partitions = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partitions, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tag, read_tag_count, tag_refused
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_q = Packer(">q").pack
@@ -38,17 +37,15 @@ class StreamsGroupTargetAssignmentMetadataValue(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_target_assignment_metadata_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[StreamsGroupTargetAssignmentMetadataValue, int]:
-    unknown: tuple[tuple[int, bytes], ...]
     assignment_epoch, tags = unpack_iB(buf, pos)
     pos += 5
-    assignment_timestamp = 0
-    unknown = ()
     if tags:
+        assignment_timestamp = 0
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -59,14 +56,15 @@ def _read_streams_group_target_assignment_metadata_value(
                 if pos != stop:
                     raise tag_refused("AssignmentTimestamp")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = StreamsGroupTargetAssignmentMetadataValue(
-        assignment_epoch=assignment_epoch,
-        assignment_timestamp=assignment_timestamp,
-        unknown_tagged_fields=unknown,
-    )
+        message = StreamsGroupTargetAssignmentMetadataValue(
+            assignment_epoch=assignment_epoch,
+            assignment_timestamp=assignment_timestamp,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = StreamsGroupTargetAssignmentMetadataValue(assignment_epoch=assignment_epoch)
     return message, pos
 
 

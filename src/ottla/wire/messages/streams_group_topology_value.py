@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     read_int16s,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ihB = Packer(">ihB").pack
@@ -86,11 +85,12 @@ class StreamsGroupTopologyValue(Struct, kw_only=True, gc=False):
 
 
 def _read_streams_group_topology_value(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[StreamsGroupTopologyValue, int]:
+    subtopologies: list[Subtopology]
     unknown: tuple[tuple[int, bytes], ...]
     epoch, n = unpack_iB(buf, pos)
     pos += 5
@@ -98,7 +98,10 @@ def _read_streams_group_topology_value(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Subtopologies")
-    subtopologies, pos = _read_subtopology_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        subtopologies = []
+    else:
+        subtopologies, pos = _read_subtopology_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -122,11 +125,14 @@ def _write_streams_group_topology_value(out: bytearray, item: StreamsGroupTopolo
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Subtopology], int]:
+def _read_subtopology_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Subtopology], int]:
     if n * 8 > end - pos:
         raise count_refused("Subtopology", n)
     items: list[Subtopology] = []
     add = items.append
+    state_changelog_topics: list[TopicInfo]
+    repartition_source_topics: list[TopicInfo]
+    copartition_groups: list[CopartitionGroup]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -135,7 +141,7 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("SubtopologyId")
-        subtopology_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        subtopology_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -156,7 +162,10 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StateChangelogTopics")
-        state_changelog_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            state_changelog_topics = []
+        else:
+            state_changelog_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
@@ -170,14 +179,20 @@ def _read_subtopology_list(buf: Buffer, pos: int, end: int, version: int, n: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("RepartitionSourceTopics")
-        repartition_source_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            repartition_source_topics = []
+        else:
+            repartition_source_topics, pos = _read_topic_info_list(buf, pos, end, version, n - 1)
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("CopartitionGroups")
-        copartition_groups, pos = _read_copartition_group_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            copartition_groups = []
+        else:
+            copartition_groups, pos = _read_copartition_group_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -262,7 +277,7 @@ def _write_subtopology_list(out: bytearray, items: list[Subtopology], version: i
 
 
 def _read_copartition_group_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -343,11 +358,12 @@ def _write_copartition_group_list(out: bytearray, items: list[CopartitionGroup],
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
     if n * 9 > end - pos:
         raise count_refused("TopicInfo", n)
     items: list[TopicInfo] = []
     add = items.append
+    topic_configs: list[TopicConfig]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -356,14 +372,17 @@ def _read_topic_info_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         partitions, replication_factor, n = unpack_ihB(buf, pos)
         pos += 7
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicConfigs")
-        topic_configs, pos = _read_topic_config_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topic_configs = []
+        else:
+            topic_configs, pos = _read_topic_config_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -403,7 +422,7 @@ def _write_topic_info_list(out: bytearray, items: list[TopicInfo], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_config_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicConfig], int]:
+def _read_topic_config_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicConfig], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicConfig", n)
     items: list[TopicConfig] = []
@@ -416,14 +435,14 @@ def _read_topic_config_list(buf: Buffer, pos: int, end: int, version: int, n: in
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("key")
-        key = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        key = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("value")
-        value = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        value = buf[pos : (pos := pos + n - 1)].decode()
         tags = buf[pos]
         pos += 1
         if tags:

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -72,10 +71,11 @@ class SyncGroupRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_sync_group_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[SyncGroupRequest, int]:
+def _read_sync_group_request(buf: bytes, pos: int, end: int, version: int) -> tuple[SyncGroupRequest, int]:
     group_instance_id: str | None
     protocol_type: str | None
     protocol_name: str | None
+    assignments: list[SyncGroupRequestAssignment]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -83,20 +83,20 @@ def _read_sync_group_request(buf: Buffer, pos: int, end: int, version: int) -> t
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     generation_id, n = unpack_iB(buf, pos)
     pos += 5
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_instance_id = None
     if version == 5:
@@ -105,7 +105,7 @@ def _read_sync_group_request(buf: Buffer, pos: int, end: int, version: int) -> t
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            protocol_type = buf[pos : (pos := pos + n - 1)].decode()
         else:
             protocol_type = None
     else:
@@ -116,7 +116,7 @@ def _read_sync_group_request(buf: Buffer, pos: int, end: int, version: int) -> t
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            protocol_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            protocol_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             protocol_name = None
     else:
@@ -127,7 +127,10 @@ def _read_sync_group_request(buf: Buffer, pos: int, end: int, version: int) -> t
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Assignments")
-    assignments, pos = _read_sync_group_request_assignment_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        assignments = []
+    else:
+        assignments, pos = _read_sync_group_request_assignment_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -213,7 +216,7 @@ def _write_sync_group_request(out: bytearray, item: SyncGroupRequest, version: i
 
 
 def _read_sync_group_request_assignment_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -231,14 +234,14 @@ def _read_sync_group_request_assignment_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("MemberId")
-        member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        member_id = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Assignment")
-        assignment = bytes(buf[pos : (pos := pos + n - 1)])
+        assignment = buf[pos : (pos := pos + n - 1)]
         tags = buf[pos]
         pos += 1
         if tags:
@@ -274,23 +277,24 @@ def _write_sync_group_request_assignment_list(
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_sync_group_request_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[SyncGroupRequest, int]:
+def _read_sync_group_request_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[SyncGroupRequest, int]:
     group_instance_id: str | None
+    assignments: list[SyncGroupRequestAssignment]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     generation_id, n = unpack_ih(buf, pos)
     pos += 6
     if n < 0:
         raise length_refused("MemberId", n)
-    member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    member_id = buf[pos : (pos := pos + n)].decode()
     if version == 3:
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n >= 0:
-            group_instance_id = str(buf[pos : (pos := pos + n)], "utf-8")
+            group_instance_id = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             group_instance_id = None
         else:
@@ -301,7 +305,10 @@ def _read_sync_group_request_classic(buf: Buffer, pos: int, end: int, version: i
     pos += 4
     if n < 0:
         raise length_refused("Assignments", n)
-    assignments, pos = _read_sync_group_request_assignment_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        assignments = []
+    else:
+        assignments, pos = _read_sync_group_request_assignment_list_classic(buf, pos, end, version, n)
     message = SyncGroupRequest(
         group_id=group_id,
         generation_id=generation_id,
@@ -341,7 +348,7 @@ def _write_sync_group_request_classic(out: bytearray, item: SyncGroupRequest, ve
 
 
 def _read_sync_group_request_assignment_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -356,12 +363,12 @@ def _read_sync_group_request_assignment_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("MemberId", n)
-        member_id = str(buf[pos : (pos := pos + n)], "utf-8")
+        member_id = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Assignment", n)
-        assignment = bytes(buf[pos : (pos := pos + n)])
+        assignment = buf[pos : (pos := pos + n)]
         add(SyncGroupRequestAssignment(member_id=member_id, assignment=assignment))
     return items, pos
 

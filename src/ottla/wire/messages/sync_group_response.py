@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hi = Packer(">hi").pack
 pack_ih = Packer(">ih").pack
@@ -59,7 +58,7 @@ class SyncGroupResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_sync_group_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[SyncGroupResponse, int]:
+def _read_sync_group_response(buf: bytes, pos: int, end: int, version: int) -> tuple[SyncGroupResponse, int]:
     protocol_type: str | None
     protocol_name: str | None
     unknown: tuple[tuple[int, bytes], ...]
@@ -71,7 +70,7 @@ def _read_sync_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            protocol_type = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            protocol_type = buf[pos : (pos := pos + n - 1)].decode()
         else:
             protocol_type = None
     else:
@@ -82,7 +81,7 @@ def _read_sync_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            protocol_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            protocol_name = buf[pos : (pos := pos + n - 1)].decode()
         else:
             protocol_name = None
     else:
@@ -93,7 +92,7 @@ def _read_sync_group_response(buf: Buffer, pos: int, end: int, version: int) -> 
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Assignment")
-    assignment = bytes(buf[pos : (pos := pos + n - 1)])
+    assignment = buf[pos : (pos := pos + n - 1)]
     tags = buf[pos]
     pos += 1
     if tags:
@@ -151,7 +150,7 @@ def _write_sync_group_response(out: bytearray, item: SyncGroupResponse, version:
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_sync_group_response_classic(buf: Buffer, pos: int, end: int, version: int) -> tuple[SyncGroupResponse, int]:
+def _read_sync_group_response_classic(buf: bytes, pos: int, end: int, version: int) -> tuple[SyncGroupResponse, int]:
     if version >= 1:
         throttle_time_ms, error_code, n = unpack_ihi(buf, pos)
         pos += 10
@@ -161,7 +160,7 @@ def _read_sync_group_response_classic(buf: Buffer, pos: int, end: int, version: 
         throttle_time_ms = 0
     if n < 0:
         raise length_refused("Assignment", n)
-    assignment = bytes(buf[pos : (pos := pos + n)])
+    assignment = buf[pos : (pos := pos + n)]
     message = SyncGroupResponse(throttle_time_ms=throttle_time_ms, error_code=error_code, assignment=assignment)
     return message, pos
 

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 unpack_16sB = Packer(">16sB").unpack_from
@@ -46,7 +45,7 @@ class TopicRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_topic_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[TopicRecord, int]:
+def _read_topic_record(buf: bytes, pos: int, end: int, version: int) -> tuple[TopicRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -54,14 +53,15 @@ def _read_topic_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[T
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     topic_id, tags = unpack_16sB(buf, pos)
     pos += 17
+    topic_id = new_uuid(Uuid, topic_id)
     if tags:
         unknown, pos = read_tags(buf, pos - 1, end)
     else:
         unknown = ()
-    message = TopicRecord(name=name, topic_id=new_uuid(Uuid, topic_id), unknown_tagged_fields=unknown)
+    message = TopicRecord(name=name, topic_id=topic_id, unknown_tagged_fields=unknown)
     return message, pos
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     UNPACK_INT32S,
     Reader,
     Writer,
@@ -23,13 +24,13 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tag,
     read_tag_count,
     read_tags,
     tag_refused,
     unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -89,25 +90,26 @@ class TransactionLogValue(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_transaction_log_value(buf: Buffer, pos: int, end: int, version: int) -> tuple[TransactionLogValue, int]:
+def _read_transaction_log_value(buf: bytes, pos: int, end: int, version: int) -> tuple[TransactionLogValue, int]:
     transaction_partitions: list[PartitionsSchema] | None
-    unknown: tuple[tuple[int, bytes], ...]
     producer_id, producer_epoch, transaction_timeout_ms, transaction_status, n = unpack_qhibB(buf, pos)
     pos += 16
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n:
-        transaction_partitions, pos = _read_partitions_schema_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            transaction_partitions = []
+        else:
+            transaction_partitions, pos = _read_partitions_schema_list(buf, pos, end, version, n - 1)
     else:
         transaction_partitions = None
     transaction_last_update_timestamp_ms, transaction_start_timestamp_ms, tags = unpack_qqB(buf, pos)
     pos += 17
-    previous_producer_id = -1
-    next_producer_id = -1
-    client_transaction_version = 0
-    next_producer_epoch = -1
-    unknown = ()
     if tags:
+        previous_producer_id = -1
+        next_producer_id = -1
+        client_transaction_version = 0
+        next_producer_epoch = -1
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -133,23 +135,32 @@ def _read_transaction_log_value(buf: Buffer, pos: int, end: int, version: int) -
                 if pos != stop:
                     raise tag_refused("NextProducerEpoch")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = TransactionLogValue(
-        producer_id=producer_id,
-        previous_producer_id=previous_producer_id,
-        next_producer_id=next_producer_id,
-        producer_epoch=producer_epoch,
-        next_producer_epoch=next_producer_epoch,
-        transaction_timeout_ms=transaction_timeout_ms,
-        transaction_status=transaction_status,
-        transaction_partitions=transaction_partitions,
-        transaction_last_update_timestamp_ms=transaction_last_update_timestamp_ms,
-        transaction_start_timestamp_ms=transaction_start_timestamp_ms,
-        client_transaction_version=client_transaction_version,
-        unknown_tagged_fields=unknown,
-    )
+        message = TransactionLogValue(
+            producer_id=producer_id,
+            previous_producer_id=previous_producer_id,
+            next_producer_id=next_producer_id,
+            producer_epoch=producer_epoch,
+            next_producer_epoch=next_producer_epoch,
+            transaction_timeout_ms=transaction_timeout_ms,
+            transaction_status=transaction_status,
+            transaction_partitions=transaction_partitions,
+            transaction_last_update_timestamp_ms=transaction_last_update_timestamp_ms,
+            transaction_start_timestamp_ms=transaction_start_timestamp_ms,
+            client_transaction_version=client_transaction_version,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = TransactionLogValue(
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            transaction_timeout_ms=transaction_timeout_ms,
+            transaction_status=transaction_status,
+            transaction_partitions=transaction_partitions,
+            transaction_last_update_timestamp_ms=transaction_last_update_timestamp_ms,
+            transaction_start_timestamp_ms=transaction_start_timestamp_ms,
+        )
     return message, pos
 
 
@@ -199,7 +210,7 @@ def _write_transaction_log_value(out: bytearray, item: TransactionLogValue, vers
 
 
 def _read_partitions_schema_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -217,19 +228,14 @@ def _read_partitions_schema_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topic")
-        topic = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("PartitionIds")
-        n -= 1
         if n < 16:
-            partition_ids = list(UNPACK_INT32S[n](buf, pos))
+            partition_ids = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partition_ids = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partition_ids, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -266,7 +272,7 @@ def _write_partitions_schema_list(out: bytearray, items: list[PartitionsSchema],
 
 
 def _read_transaction_log_value_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -275,7 +281,10 @@ def _read_transaction_log_value_classic(
     producer_id, producer_epoch, transaction_timeout_ms, transaction_status, n = unpack_qhibi(buf, pos)
     pos += 19
     if n >= 0:
-        transaction_partitions, pos = _read_partitions_schema_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            transaction_partitions = []
+        else:
+            transaction_partitions, pos = _read_partitions_schema_list_classic(buf, pos, end, version, n)
     elif n == -1:
         transaction_partitions = None
     else:
@@ -315,7 +324,7 @@ def _write_transaction_log_value_classic(out: bytearray, item: TransactionLogVal
 
 
 def _read_partitions_schema_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -330,7 +339,7 @@ def _read_partitions_schema_list_classic(
         pos += 2
         if n < 0:
             raise length_refused("Topic", n)
-        topic = str(buf[pos : (pos := pos + n)], "utf-8")
+        topic = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -87,13 +86,9 @@ class TxnOffsetCommitRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_txn_offset_commit_request(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[TxnOffsetCommitRequest, int]:
+def _read_txn_offset_commit_request(buf: bytes, pos: int, end: int, version: int) -> tuple[TxnOffsetCommitRequest, int]:
     group_instance_id: str | None
+    topics: list[TxnOffsetCommitRequestTopic]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -101,27 +96,27 @@ def _read_txn_offset_commit_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("TransactionalId")
-    transactional_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    transactional_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     producer_id, producer_epoch, generation_id, n = unpack_qhiB(buf, pos)
     pos += 15
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("MemberId")
-    member_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    member_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        group_instance_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        group_instance_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         group_instance_id = None
     n = buf[pos]
@@ -130,7 +125,10 @@ def _read_txn_offset_commit_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_txn_offset_commit_request_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_txn_offset_commit_request_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -198,7 +196,7 @@ def _write_txn_offset_commit_request(out: bytearray, item: TxnOffsetCommitReques
 
 
 def _read_txn_offset_commit_request_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -208,6 +206,7 @@ def _read_txn_offset_commit_request_topic_list(
         raise count_refused("TxnOffsetCommitRequestTopic", n)
     items: list[TxnOffsetCommitRequestTopic] = []
     add = items.append
+    partitions: list[TxnOffsetCommitRequestPartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -216,14 +215,17 @@ def _read_txn_offset_commit_request_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_txn_offset_commit_request_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_txn_offset_commit_request_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -261,7 +263,7 @@ def _write_txn_offset_commit_request_topic_list(
 
 
 def _read_txn_offset_commit_request_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -279,7 +281,7 @@ def _read_txn_offset_commit_request_partition_list(
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            committed_metadata = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            committed_metadata = buf[pos : (pos := pos + n - 1)].decode()
         else:
             committed_metadata = None
         tags = buf[pos]
@@ -323,26 +325,30 @@ def _write_txn_offset_commit_request_partition_list(
 
 
 def _read_txn_offset_commit_request_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[TxnOffsetCommitRequest, int]:
+    topics: list[TxnOffsetCommitRequestTopic]
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("TransactionalId", n)
-    transactional_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    transactional_id = buf[pos : (pos := pos + n)].decode()
     (n,) = unpack_h(buf, pos)
     pos += 2
     if n < 0:
         raise length_refused("GroupId", n)
-    group_id = str(buf[pos : (pos := pos + n)], "utf-8")
+    group_id = buf[pos : (pos := pos + n)].decode()
     producer_id, producer_epoch, n = unpack_qhi(buf, pos)
     pos += 14
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_txn_offset_commit_request_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_txn_offset_commit_request_topic_list_classic(buf, pos, end, version, n)
     message = TxnOffsetCommitRequest(
         transactional_id=transactional_id,
         group_id=group_id,
@@ -376,7 +382,7 @@ def _write_txn_offset_commit_request_classic(out: bytearray, item: TxnOffsetComm
 
 
 def _read_txn_offset_commit_request_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -386,17 +392,21 @@ def _read_txn_offset_commit_request_topic_list_classic(
         raise count_refused("TxnOffsetCommitRequestTopic", n)
     items: list[TxnOffsetCommitRequestTopic] = []
     add = items.append
+    partitions: list[TxnOffsetCommitRequestPartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_txn_offset_commit_request_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_txn_offset_commit_request_partition_list_classic(buf, pos, end, version, n)
         add(TxnOffsetCommitRequestTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -419,7 +429,7 @@ def _write_txn_offset_commit_request_topic_list_classic(
 
 
 def _read_txn_offset_commit_request_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -439,7 +449,7 @@ def _read_txn_offset_commit_request_partition_list_classic(
             pos += 14
             committed_leader_epoch = -1
         if n >= 0:
-            committed_metadata = str(buf[pos : (pos := pos + n)], "utf-8")
+            committed_metadata = buf[pos : (pos := pos + n)].decode()
         elif n == -1:
             committed_metadata = None
         else:

@@ -21,7 +21,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_h = Packer(">h").pack
 pack_i = Packer(">i").pack
@@ -77,11 +76,12 @@ class TxnOffsetCommitResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_txn_offset_commit_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[TxnOffsetCommitResponse, int]:
+    topics: list[TxnOffsetCommitResponseTopic]
     unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -89,7 +89,10 @@ def _read_txn_offset_commit_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_txn_offset_commit_response_topic_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_txn_offset_commit_response_topic_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -114,7 +117,7 @@ def _write_txn_offset_commit_response(out: bytearray, item: TxnOffsetCommitRespo
 
 
 def _read_txn_offset_commit_response_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -124,6 +127,7 @@ def _read_txn_offset_commit_response_topic_list(
         raise count_refused("TxnOffsetCommitResponseTopic", n)
     items: list[TxnOffsetCommitResponseTopic] = []
     add = items.append
+    partitions: list[TxnOffsetCommitResponsePartition]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -132,14 +136,17 @@ def _read_txn_offset_commit_response_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_txn_offset_commit_response_partition_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_txn_offset_commit_response_partition_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -177,7 +184,7 @@ def _write_txn_offset_commit_response_topic_list(
 
 
 def _read_txn_offset_commit_response_partition_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -217,16 +224,20 @@ def _write_txn_offset_commit_response_partition_list(
 
 
 def _read_txn_offset_commit_response_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[TxnOffsetCommitResponse, int]:
+    topics: list[TxnOffsetCommitResponseTopic]
     throttle_time_ms, n = unpack_ii(buf, pos)
     pos += 8
     if n < 0:
         raise length_refused("Topics", n)
-    topics, pos = _read_txn_offset_commit_response_topic_list_classic(buf, pos, end, version, n)
+    if n == 0:
+        topics = []
+    else:
+        topics, pos = _read_txn_offset_commit_response_topic_list_classic(buf, pos, end, version, n)
     message = TxnOffsetCommitResponse(throttle_time_ms=throttle_time_ms, topics=topics)
     return message, pos
 
@@ -240,7 +251,7 @@ def _write_txn_offset_commit_response_classic(out: bytearray, item: TxnOffsetCom
 
 
 def _read_txn_offset_commit_response_topic_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -250,17 +261,21 @@ def _read_txn_offset_commit_response_topic_list_classic(
         raise count_refused("TxnOffsetCommitResponseTopic", n)
     items: list[TxnOffsetCommitResponseTopic] = []
     add = items.append
+    partitions: list[TxnOffsetCommitResponsePartition]
     for _ in range(n):
         (n,) = unpack_h(buf, pos)
         pos += 2
         if n < 0:
             raise length_refused("Name", n)
-        name = str(buf[pos : (pos := pos + n)], "utf-8")
+        name = buf[pos : (pos := pos + n)].decode()
         (n,) = unpack_i(buf, pos)
         pos += 4
         if n < 0:
             raise length_refused("Partitions", n)
-        partitions, pos = _read_txn_offset_commit_response_partition_list_classic(buf, pos, end, version, n)
+        if n == 0:
+            partitions = []
+        else:
+            partitions, pos = _read_txn_offset_commit_response_partition_list_classic(buf, pos, end, version, n)
         add(TxnOffsetCommitResponseTopic(name=name, partitions=partitions))
     return items, pos
 
@@ -283,7 +298,7 @@ def _write_txn_offset_commit_response_topic_list_classic(
 
 
 def _read_txn_offset_commit_response_partition_list_classic(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

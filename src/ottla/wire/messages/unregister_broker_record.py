@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_iqB = Packer(">iqB").pack
 unpack_iqB = Packer(">iqB").unpack_from
@@ -35,7 +34,7 @@ class UnregisterBrokerRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_unregister_broker_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[UnregisterBrokerRecord, int]:
+def _read_unregister_broker_record(buf: bytes, pos: int, end: int, version: int) -> tuple[UnregisterBrokerRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     broker_id, broker_epoch, tags = unpack_iqB(buf, pos)
     pos += 13

@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 unpack_iB = Packer(">iB").unpack_from
@@ -35,7 +34,7 @@ class UnregisterBrokerRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_unregister_broker_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

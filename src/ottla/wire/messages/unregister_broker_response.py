@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, long_string_length, patch_long_string_length, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 unpack_ihB = Packer(">ihB").unpack_from
@@ -37,7 +36,7 @@ class UnregisterBrokerResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_unregister_broker_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -49,7 +48,7 @@ def _read_unregister_broker_response(
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     tags = buf[pos]

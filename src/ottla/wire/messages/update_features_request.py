@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hbB = Packer(">hbB").pack
 pack_htB = Packer(">h?B").pack
@@ -62,7 +61,8 @@ class UpdateFeaturesRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_update_features_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[UpdateFeaturesRequest, int]:
+def _read_update_features_request(buf: bytes, pos: int, end: int, version: int) -> tuple[UpdateFeaturesRequest, int]:
+    feature_updates: list[FeatureUpdateKey]
     unknown: tuple[tuple[int, bytes], ...]
     timeout_ms, n = unpack_iB(buf, pos)
     pos += 5
@@ -70,7 +70,10 @@ def _read_update_features_request(buf: Buffer, pos: int, end: int, version: int)
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("FeatureUpdates")
-    feature_updates, pos = _read_feature_update_key_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        feature_updates = []
+    else:
+        feature_updates, pos = _read_feature_update_key_list(buf, pos, end, version, n - 1)
     if version >= 1:
         validate_only, tags = unpack_tB(buf, pos)
         pos += 2
@@ -110,7 +113,7 @@ def _write_update_features_request(out: bytearray, item: UpdateFeaturesRequest, 
 
 
 def _read_feature_update_key_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -128,7 +131,7 @@ def _read_feature_update_key_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Feature")
-        feature = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        feature = buf[pos : (pos := pos + n - 1)].decode()
         if version >= 1:
             max_version_level, upgrade_type, tags = unpack_hbB(buf, pos)
             pos += 4

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_hB = Packer(">hB").pack
 pack_ihB = Packer(">ihB").pack
@@ -58,7 +57,7 @@ class UpdateFeaturesResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_update_features_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[UpdateFeaturesResponse, int]:
+def _read_update_features_response(buf: bytes, pos: int, end: int, version: int) -> tuple[UpdateFeaturesResponse, int]:
     error_message: str | None
     results: list[UpdatableFeatureResult]
     unknown: tuple[tuple[int, bytes], ...]
@@ -67,7 +66,7 @@ def _read_update_features_response(buf: Buffer, pos: int, end: int, version: int
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        error_message = buf[pos : (pos := pos + n - 1)].decode()
     else:
         error_message = None
     if version <= 1:
@@ -77,7 +76,10 @@ def _read_update_features_response(buf: Buffer, pos: int, end: int, version: int
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Results")
-        results, pos = _read_updatable_feature_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            results = []
+        else:
+            results, pos = _read_updatable_feature_result_list(buf, pos, end, version, n - 1)
     else:
         results = []
     tags = buf[pos]
@@ -123,7 +125,7 @@ def _write_update_features_response(out: bytearray, item: UpdateFeaturesResponse
 
 
 def _read_updatable_feature_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -142,13 +144,13 @@ def _read_updatable_feature_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Feature")
-        feature = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        feature = buf[pos : (pos := pos + n - 1)].decode()
         error_code, n = unpack_hB(buf, pos)
         pos += 3
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n:
-            error_message = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+            error_message = buf[pos : (pos := pos + n - 1)].decode()
         else:
             error_message = None
         tags = buf[pos]

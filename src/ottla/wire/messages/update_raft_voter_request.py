@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_hhB = Packer(">hhB").pack
@@ -70,29 +69,29 @@ class UpdateRaftVoterRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_update_raft_voter_request(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[UpdateRaftVoterRequest, int]:
+def _read_update_raft_voter_request(buf: bytes, pos: int, end: int, version: int) -> tuple[UpdateRaftVoterRequest, int]:
     cluster_id: str | None
+    listeners: list[Listener]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     current_leader_epoch, voter_id, voter_directory_id, n = unpack_ii16sB(buf, pos)
     pos += 25
+    voter_directory_id = new_uuid(Uuid, voter_directory_id)
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Listeners")
-    listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        listeners = []
+    else:
+        listeners, pos = _read_listener_list(buf, pos, end, version, n - 1)
     kraft_version_feature, pos = _read_kraft_version_feature(buf, pos, end, version)
     tags = buf[pos]
     pos += 1
@@ -104,7 +103,7 @@ def _read_update_raft_voter_request(
         cluster_id=cluster_id,
         current_leader_epoch=current_leader_epoch,
         voter_id=voter_id,
-        voter_directory_id=new_uuid(Uuid, voter_directory_id),
+        voter_directory_id=voter_directory_id,
         listeners=listeners,
         kraft_version_feature=kraft_version_feature,
         unknown_tagged_fields=unknown,
@@ -138,7 +137,7 @@ def _write_update_raft_voter_request(out: bytearray, item: UpdateRaftVoterReques
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_kraft_version_feature(buf: Buffer, pos: int, end: int, version: int) -> tuple[KRaftVersionFeature, int]:
+def _read_kraft_version_feature(buf: bytes, pos: int, end: int, version: int) -> tuple[KRaftVersionFeature, int]:
     unknown: tuple[tuple[int, bytes], ...]
     min_supported_version, max_supported_version, tags = unpack_hhB(buf, pos)
     pos += 5
@@ -160,7 +159,7 @@ def _write_kraft_version_feature(out: bytearray, item: KRaftVersionFeature, vers
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Listener], int]:
     if n * 5 > end - pos:
         raise count_refused("Listener", n)
     items: list[Listener] = []
@@ -173,14 +172,14 @@ def _read_listener_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:

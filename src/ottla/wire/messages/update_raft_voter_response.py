@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ihB = Packer(">ihB").pack
@@ -60,18 +59,16 @@ class UpdateRaftVoterResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_update_raft_voter_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[UpdateRaftVoterResponse, int]:
     current_leader: CurrentLeader
-    unknown: tuple[tuple[int, bytes], ...]
     throttle_time_ms, error_code, tags = unpack_ihB(buf, pos)
     pos += 7
-    current_leader = CurrentLeader()
-    unknown = ()
     if tags:
+        current_leader = CurrentLeader()
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -81,15 +78,16 @@ def _read_update_raft_voter_response(
                 if pos != stop:
                     raise tag_refused("CurrentLeader")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = UpdateRaftVoterResponse(
-        throttle_time_ms=throttle_time_ms,
-        error_code=error_code,
-        current_leader=current_leader,
-        unknown_tagged_fields=unknown,
-    )
+        message = UpdateRaftVoterResponse(
+            throttle_time_ms=throttle_time_ms,
+            error_code=error_code,
+            current_leader=current_leader,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = UpdateRaftVoterResponse(throttle_time_ms=throttle_time_ms, error_code=error_code)
     return message, pos
 
 
@@ -104,7 +102,7 @@ def _write_update_raft_voter_response(out: bytearray, item: UpdateRaftVoterRespo
         put_tags(out, fields)
 
 
-def _read_current_leader(buf: Buffer, pos: int, end: int, version: int) -> tuple[CurrentLeader, int]:
+def _read_current_leader(buf: bytes, pos: int, end: int, version: int) -> tuple[CurrentLeader, int]:
     unknown: tuple[tuple[int, bytes], ...]
     leader_id, leader_epoch, n = unpack_iiB(buf, pos)
     pos += 9
@@ -112,7 +110,7 @@ def _read_current_leader(buf: Buffer, pos: int, end: int, version: int) -> tuple
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Host")
-    host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    host = buf[pos : (pos := pos + n - 1)].decode()
     port, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:

@@ -19,7 +19,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 pack_iB = Packer(">iB").pack
@@ -53,7 +52,7 @@ class UserScramCredentialRecord(Struct, kw_only=True, gc=False):
 
 
 def _read_user_scram_credential_record(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -65,28 +64,28 @@ def _read_user_scram_credential_record(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Name")
-    name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    name = buf[pos : (pos := pos + n - 1)].decode()
     mechanism, n = unpack_bB(buf, pos)
     pos += 2
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Salt")
-    salt = bytes(buf[pos : (pos := pos + n - 1)])
+    salt = buf[pos : (pos := pos + n - 1)]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("StoredKey")
-    stored_key = bytes(buf[pos : (pos := pos + n - 1)])
+    stored_key = buf[pos : (pos := pos + n - 1)]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("ServerKey")
-    server_key = bytes(buf[pos : (pos := pos + n - 1)])
+    server_key = buf[pos : (pos := pos + n - 1)]
     iterations, tags = unpack_iB(buf, pos)
     pos += 5
     if tags:

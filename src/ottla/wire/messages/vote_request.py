@@ -24,7 +24,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_iii16s16siqB = Packer(">iii16s16siqB").pack
@@ -76,15 +75,16 @@ class VoteRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_vote_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[VoteRequest, int]:
+def _read_vote_request(buf: bytes, pos: int, end: int, version: int) -> tuple[VoteRequest, int]:
     cluster_id: str | None
+    topics: list[TopicData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_string_length(buf, pos - 1)
     if n:
-        cluster_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        cluster_id = buf[pos : (pos := pos + n - 1)].decode()
     else:
         cluster_id = None
     if version >= 1:
@@ -98,7 +98,10 @@ def _read_vote_request(buf: Buffer, pos: int, end: int, version: int) -> tuple[V
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -137,11 +140,12 @@ def _write_vote_request(out: bytearray, item: VoteRequest, version: int) -> None
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -150,14 +154,17 @@ def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -190,7 +197,7 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 25 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
@@ -210,6 +217,8 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
                 tags,
             ) = unpack_iii16s16siqtB(buf, pos)
             pos += 58
+            replica_directory_id = new_uuid(Uuid, replica_directory_id)
+            voter_directory_id = new_uuid(Uuid, voter_directory_id)
         elif version >= 1:
             (
                 partition_index,
@@ -222,6 +231,8 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
                 tags,
             ) = unpack_iii16s16siqB(buf, pos)
             pos += 57
+            replica_directory_id = new_uuid(Uuid, replica_directory_id)
+            voter_directory_id = new_uuid(Uuid, voter_directory_id)
             pre_vote = False
         else:
             partition_index, replica_epoch, replica_id, last_offset_epoch, last_offset, tags = unpack_iiiiqB(buf, pos)
@@ -238,8 +249,8 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
                 partition_index=partition_index,
                 replica_epoch=replica_epoch,
                 replica_id=replica_id,
-                replica_directory_id=new_uuid(Uuid, replica_directory_id),
-                voter_directory_id=new_uuid(Uuid, voter_directory_id),
+                replica_directory_id=replica_directory_id,
+                voter_directory_id=voter_directory_id,
                 last_offset_epoch=last_offset_epoch,
                 last_offset=last_offset,
                 pre_vote=pre_vote,

@@ -25,7 +25,6 @@ from ottla.wire.codec import (
     read_tags,
     tag_refused,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_hB = Packer(">hB").pack
@@ -81,21 +80,23 @@ class VoteResponse(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_vote_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[VoteResponse, int]:
+def _read_vote_response(buf: bytes, pos: int, end: int, version: int) -> tuple[VoteResponse, int]:
+    topics: list[TopicData]
     node_endpoints: list[NodeEndpoint]
-    unknown: tuple[tuple[int, bytes], ...]
     error_code, n = unpack_hB(buf, pos)
     pos += 3
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_topic_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
-    node_endpoints = []
-    unknown = ()
     if tags:
+        node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
         for _ in range(tags):
@@ -107,19 +108,23 @@ def _read_vote_response(buf: Buffer, pos: int, end: int, version: int) -> tuple[
                     n, pos = long_length(buf, pos - 1)
                 if n == 0:
                     raise null_refused("NodeEndpoints")
-                node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
+                if n == 1:
+                    node_endpoints = []
+                else:
+                    node_endpoints, pos = _read_node_endpoint_list(buf, pos, end, version, n - 1)
                 if pos != stop:
                     raise tag_refused("NodeEndpoints")
             else:
-                fields.append((tag, bytes(buf[pos:stop])))
+                fields.append((tag, buf[pos:stop]))
                 pos = stop
-        unknown = tuple(fields)
-    message = VoteResponse(
-        error_code=error_code,
-        topics=topics,
-        node_endpoints=node_endpoints,
-        unknown_tagged_fields=unknown,
-    )
+        message = VoteResponse(
+            error_code=error_code,
+            topics=topics,
+            node_endpoints=node_endpoints,
+            unknown_tagged_fields=tuple(fields),
+        )
+    else:
+        message = VoteResponse(error_code=error_code, topics=topics)
     return message, pos
 
 
@@ -150,7 +155,7 @@ def _write_vote_response(out: bytearray, item: VoteResponse, version: int) -> No
         put_tags(out, fields)
 
 
-def _read_node_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
     if n * 8 > end - pos:
         raise count_refused("NodeEndpoint", n)
     items: list[NodeEndpoint] = []
@@ -163,7 +168,7 @@ def _read_node_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: i
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:
@@ -187,11 +192,12 @@ def _write_node_endpoint_list(out: bytearray, items: list[NodeEndpoint], version
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[TopicData], int]:
     if n * 3 > end - pos:
         raise count_refused("TopicData", n)
     items: list[TopicData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -200,14 +206,17 @@ def _read_topic_data_list(buf: Buffer, pos: int, end: int, version: int, n: int)
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("TopicName")
-        topic_name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        topic_name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -240,7 +249,7 @@ def _write_topic_data_list(out: bytearray, items: list[TopicData], version: int)
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 16 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []

@@ -22,7 +22,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_HB = Packer(">HB").pack
 pack_hB = Packer(">hB").pack
@@ -76,7 +75,8 @@ class VotersRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_voters_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[VotersRecord, int]:
+def _read_voters_record(buf: bytes, pos: int, end: int, version: int) -> tuple[VotersRecord, int]:
+    voters: list[Voter]
     unknown: tuple[tuple[int, bytes], ...]
     version_, n = unpack_hB(buf, pos)
     pos += 3
@@ -84,7 +84,10 @@ def _read_voters_record(buf: Buffer, pos: int, end: int, version: int) -> tuple[
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Voters")
-    voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        voters = []
+    else:
+        voters, pos = _read_voter_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -108,20 +111,25 @@ def _write_voters_record(out: bytearray, item: VotersRecord, version: int) -> No
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_voter_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Voter], int]:
+def _read_voter_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Voter], int]:
     if n * 27 > end - pos:
         raise count_refused("Voter", n)
     items: list[Voter] = []
     add = items.append
+    endpoints: list[Endpoint]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         voter_id, voter_directory_id, n = unpack_i16sB(buf, pos)
         pos += 21
+        voter_directory_id = new_uuid(Uuid, voter_directory_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Endpoints")
-        endpoints, pos = _read_endpoint_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            endpoints = []
+        else:
+            endpoints, pos = _read_endpoint_list(buf, pos, end, version, n - 1)
         kraft_version_feature, pos = _read_kraft_version_feature(buf, pos, end, version)
         tags = buf[pos]
         pos += 1
@@ -132,7 +140,7 @@ def _read_voter_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> t
         add(
             Voter(
                 voter_id=voter_id,
-                voter_directory_id=new_uuid(Uuid, voter_directory_id),
+                voter_directory_id=voter_directory_id,
                 endpoints=endpoints,
                 kraft_version_feature=kraft_version_feature,
                 unknown_tagged_fields=unknown,
@@ -156,7 +164,7 @@ def _write_voter_list(out: bytearray, items: list[Voter], version: int) -> None:
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_kraft_version_feature(buf: Buffer, pos: int, end: int, version: int) -> tuple[KRaftVersionFeature, int]:
+def _read_kraft_version_feature(buf: bytes, pos: int, end: int, version: int) -> tuple[KRaftVersionFeature, int]:
     unknown: tuple[tuple[int, bytes], ...]
     min_supported_version, max_supported_version, tags = unpack_hhB(buf, pos)
     pos += 5
@@ -178,7 +186,7 @@ def _write_kraft_version_feature(out: bytearray, item: KRaftVersionFeature, vers
         put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[Endpoint], int]:
+def _read_endpoint_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[Endpoint], int]:
     if n * 5 > end - pos:
         raise count_refused("Endpoint", n)
     items: list[Endpoint] = []
@@ -191,14 +199,14 @@ def _read_endpoint_list(buf: Buffer, pos: int, end: int, version: int, n: int) -
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Host")
-        host = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        host = buf[pos : (pos := pos + n - 1)].decode()
         port, tags = unpack_HB(buf, pos)
         pos += 3
         if tags:

@@ -23,7 +23,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_16sB = Packer(">16sB").pack
 pack_iiiqB = Packer(">iiiqB").pack
@@ -81,11 +80,12 @@ class WriteShareGroupStateRequest(Struct, kw_only=True, gc=False):
 
 
 def _read_write_share_group_state_request(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[WriteShareGroupStateRequest, int]:
+    topics: list[WriteStateData]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -93,14 +93,17 @@ def _read_write_share_group_state_request(
         n, pos = long_string_length(buf, pos - 1)
     if n == 0:
         raise null_refused("GroupId")
-    group_id = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+    group_id = buf[pos : (pos := pos + n - 1)].decode()
     n = buf[pos]
     pos += 1
     if n > 127:
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Topics")
-    topics, pos = _read_write_state_data_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        topics = []
+    else:
+        topics, pos = _read_write_state_data_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -133,7 +136,7 @@ def _write_write_share_group_state_request(out: bytearray, item: WriteShareGroup
 
 
 def _read_write_state_data_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -143,22 +146,27 @@ def _read_write_state_data_list(
         raise count_refused("WriteStateData", n)
     items: list[WriteStateData] = []
     add = items.append
+    partitions: list[PartitionData]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         topic_id, n = unpack_16sB(buf, pos)
         pos += 17
+        topic_id = new_uuid(Uuid, topic_id)
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_partition_data_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
             unknown, pos = read_tags(buf, pos - 1, end)
         else:
             unknown = ()
-        add(WriteStateData(topic_id=new_uuid(Uuid, topic_id), partitions=partitions, unknown_tagged_fields=unknown))
+        add(WriteStateData(topic_id=topic_id, partitions=partitions, unknown_tagged_fields=unknown))
     return items, pos
 
 
@@ -176,11 +184,12 @@ def _write_write_state_data_list(out: bytearray, items: list[WriteStateData], ve
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[PartitionData], int]:
     if n * 22 > end - pos:
         raise count_refused("PartitionData", n)
     items: list[PartitionData] = []
     add = items.append
+    state_batches: list[StateBatch]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         if version >= 1:
@@ -194,7 +203,10 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("StateBatches")
-        state_batches, pos = _read_state_batch_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            state_batches = []
+        else:
+            state_batches, pos = _read_state_batch_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -245,7 +257,7 @@ def _write_partition_data_list(out: bytearray, items: list[PartitionData], versi
             put_tags(out, list(item.unknown_tagged_fields))
 
 
-def _read_state_batch_list(buf: Buffer, pos: int, end: int, version: int, n: int) -> tuple[list[StateBatch], int]:
+def _read_state_batch_list(buf: bytes, pos: int, end: int, version: int, n: int) -> tuple[list[StateBatch], int]:
     if n * 20 > end - pos:
         raise count_refused("StateBatch", n)
     items: list[StateBatch] = []

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ottla.wire.codec import (
     PACK_INT32S,
-    UNPACK_INT32S,
+    UNPACK_COMPACT_INT32S,
     Reader,
     Writer,
     count_refused,
@@ -21,10 +21,9 @@ from ottla.wire.codec import (
     put_long_length,
     put_long_string_length,
     put_tags,
+    read_compact_int32s,
     read_tags,
-    unpack_many_int32s,
 )
-from ottla.wire.primitives import Buffer
 
 pack_iB = Packer(">iB").pack
 pack_ibB = Packer(">ibB").pack
@@ -70,12 +69,8 @@ class WriteTxnMarkersRequest(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_write_txn_markers_request(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[WriteTxnMarkersRequest, int]:
+def _read_write_txn_markers_request(buf: bytes, pos: int, end: int, version: int) -> tuple[WriteTxnMarkersRequest, int]:
+    markers: list[WritableTxnMarker]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -83,7 +78,10 @@ def _read_write_txn_markers_request(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Markers")
-    markers, pos = _read_writable_txn_marker_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        markers = []
+    else:
+        markers, pos = _read_writable_txn_marker_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -109,7 +107,7 @@ def _write_write_txn_markers_request(out: bytearray, item: WriteTxnMarkersReques
 
 
 def _read_writable_txn_marker_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -119,6 +117,7 @@ def _read_writable_txn_marker_list(
         raise count_refused("WritableTxnMarker", n)
     items: list[WritableTxnMarker] = []
     add = items.append
+    topics: list[WritableTxnMarkerTopic]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         producer_id, producer_epoch, transaction_result, n = unpack_qhtB(buf, pos)
@@ -127,7 +126,10 @@ def _read_writable_txn_marker_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_writable_txn_marker_topic_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_writable_txn_marker_topic_list(buf, pos, end, version, n - 1)
         if version >= 2:
             coordinator_epoch, transaction_version, tags = unpack_ibB(buf, pos)
             pos += 6
@@ -171,7 +173,7 @@ def _write_writable_txn_marker_list(out: bytearray, items: list[WritableTxnMarke
 
 
 def _read_writable_txn_marker_topic_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -189,19 +191,14 @@ def _read_writable_txn_marker_topic_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
-        if n > 127:
-            n, pos = long_length(buf, pos - 1)
-        if n == 0:
-            raise null_refused("PartitionIndexes")
-        n -= 1
         if n < 16:
-            partition_indexes = list(UNPACK_INT32S[n](buf, pos))
+            partition_indexes = list(UNPACK_COMPACT_INT32S[n](buf, pos))
+            pos += 4 * n - 4
         else:
-            partition_indexes = unpack_many_int32s(buf, pos, end, n)
-        pos += 4 * n
+            partition_indexes, pos = read_compact_int32s(buf, pos - 1, end)
         tags = buf[pos]
         pos += 1
         if tags:

@@ -20,7 +20,6 @@ from ottla.wire.codec import (
     put_tags,
     read_tags,
 )
-from ottla.wire.primitives import Buffer
 
 pack_ihB = Packer(">ihB").pack
 pack_qB = Packer(">qB").pack
@@ -67,11 +66,12 @@ class WriteTxnMarkersResponse(Struct, kw_only=True, gc=False):
 
 
 def _read_write_txn_markers_response(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
 ) -> tuple[WriteTxnMarkersResponse, int]:
+    markers: list[WritableTxnMarkerResult]
     unknown: tuple[tuple[int, bytes], ...]
     n = buf[pos]
     pos += 1
@@ -79,7 +79,10 @@ def _read_write_txn_markers_response(
         n, pos = long_length(buf, pos - 1)
     if n == 0:
         raise null_refused("Markers")
-    markers, pos = _read_writable_txn_marker_result_list(buf, pos, end, version, n - 1)
+    if n == 1:
+        markers = []
+    else:
+        markers, pos = _read_writable_txn_marker_result_list(buf, pos, end, version, n - 1)
     tags = buf[pos]
     pos += 1
     if tags:
@@ -105,7 +108,7 @@ def _write_write_txn_markers_response(out: bytearray, item: WriteTxnMarkersRespo
 
 
 def _read_writable_txn_marker_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -115,6 +118,7 @@ def _read_writable_txn_marker_result_list(
         raise count_refused("WritableTxnMarkerResult", n)
     items: list[WritableTxnMarkerResult] = []
     add = items.append
+    topics: list[WritableTxnMarkerTopicResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         producer_id, n = unpack_qB(buf, pos)
@@ -123,7 +127,10 @@ def _read_writable_txn_marker_result_list(
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Topics")
-        topics, pos = _read_writable_txn_marker_topic_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            topics = []
+        else:
+            topics, pos = _read_writable_txn_marker_topic_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -149,7 +156,7 @@ def _write_writable_txn_marker_result_list(out: bytearray, items: list[WritableT
 
 
 def _read_writable_txn_marker_topic_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,
@@ -159,6 +166,7 @@ def _read_writable_txn_marker_topic_result_list(
         raise count_refused("WritableTxnMarkerTopicResult", n)
     items: list[WritableTxnMarkerTopicResult] = []
     add = items.append
+    partitions: list[WritableTxnMarkerPartitionResult]
     unknown: tuple[tuple[int, bytes], ...]
     for _ in range(n):
         n = buf[pos]
@@ -167,14 +175,17 @@ def _read_writable_txn_marker_topic_result_list(
             n, pos = long_string_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Name")
-        name = str(buf[pos : (pos := pos + n - 1)], "utf-8")
+        name = buf[pos : (pos := pos + n - 1)].decode()
         n = buf[pos]
         pos += 1
         if n > 127:
             n, pos = long_length(buf, pos - 1)
         if n == 0:
             raise null_refused("Partitions")
-        partitions, pos = _read_writable_txn_marker_partition_result_list(buf, pos, end, version, n - 1)
+        if n == 1:
+            partitions = []
+        else:
+            partitions, pos = _read_writable_txn_marker_partition_result_list(buf, pos, end, version, n - 1)
         tags = buf[pos]
         pos += 1
         if tags:
@@ -212,7 +223,7 @@ def _write_writable_txn_marker_topic_result_list(
 
 
 def _read_writable_txn_marker_partition_result_list(
-    buf: Buffer,
+    buf: bytes,
     pos: int,
     end: int,
     version: int,

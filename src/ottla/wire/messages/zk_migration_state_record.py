@@ -8,7 +8,6 @@ from typing import ClassVar
 from msgspec import Struct
 
 from ottla.wire.codec import Reader, Writer, put_tags, read_tags
-from ottla.wire.primitives import Buffer
 
 pack_bB = Packer(">bB").pack
 unpack_bB = Packer(">bB").unpack_from
@@ -34,12 +33,7 @@ class ZkMigrationStateRecord(Struct, kw_only=True, gc=False):
         return message
 
 
-def _read_zk_migration_state_record(
-    buf: Buffer,
-    pos: int,
-    end: int,
-    version: int,
-) -> tuple[ZkMigrationStateRecord, int]:
+def _read_zk_migration_state_record(buf: bytes, pos: int, end: int, version: int) -> tuple[ZkMigrationStateRecord, int]:
     unknown: tuple[tuple[int, bytes], ...]
     zk_migration_state, tags = unpack_bB(buf, pos)
     pos += 2
