@@ -110,21 +110,22 @@ def _compress_snappy(data: bytes | bytearray | memoryview) -> bytes:
 
 
 def _compress_lz4(data: bytes | bytearray | memoryview, level: int) -> bytes:
-    """Kafka's default level means the fast compressor, every other level the thorough one."""
+    """Kafka's default level means the fast compressor, every other level the thorough one.
+
+    For the fast one the frame is laid here, as Java lays it; the thorough one only comes with checksummed blocks.
+    """
     from cramjam import lz4  # noqa: PLC0415 - as above
 
-    lowest, highest = _LZ4_HC_LEVELS
-    thoroughness = None if level == _LZ4_LEVEL_DEFAULT else min(max(level, lowest), highest)
     view = memoryview(data)
+    if level != _LZ4_LEVEL_DEFAULT:
+        lowest, highest = _LZ4_HC_LEVELS
+        compressor = lz4.Compressor(level=min(max(level, lowest), highest), content_checksum=False, block_linked=False)
+        compressor.compress(bytes(view))
+        return bytes(compressor.finish())
     parts = [_LZ4_FRAME_HEADER]
     for start in range(0, len(view), _LZ4_BLOCK_BYTES):
         block = view[start : start + _LZ4_BLOCK_BYTES]
-        if thoroughness is None:
-            packed = bytes(lz4.compress_block(block, mode="fast", acceleration=1, store_size=False))
-        else:
-            packed = bytes(
-                lz4.compress_block(block, mode="high_compression", compression=thoroughness, store_size=False)
-            )
+        packed = bytes(lz4.compress_block(block, store_size=False))
         if len(packed) < len(block):
             parts += (_U32_LE.pack(len(packed)), packed)
         else:

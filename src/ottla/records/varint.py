@@ -30,18 +30,22 @@ zigzag_varint: Final = _ZigzagVarints()
 def read_varint(buf: bytes, position: int) -> tuple[int, int]:
     """The number at ``position`` and the position behind it. Raises ``CorruptRecord``; ``IndexError`` past the end."""
     byte = buf[position]
-    position += 1
     if byte < 0x80:
-        return (byte >> 1) ^ -(byte & 1), position
+        return (byte >> 1) ^ -(byte & 1), position + 1
     number = byte & 0x7F
-    shift = 7
+    byte = buf[position + 1]
+    if byte < 0x80:
+        number |= byte << 7
+        return (number >> 1) ^ -(number & 1), position + 2
+    position += 2
+    number |= (byte & 0x7F) << 7
+    shift = 14
     while True:
         byte = buf[position]
         position += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            break
+            return (number >> 1) ^ -(number & 1), position
         shift += 7
         if shift > 63:
             raise CorruptRecord(f"varint at position {position - 10} is longer than ten bytes")
-    return (number >> 1) ^ -(number & 1), position

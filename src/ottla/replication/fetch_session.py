@@ -37,6 +37,7 @@ EPOCH_MAX: Final = 2**31 - 1
 SLOTS_DEFAULT: Final = 1000
 EVICTION_MS_DEFAULT: Final = 120_000
 NO_HIGH_WATERMARK: Final = -1
+_NOTHING_TOLD: Final = (NO_HIGH_WATERMARK, -1)
 
 PartitionKey = tuple[Uuid | str, int]
 
@@ -70,27 +71,12 @@ class FetchAnswer(NamedTuple):
     partitions: list[PartitionKey]
 
 
-class _Cached:
-    """One partition in a session: the client's last wish and what it was told last."""
-
-    __slots__ = ("high_watermark", "log_start_offset", "wish")
-
-    def __init__(self, wish: FetchPartition, high_watermark: int, log_start_offset: int) -> None:
-        self.wish = wish
-        self.high_watermark = high_watermark
-        self.log_start_offset = log_start_offset
-
-    def must_answer(self, outcome: PartitionOutcome) -> bool:
-        """Whether ``outcome`` is news; remembers what it says. An error makes the next success news again."""
-        changed = self.high_watermark != outcome.high_watermark or self.log_start_offset != outcome.log_start_offset
-        failed = outcome.error_code != ErrorCode.NONE
-        self.high_watermark = NO_HIGH_WATERMARK if failed else outcome.high_watermark
-        self.log_start_offset = outcome.log_start_offset
-        return changed or failed or outcome.records_bytes > 0 or outcome.preferred_replica or outcome.diverging_epoch
-
-
 class FetchSession:
-    """One client's partitions. ``partitions`` is in the order in which they are read: those that had data go last."""
+    """One client's partitions.
+
+    ``partitions`` is in the order in which they are read: those that had data go last. ``told`` is what the client
+    was told last of each: high watermark and log start offset.
+    """
 
     __slots__ = (
         "created_ms",
@@ -101,13 +87,15 @@ class FetchSession:
         "session_id",
         "settled",
         "size",
+        "told",
         "uses_topic_ids",
     )
 
     def __init__(
         self,
         session_id: int,
-        partitions: dict[PartitionKey, _Cached],
+        partitions: dict[PartitionKey, FetchPartition],
+        told: dict[PartitionKey, tuple[int, int]],
         *,
         from_follower: bool,
         uses_topic_ids: bool,
@@ -115,6 +103,7 @@ class FetchSession:
     ) -> None:
         self.session_id = session_id
         self.partitions = partitions
+        self.told = told
         self.from_follower = from_follower
         self.uses_topic_ids = uses_topic_ids
         self.created_ms = now_ms
@@ -132,7 +121,8 @@ class FetchSession:
 class FetchContext:
     """One fetch: ``partitions`` are to be read in their order, then ``finish`` says what the answer holds.
 
-    For an incremental fetch ``partitions`` is a snapshot of the session; ``finish`` must come once.
+    For an incremental fetch ``partitions`` is the session's own, which the client's next request changes; that makes
+    an answer still owed to this one an error. ``finish`` must come once.
     """
 
     __slots__ = ("_cache", "_create", "_session", "from_follower", "partitions", "uses_topic_ids")
@@ -170,15 +160,20 @@ class FetchContext:
         if session.epoch != epoch:
             return FetchAnswer(ErrorCode.INVALID_FETCH_SESSION_EPOCH, session.session_id, [])
         included: list[PartitionKey] = []
-        cached_partitions = session.partitions
+        told, partitions = session.told, session.partitions
         for key, outcome in outcomes.items():
-            cached = cached_partitions.get(key)
-            if cached is None or not cached.must_answer(outcome):
+            records_bytes, high_watermark, log_start_offset, error_code, preferred_replica, diverging_epoch = outcome
+            known = told.get(key)
+            if known is None:
+                continue
+            news = (high_watermark, log_start_offset)
+            if known == news and not (records_bytes or error_code or preferred_replica or diverging_epoch):
                 continue
             included.append(key)
-            if outcome.records_bytes > 0:
-                del cached_partitions[key]
-                cached_partitions[key] = cached
+            # An error makes the next success news again.
+            told[key] = (NO_HIGH_WATERMARK, log_start_offset) if error_code else news
+            if records_bytes:
+                partitions[key] = partitions.pop(key)
         return FetchAnswer(ErrorCode.NONE, session.session_id, included)
 
     def throttled(self) -> FetchAnswer:
@@ -234,23 +229,20 @@ class FetchSessionCache:
                 uses_topic_ids=uses_topic_ids,
             )
         session = self._continued(session_id, session_epoch, uses_topic_ids)
-        cached = session.partitions
         for key, wish in partitions.items():
-            known = cached.get(key)
-            if known is None:
-                cached[key] = _Cached(wish, NO_HIGH_WATERMARK, -1)
-            else:
-                known.wish = wish
+            session.partitions[key] = wish
+            session.told.setdefault(key, _NOTHING_TOLD)
         for key in forgotten:
-            cached.pop(key, None)
-        if not cached:
+            if session.partitions.pop(key, None) is not None:
+                del session.told[key]
+        if not session.partitions:
             self.close(session_id)
             return FetchContext(self, partitions, from_follower=from_follower, uses_topic_ids=uses_topic_ids)
         self._touch(session, now_ms)
         session.epoch = _next_epoch(session.epoch)
         return FetchContext(
             self,
-            {key: partition.wish for key, partition in cached.items()},
+            session.partitions,
             session=session,
             from_follower=from_follower,
             uses_topic_ids=uses_topic_ids,
@@ -268,21 +260,20 @@ class FetchSessionCache:
         """A session of the partitions answered by ``context``; its id, or ``NO_SESSION`` where there is no room."""
         if len(self._sessions) >= self.slots and not self._evict(context.from_follower, len(outcomes), now_ms):
             return NO_SESSION
-        cached = {
-            key: _Cached(context.partitions[key], outcome.high_watermark, outcome.log_start_offset)
-            for key, outcome in outcomes.items()
-        }
+        partitions = {key: context.partitions[key] for key in outcomes}
+        told = {key: (outcome.high_watermark, outcome.log_start_offset) for key, outcome in outcomes.items()}
         session_id = self._rng.randrange(1, EPOCH_MAX)
         while session_id in self._sessions:
             session_id = self._rng.randrange(1, EPOCH_MAX)
         self._sessions[session_id] = FetchSession(
             session_id,
-            cached,
+            partitions,
+            told,
             from_follower=context.from_follower,
             uses_topic_ids=context.uses_topic_ids,
             now_ms=now_ms,
         )
-        self.partitions_cached += len(cached)
+        self.partitions_cached += len(partitions)
         return session_id
 
     def _continued(self, session_id: int, session_epoch: int, uses_topic_ids: bool) -> FetchSession:

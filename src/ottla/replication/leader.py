@@ -246,6 +246,9 @@ class LeaderLedger:
     def record_append(self, log_end_offset: int, now_ms: int | None = None) -> int | None:
         """The leader's log now ends there; the new high watermark if that moved it."""
         self._log_end_offset = log_end_offset
+        if not self._followers and log_end_offset > self._high_watermark:
+            self._high_watermark = log_end_offset
+            return log_end_offset
         if now_ms is not None:
             self._now_ms = now_ms
         return self._advance()

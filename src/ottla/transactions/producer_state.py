@@ -19,7 +19,15 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-from ottla.records.batch import NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, SEQUENCE_MAX, BatchHeader
+from ottla.records.batch import (
+    CONTROL_FLAG,
+    NO_PRODUCER_EPOCH,
+    NO_SEQUENCE,
+    NO_TIMESTAMP,
+    SEQUENCE_MAX,
+    TRANSACTIONAL_FLAG,
+    BatchHeader,
+)
 from ottla.records.control import EndTransaction
 from ottla.records.origin import Origin
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -42,6 +50,8 @@ LATE_TRANSACTION_BUFFER_MS: Final = 5 * 60 * 1000
 PRODUCER_ID_EXPIRATION_MS_DEFAULT: Final = 86_400_000
 NO_COORDINATOR_EPOCH: Final = -1
 EPOCH_MAX: Final = 2**15 - 1
+_CLIENT: Final = Origin.CLIENT
+_REPLICATION: Final = Origin.REPLICATION
 _MARKER_EPOCH_GROWS_FROM: Final = 2
 """From this ``transaction.version`` on every marker carries an epoch above that of the transaction's batches."""
 
@@ -123,16 +133,12 @@ class ProducerState:
     def duplicate_of(self, header: BatchHeader) -> Duplicate | None:
         if header.producer_epoch != self.producer_epoch:
             return None
-        first, last = header.base_sequence, header.last_sequence
+        first = header.base_sequence
+        last = NO_SEQUENCE if first == NO_SEQUENCE else (first + header.last_offset_delta) & SEQUENCE_MAX
         for batch in self.batches:
             if batch.first_sequence == first and batch.last_sequence == last:
                 return Duplicate(batch.last_offset - batch.offset_delta, batch.last_offset, batch.timestamp)
         return None
-
-    def take_epoch(self, epoch: int) -> None:
-        if self.producer_epoch != epoch:
-            self.batches.clear()
-            self.producer_epoch = epoch
 
 
 class ProducerStateTable:
@@ -168,18 +174,17 @@ class ProducerStateTable:
         batches with a producer id.
         """
         state = self._producers.get(header.producer_id)
-        if state is None or origin is Origin.REPLICATION:
+        if state is None or origin is _REPLICATION:
             return None
-        if origin is Origin.CLIENT:
+        if origin is _CLIENT:
             duplicate = state.duplicate_of(header)
             if duplicate is not None:
                 return duplicate
-        epoch = header.producer_epoch
-        if epoch < state.producer_epoch:
+        if header.producer_epoch < state.producer_epoch:
             raise _stale_epoch(header, state, "smaller than")
-        if origin is Origin.CLIENT:
+        if origin is _CLIENT:
             _check_sequence(header, state)
-        if state.transaction_first_offset is not None and not header.is_transactional:
+        if state.transaction_first_offset is not None and not header.attributes & TRANSACTIONAL_FLAG:
             raise KafkaError(
                 ErrorCode.INVALID_TXN_STATE, f"Expected transactional write from producer {header.producer_id}"
             )
@@ -226,12 +231,15 @@ class ProducerStateTable:
         transaction's), change nothing.
         """
         producer_id = header.producer_id
-        if producer_id < 0 or (marker is None and header.is_control):
+        attributes = header.attributes
+        if producer_id < 0 or (marker is None and attributes & CONTROL_FLAG):
             return None
         state = self._producers.get(producer_id)
         if state is None:
             state = self._producers[producer_id] = ProducerState(producer_id)
-        state.take_epoch(header.producer_epoch)
+        if state.producer_epoch != header.producer_epoch:
+            state.batches.clear()
+            state.producer_epoch = header.producer_epoch
         state.last_timestamp = header.max_timestamp
         state.active_ms = now_ms
         if marker is not None:
@@ -241,7 +249,7 @@ class ProducerStateTable:
         if first == NO_SEQUENCE:
             first = _sequence_before(last, delta)
         state.batches.append(RetainedBatch(first, last, offset + delta, delta, header.max_timestamp))
-        if state.transaction_first_offset is None and header.is_transactional:
+        if attributes & TRANSACTIONAL_FLAG and state.transaction_first_offset is None:
             state.transaction_first_offset = offset
             self._ongoing[offset] = producer_id
         return None
