@@ -13,9 +13,8 @@ for place in (TESTS, TESTS.parent / "tools"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
-from harness import clusters  # noqa: E402  # the path above comes first
-
 import oracle  # noqa: E402  # the path above comes first
+from harness import clusters  # noqa: E402  # the path above comes first
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,20 +17,24 @@ from pathlib import Path
 from typing import Protocol
 
 import oracle
-
 from harness.processes import Usage, end, first_line, free_port, spawn, usage, wait_until
 from harness.raw import ProtocolFailure, RawConnection
 
 START_SECONDS = 90.0
+LOG_FLAG = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+# The flags of its own start script, with a smaller heap.
 SERVER_FLAGS = (
-    "-Xmx512m -Xms512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
-    "-XX:+ExplicitGCInvokesConcurrent -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-).split()
+    "-Xmx512m",
+    "-Xms512m",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    LOG_FLAG,
+)
 BENCH_SERVER_FLAGS = tuple(flag.replace("512m", "1G") for flag in SERVER_FLAGS)
 # What a tool needs to start fast; it lives for a second or two.
-TOOL_FLAGS = (
-    "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-).split()
+TOOL_FLAGS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", LOG_FLAG)
 
 
 class Cluster(Protocol):
@@ -141,7 +145,7 @@ class ApacheNode(_Node):
         *,
         config: Mapping[str, str] | None = None,
         port: int | None = None,
-        flags: Sequence[str] = tuple(SERVER_FLAGS),
+        flags: Sequence[str] = SERVER_FLAGS,
     ) -> None:
         super().__init__(data, config=config, port=port)
         self.flags = flags

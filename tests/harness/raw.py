@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import crc32c
 
@@ -57,7 +57,7 @@ class RawConnection:
         self._client_id = string(client_id)
         self._correlation = itertools.count(1)
 
-    def __enter__(self) -> RawConnection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,12 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.interop)
-
-
-@pytest.fixture(autouse=True)
-def _patience(request: pytest.FixtureRequest) -> None:
-    # Programs on the Java runtime start slowly on a small, busy machine.
-    request.node.add_marker(pytest.mark.timeout(400))
+            # Programs on the Java runtime start slowly on a small, busy machine.
+            item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
+
 from harness.processes import wait_until
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -102,7 +103,9 @@ def test_topics_are_created_described_grown_and_deleted(admin, make_topic):
     assert all(row.replicas == row.isrs == [row.leader] for row in described.partitions.values())
 
     admin.create_partitions([NewPartitions(name, 5)])[name].result(20)
-    wait_until(lambda: len(admin.list_topics(name, timeout=20).topics[name].partitions) == 5, seconds=10, what="5 partitions")
+    wait_until(
+        lambda: len(admin.list_topics(name, timeout=20).topics[name].partitions) == 5, seconds=10, what="5 partitions"
+    )
     with pytest.raises(KafkaException, match="INVALID_PARTITIONS"):
         admin.create_partitions([NewPartitions(name, 2)])[name].result(20)
     with pytest.raises(KafkaException, match="TOPIC_ALREADY_EXISTS"):

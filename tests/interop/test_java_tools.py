@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from harness.clusters import java
 from harness.processes import wait_until
 
@@ -34,7 +35,7 @@ def test_topic_command_console_clients_offsets_and_deletion(run, topic):
     described = run("TopicCommand", "--describe", "--topic", topic)
     assert "PartitionCount: 2" in described
     assert "retention.ms=7200000" in described
-    assert len(re.findall(r"Leader: 1\b.*Isr: 1\b", described)) == 2 or len(re.findall(r"Leader: \d", described)) == 2
+    assert len(re.findall(r"Leader: 1\s.*Isr: 1\b", described)) == 2
 
     lines = "".join(f"key-{n}\tvalue-{n}\n" for n in range(100))
     properties = ["--reader-property", "parse.key=true", "--command-property", "compression.type=lz4"]
@@ -51,15 +52,14 @@ def test_topic_command_console_clients_offsets_and_deletion(run, topic):
 
     ends = dict(re.findall(rf"{topic}:(\d):(\d+)", run("GetOffsetShell", "--topic", topic)))
     assert sum(map(int, ends.values())) == 100
-    return_code = run("TopicCommand", "--alter", "--topic", topic, "--partitions", "4")
-    assert return_code is not None
+    run("TopicCommand", "--alter", "--topic", topic, "--partitions", "4")
     run("TopicCommand", "--delete", "--topic", topic)
     assert topic not in run("TopicCommand", "--list").split()
 
 
 def test_delete_records_moves_the_start(run, topic, tmp_path):
     run("TopicCommand", "--create", "--topic", topic, "--partitions", "1")
-    run("ProducerPerformance", "--topic", topic, *"--num-records 1000 --record-size 50 --throughput -1".split())
+    run("ProducerPerformance", "--topic", topic, *load(1000, 50))
     plan = tmp_path / "offsets.json"
     wanted = [{"topic": topic, "partition": 0, "offset": 600}]
     plan.write_text(json.dumps({"partitions": wanted, "version": 1}))
@@ -85,8 +85,8 @@ def test_config_command_changes_and_shows(run, topic):
 @pytest.mark.parametrize("acks", ["1", "all"])
 def test_performance_clients(run, topic, acks):
     run("TopicCommand", "--create", "--topic", topic, "--partitions", "3")
-    load = "--num-records 50000 --record-size 100 --throughput -1 --command-property".split()
-    printed = run("ProducerPerformance", "--topic", topic, *load, f"acks={acks}", "compression.type=zstd")
+    properties = ("--command-property", f"acks={acks}", "compression.type=zstd")
+    printed = run("ProducerPerformance", "--topic", topic, *load(50_000, 100), *properties)
     assert "50000 records sent" in printed
     printed = run(
         "ConsumerPerformance", *("--topic", topic, "--num-records", "50000", "--timeout", "60000", "--hide-header")
@@ -97,7 +97,7 @@ def test_performance_clients(run, topic, acks):
 def test_verifiable_clients_and_group_tools(run, topic, unique):
     group = unique("verifiable")
     run("TopicCommand", "--create", "--topic", topic, "--partitions", "3")
-    sent = _events(run("VerifiableProducer", "--topic", topic, "--max-messages", "2000", "--acks", "-1"))
+    sent = _events(run("VerifiableProducer", "--topic", topic, "--max-messages", "2000", "--repeating-keys", "50"))
     assert len(sent["producer_send_success"]) == 2000
     assert not sent.get("producer_send_error")
     seen = _events(
@@ -145,7 +145,7 @@ def test_cluster_tools(cluster, run, topic):
         served = connection.api_versions()
     versions = run("BrokerApiVersionsCommand")
     for name in ("Produce(0)", "Fetch(1)", "Metadata(3)", "DescribeTopicPartitions(75)"):
-        assert re.search(rf"{re.escape(name)}: \d+ to \d+ \[usable: \d+\]", versions), name
+        assert re.search(rf"{re.escape(name)}: \d+( to \d+)? \[usable: \d+\]", versions), name
     status = run("MetadataQuorumCommand", "describe", "--status")
     assert re.search(r"LeaderId:\s+1\b", status)
     assert re.search(r"HighWatermark:\s+\d+", status)
@@ -172,6 +172,10 @@ def _client_compatibility(run, topic, *, has_acls):
     options = [part for name, value in facts.items() for part in (f"--{name}", str(value))]
     printed = run("ClientCompatibilityTest", "--topic", topic, "--num-cluster-nodes", "1", *options)
     assert "SUCCESS" in printed
+
+
+def load(count, size):
+    return ("--num-records", str(count), "--record-size", str(size), "--throughput", "-1")
 
 
 def _events(printed):

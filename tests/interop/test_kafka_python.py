@@ -9,9 +9,10 @@ import pytest
 pytest.importorskip("kafka", reason="kafka-python is not installed (extra `interop`)")
 
 import kafka.codec
-from harness.processes import wait_until
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
+
+from harness.processes import wait_until
 
 # The client leaves sockets of its background threads to the garbage collector.
 pytestmark = [

@@ -1,0 +1,17 @@
+"""Everything below kills or starves real processes; it carries the marker `chaos`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything below this directory; the time is by rounds, for a restart of Apache Kafka takes many seconds."""
+    here = Path(__file__).parent
+    seconds = 180 + 30 * int(config.getoption("--chaos-rounds"))
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.chaos)
+            item.add_marker(pytest.mark.timeout(seconds))
