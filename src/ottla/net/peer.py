@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
@@ -67,7 +67,8 @@ class Peer:
         self._versions: Mapping[int, tuple[int, int]] = {}
         self._correlation_id = 0
         self._pending: dict[int, _Pending] = {}
-        self._slots = asyncio.Semaphore(limits.pending_requests_max)
+        self._room: asyncio.Future[None] | None = None
+        """Resolved when fewer than ``pending_requests_max`` requests wait; None while that is so."""
         self._failure: PeerLost | None = None
         self.throttled_until = 0.0
         """Loop time before which the broker asked not to be sent more."""
@@ -127,21 +128,30 @@ class Peer:
         ``version`` is negotiated if not given; ``seconds`` replaces the usual deadline. Raises ``PeerLost`` if the
         connection breaks or the deadline passes, ``KafkaError(UNSUPPORTED_VERSION)``, and ``EncodeError``.
         """
+        return await (await self.submit(api_key, message, version, seconds=seconds))
+
+    async def submit(
+        self, api_key: ApiKey, message: Message, version: int | None = None, *, seconds: float | None = None
+    ) -> asyncio.Future[Any]:
+        """Send a request and return where its answer will be: who submits one after the other keeps their order.
+
+        Raises as ``request``; the future fails with ``PeerLost``.
+        """
         if version is None:
             version = self.version_of(api_key)
-        async with self._slots:
-            link = await self._writable()
-            correlation_id = self._next_correlation_id()
-            frame = encode_request(RequestHeader(api_key, version, correlation_id, self._client_id), message)
-            answer: asyncio.Future[Any] = self._loop.create_future()
-            timer = self._loop.call_later(seconds or self.limits.request_seconds, self._expire, correlation_id)
-            self._pending[correlation_id] = _Pending(api_key, version, answer, timer)
-            link.transport.write(frame)
-            return await answer
+        link = await self._writable()
+        correlation_id = self._next_correlation_id()
+        frame = encode_request(RequestHeader(api_key, version, correlation_id, self._client_id), message)
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        timer = self._loop.call_later(seconds or self.limits.request_seconds, self._expire, correlation_id)
+        self._pending[correlation_id] = _Pending(api_key, version, answer, timer)
+        link.transport.write(frame)
+        return answer
 
-    async def post(self, api_key: ApiKey, message: Message) -> None:
+    async def post(self, api_key: ApiKey, message: Message, version: int | None = None) -> None:
         """Send a request that has no answer (Produce with acks=0). Raises like ``request``."""
-        version = self.version_of(api_key)
+        if version is None:
+            version = self.version_of(api_key)
         link = await self._writable()
         header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
         link.transport.write(encode_request(header, message))
@@ -158,6 +168,7 @@ class Peer:
             entry.timer.cancel()
             if not entry.answer.done():
                 entry.answer.set_exception(self._failure)
+        self._make_room()
 
     async def _negotiate(self) -> None:
         from ottla.wire.messages.api_versions_request import ApiVersionsRequest  # noqa: PLC0415 - loaded on demand
@@ -174,12 +185,23 @@ class Peer:
         self._versions = {entry.api_key: (entry.min_version, entry.max_version) for entry in response.api_keys}
 
     async def _writable(self) -> "_Link":
+        """The link once it takes another request. Raises ``PeerLost``."""
+        while self._failure is None and len(self._pending) >= self.limits.pending_requests_max:
+            # Every pending request has a deadline of its own, so this wait has one too.
+            self._room = self._room or self._loop.create_future()
+            await asyncio.shield(self._room)
         if self._failure is None and self._link is not None:
             await self._link.wait_writable(self.limits.request_seconds)
         if self._failure is not None:
             raise self._failure
         assert self._link is not None, "connect() comes first"
         return self._link
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
 
     def _next_correlation_id(self) -> int:
         self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
@@ -206,6 +228,7 @@ class Peer:
             if entry is None:
                 raise DecodeError(f"an answer to request {correlation_id}, which nobody waits for")
             entry.timer.cancel()
+            self._make_room()
             message = self._decode(entry, frame)
         except (DecodeError, ValueError) as error:
             host, port = self.address
@@ -243,9 +266,9 @@ class _Link(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=4 * 1024 * 1024)
+        # uvloop's transports are not of asyncio's class.
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=4 * 1024 * 1024)
         self._peer._attach(self)  # noqa: SLF001 - two halves of one connection
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -1,0 +1,299 @@
+"""What a client knows of a cluster, and its connections: bootstrap, metadata, one peer a broker.
+
+Invariants: metadata is replaced only by an answer of the cluster; every loop that tries again has a deadline or ends
+with the cluster's ``close``. When every known broker is gone, the bootstrap addresses are tried again (KIP-899).
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ottla.client._backoff import Backoff
+from ottla.model import TopicPartition, Uuid
+from ottla.net.peer import Peer, PeerLimits, PeerLost
+from ottla.wire.apis import ApiKey
+from ottla.wire.codec import Message
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
+from ottla.wire.messages.metadata_response import MetadataResponse, MetadataResponseTopic
+
+DEFAULT_PORT: Final = 9092
+
+
+class ClusterUnreachable(ConnectionError):
+    """No address of the cluster answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerAddress:
+    """A broker as the cluster advertises it."""
+
+    node_id: int
+    host: str
+    port: int
+    rack: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionMetadata:
+    """One partition. ``leader`` is -1 while there is none."""
+
+    partition: int
+    leader: int
+    leader_epoch: int
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    offline: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicMetadata:
+    """One topic with its partitions by number."""
+
+    name: str
+    topic_id: Uuid
+    internal: bool
+    partitions: Mapping[int, PartitionMetadata]
+
+
+@dataclass(slots=True)
+class _Known:
+    brokers: dict[int, BrokerAddress] = field(default_factory=dict)
+    topics: dict[str, TopicMetadata] = field(default_factory=dict)
+    controller_id: int = -1
+    cluster_id: str | None = None
+
+
+class Cluster:
+    """Connections and metadata of one cluster, shared by everything a client does."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str | Sequence[str],
+        *,
+        client_id: str = "ottla",
+        limits: PeerLimits | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        self.addresses = parse_bootstrap(bootstrap_servers)
+        self.limits = limits or PeerLimits()
+        self.rng = rng or Random()
+        self._client_id = client_id
+        self._known = _Known()
+        self._peers: dict[tuple[str, int], Peer] = {}
+        self._connecting: dict[tuple[str, int], asyncio.Lock] = {}
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.refresh(())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def brokers(self) -> Mapping[int, BrokerAddress]:
+        return self._known.brokers
+
+    @property
+    def cluster_id(self) -> str | None:
+        return self._known.cluster_id
+
+    @property
+    def controller_id(self) -> int:
+        return self._known.controller_id
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """The topics something is known of."""
+        return tuple(self._known.topics)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
+
+    def known_topic(self, name: str) -> TopicMetadata | None:
+        """What is known of a topic without asking."""
+        return self._known.topics.get(name)
+
+    def leader(self, place: TopicPartition) -> int:
+        """The broker that leads a partition as far as known; -1 if nobody."""
+        topic = self._known.topics.get(place.topic)
+        partition = None if topic is None else topic.partitions.get(place.partition)
+        return -1 if partition is None else partition.leader
+
+    def note_leader(self, place: TopicPartition, leader: int, leader_epoch: int) -> None:
+        """A leader hint out of an answer (KIP-951); older ones than what is known are ignored."""
+        topic = self._known.topics.get(place.topic)
+        partition = None if topic is None else topic.partitions.get(place.partition)
+        if topic is None or partition is None or leader not in self._known.brokers:
+            return
+        if leader_epoch > partition.leader_epoch:
+            changed = PartitionMetadata(
+                partition=place.partition,
+                leader=leader,
+                leader_epoch=leader_epoch,
+                replicas=partition.replicas,
+                isr=partition.isr,
+                offline=partition.offline,
+            )
+            self._known.topics[place.topic] = TopicMetadata(
+                name=topic.name,
+                topic_id=topic.topic_id,
+                internal=topic.internal,
+                partitions={**topic.partitions, place.partition: changed},
+            )
+
+    async def refresh(
+        self, topics: Iterable[str] | None, *, create: bool = False, seconds: float | None = None
+    ) -> dict[str, ErrorCode]:
+        """Ask for brokers and ``topics`` (``None``: all). Returns the error of each topic that has one.
+
+        Raises ``ClusterUnreachable`` and ``KafkaError``.
+        """
+        wanted = None if topics is None else [MetadataRequestTopic(name=name) for name in topics]
+        request = MetadataRequest(topics=wanted, allow_auto_topic_creation=create)
+        response: MetadataResponse = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+        known = self._known
+        known.brokers = {
+            broker.node_id: BrokerAddress(node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack)
+            for broker in response.brokers
+        }
+        known.controller_id, known.cluster_id = response.controller_id, response.cluster_id
+        if wanted is None:
+            known.topics.clear()
+        errors = {}
+        for topic in response.topics:
+            name = topic.name or ""
+            if topic.error_code != ErrorCode.NONE:
+                errors[name] = ErrorCode(topic.error_code)
+                known.topics.pop(name, None)
+            else:
+                known.topics[name] = _topic_metadata(topic)
+        return errors
+
+    async def topic(self, name: str, *, create: bool = False, seconds: float = 60.0) -> TopicMetadata:
+        """A topic every partition of which has a leader; waits for one that is just being created.
+
+        Raises ``KafkaError`` (UNKNOWN_TOPIC_OR_PARTITION where nobody may create it) and ``ClusterUnreachable``.
+        """
+        known = self._known.topics.get(name)
+        if known is not None and _led(known):
+            return known
+        backoff = Backoff(self.rng, initial=0.02)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            errors = await self.refresh((name,), create=create)
+            error = errors.get(name, ErrorCode.NONE)
+            known = self._known.topics.get(name)
+            if error is ErrorCode.NONE and known is not None and _led(known):
+                return known
+            hopeless = error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and not create
+            late = asyncio.get_running_loop().time() >= deadline
+            if late or hopeless or (error is not ErrorCode.NONE and not error.retriable):
+                raise KafkaError(error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE, _about(name))
+            await asyncio.sleep(backoff.next_seconds())
+
+    async def peer(self, node_id: int) -> Peer:
+        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer."""
+        broker = self._known.brokers.get(node_id)
+        if broker is None:
+            raise PeerLost(f"broker {node_id} is not known")
+        return await self._connect((broker.host, broker.port))
+
+    async def ask_any(self, api_key: ApiKey, request: Message, *, seconds: float | None = None) -> Any:
+        """Send a request to whichever broker answers: connected ones first, then the others, then bootstrap.
+
+        Raises ``ClusterUnreachable`` with every address's reason.
+        """
+        reasons: dict[tuple[str, int], str] = {}
+        for address in self._candidates():
+            if address in reasons:
+                continue
+            try:
+                peer = await self._connect(address)
+                return await peer.request(api_key, request, seconds=seconds)
+            except PeerLost as error:
+                reasons[address] = str(error)
+            if self._closed:
+                break
+        raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed")
+
+    def _candidates(self) -> list[tuple[str, int]]:
+        connected = [address for address, peer in self._peers.items() if peer.connected]
+        others = [(broker.host, broker.port) for broker in self._known.brokers.values()]
+        self.rng.shuffle(others)
+        return connected + others + list(self.addresses)
+
+    async def _connect(self, address: tuple[str, int]) -> Peer:
+        peer = self._peers.get(address)
+        if peer is not None and peer.connected:
+            return peer
+        async with self._connecting.setdefault(address, asyncio.Lock()):
+            peer = self._peers.get(address)
+            if peer is not None and peer.connected:
+                return peer
+            if self._closed:
+                raise PeerLost("the client is closed")
+            peer = await Peer.connect(*address, client_id=self._client_id, limits=self.limits)
+            if self._closed:
+                peer.close()
+                raise PeerLost("the client is closed")
+            self._peers[address] = peer
+            return peer
+
+
+def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """``"a:9092,b"`` as addresses; the port defaults to 9092. Raises ``ValueError``."""
+    texts = servers.split(",") if isinstance(servers, str) else list(servers)
+    addresses = tuple(_parse_address(text.strip()) for text in texts if text.strip())
+    if not addresses:
+        raise ValueError("no bootstrap address given")
+    return addresses
+
+
+def _parse_address(text: str) -> tuple[str, int]:
+    address = text.rpartition("://")[2]
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        host, port = address, str(DEFAULT_PORT)
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is not of the form HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _topic_metadata(topic: MetadataResponseTopic) -> TopicMetadata:
+    partitions = {
+        one.partition_index: PartitionMetadata(
+            partition=one.partition_index,
+            leader=one.leader_id,
+            leader_epoch=one.leader_epoch,
+            replicas=tuple(one.replica_nodes),
+            isr=tuple(one.isr_nodes),
+            offline=tuple(one.offline_replicas),
+        )
+        for one in sorted(topic.partitions, key=lambda entry: entry.partition_index)
+    }
+    return TopicMetadata(
+        name=topic.name or "", topic_id=topic.topic_id, internal=topic.is_internal, partitions=partitions
+    )
+
+
+def _led(topic: TopicMetadata) -> bool:
+    return bool(topic.partitions) and all(partition.leader >= 0 for partition in topic.partitions.values())
+
+
+def _about(name: str) -> str:
+    return f"topic {name!r}"
