@@ -13,7 +13,7 @@ from ottla.broker.context import RequestContext
 from ottla.net.connection import LENGTH_BYTES, Answer, CloseConnection, Connection, Segments
 from ottla.runtime.clock import Clock
 from ottla.runtime.telemetry import get_logger
-from ottla.wire import DecodeError, decode, encode_segments
+from ottla.wire import DecodeError, EncodeError, decode, encode_segments
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.frame import RequestHeader, read_request_header, response_header
@@ -149,7 +149,11 @@ def encode_answer(header: RequestHeader, response: Any, version: int | None = No
     """The response frame: length, header, body; file regions stay segments of their own."""
     version = header.api_version if version is None else version
     head = response_header(header.api_key, version, header.correlation_id)
-    segments = cast(Segments, encode_segments(response, version, prefix=bytes(LENGTH_BYTES) + head))
+    try:
+        segments = cast(Segments, encode_segments(response, version, prefix=bytes(LENGTH_BYTES) + head))
+    except EncodeError as error:
+        log.error("answer cannot be written", api=header.api_key, version=version, exc_info=error)
+        raise CloseConnection(f"answer cannot be written: {error}") from error
     length = (sum(map(len, segments)) - LENGTH_BYTES).to_bytes(LENGTH_BYTES)
     first = segments[0]
     assert isinstance(first, bytes)

@@ -209,8 +209,10 @@ def replace_config(config, **changes):
 
     import msgspec
 
-    return dataclasses.replace(config, **changes) if dataclasses.is_dataclass(config) else msgspec.structs.replace(
-        config, **changes
+    return (
+        dataclasses.replace(config, **changes)
+        if dataclasses.is_dataclass(config)
+        else msgspec.structs.replace(config, **changes)
     )
 
 

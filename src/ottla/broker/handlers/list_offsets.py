@@ -26,6 +26,7 @@ EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
 UNKNOWN = -1
+LEADER_EPOCH_FROM = 4
 NOTHING = TimestampOffset(UNKNOWN, UNKNOWN, UNKNOWN)
 CONSUMER = -1
 DEBUG_CONSUMER = -2
@@ -73,7 +74,7 @@ class ListOffsetsHandler:
             error_code=0,
             timestamp=found.timestamp,
             offset=found.offset,
-            leader_epoch=found.leader_epoch,
+            leader_epoch=found.leader_epoch if context.api_version >= LEADER_EPOCH_FROM else UNKNOWN,
         )
 
 

@@ -1,0 +1,376 @@
+"""Produce, Fetch, ListOffsets and ApiVersions through the dispatch, frame to frame, without a socket."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from ottla.broker.dispatch import Dispatch, Route
+from ottla.broker.handlers.api_versions import ApiVersionsHandler
+from ottla.broker.handlers.fetch import FetchHandler
+from ottla.broker.handlers.list_offsets import ListOffsetsHandler
+from ottla.broker.handlers.produce import ProduceHandler
+from ottla.broker.leader_hints import LeaderHints
+from ottla.broker.partition import FlushPolicy
+from ottla.net.connection import CloseConnection
+from ottla.replication.fetch_session import FetchSessionCache
+from ottla.wire import decode
+from ottla.wire.apis import API_SPECS, ApiKey
+from ottla.wire.errors import ErrorCode
+from ottla.wire.frame import RequestHeader, encode_request
+from ottla.wire.messages.api_versions_request import ApiVersionsRequest
+from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
+from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
+from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+
+
+class Peer:
+    peer = ("127.0.0.1", 9)
+
+
+class Served:
+    """A dispatch over a bench; ``ask`` sends a request and decodes what comes back."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.failures = []
+        hints = LeaderHints(image=lambda: bench.partitions.image)
+        self.sessions = FetchSessionCache(rng=Random(3))
+        handlers = {
+            ApiKey.PRODUCE: lambda: ProduceHandler(partitions=bench.partitions, leader_hints=hints),
+            ApiKey.FETCH: lambda: FetchHandler(
+                partitions=bench.partitions,
+                sessions=self.sessions,
+                leader_hints=hints,
+                bytes_max=1 << 20,
+                now_ms=bench.clock.now_ms,
+            ),
+            ApiKey.LIST_OFFSETS: lambda: ListOffsetsHandler(partitions=bench.partitions),
+            ApiKey.API_VERSIONS: lambda: ApiVersionsHandler(
+                routes=self.routes,
+                image=lambda: bench.partitions.image,
+                supported_features={"metadata.version": (7, 30), "group.version": (0, 1)},
+            ),
+        }
+        self.routes = {
+            int(key): Route(
+                api_key=key,
+                min_version=API_SPECS[key].lowest,
+                max_version=API_SPECS[key].latest_stable,
+                advertised_min=API_SPECS[key].advertised_lowest,
+                build=build,
+            )
+            for key, build in handlers.items()
+        }
+        self.dispatch = Dispatch(
+            routes=self.routes, listener_name="PLAINTEXT", clock=bench.clock, fail=self.failures.append
+        )
+
+    def send(self, key, version, request):
+        frame = encode_request(RequestHeader(int(key), version, 77, "test"), request)
+        return self.dispatch.serve(Peer, memoryview(bytearray(frame))[4:])
+
+    async def ask(self, key, version, request):
+        answer = self.send(key, version, request)
+        if answer is None:
+            return None
+        if not isinstance(answer, list):
+            answer = await answer
+        raw = b"".join(part if isinstance(part, bytes) else part.pread() for part in answer)
+        assert int.from_bytes(raw[:4]) == len(raw) - 4
+        assert int.from_bytes(raw[4:8]) == 77
+        spec = API_SPECS[key]
+        return decode(spec.load_response(), raw[8 + spec.response_header_version(version) :], version)
+
+    async def produce(self, records, *, topic="orders", acks=-1, version=9, partition=0, timeout_ms=1000):
+        data = TopicProduceData(name=topic, partition_data=[PartitionProduceData(index=partition, records=records)])
+        if version >= 13:
+            data = TopicProduceData(
+                topic_id=self.bench.partitions.image.topics[topic].topic_id, partition_data=data.partition_data
+            )
+        answer = await self.ask(
+            ApiKey.PRODUCE, version, ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=[data])
+        )
+        return None if answer is None else answer.responses[0].partition_responses[0]
+
+    async def fetch(
+        self, offset=0, *, version=11, max_wait_ms=0, min_bytes=1, session=(0, -1), topics=("orders",), **more
+    ):
+        return await self.ask(
+            ApiKey.FETCH,
+            version,
+            FetchRequest(
+                max_wait_ms=max_wait_ms,
+                min_bytes=min_bytes,
+                session_id=session[0],
+                session_epoch=session[1],
+                topics=[
+                    FetchTopic(
+                        topic=topic if version < 13 else "",
+                        topic_id=self.bench.partitions.image.topics[topic].topic_id,
+                        partitions=[FetchPartition(partition=0, fetch_offset=offset, partition_max_bytes=1 << 20)],
+                    )
+                    for topic in topics
+                ],
+                **more,
+            ),
+        )
+
+
+@pytest.fixture
+def serve(make_bench, one_led):
+    def make(policy=FlushPolicy.NEVER):
+        bench = make_bench(policy)
+        bench.publish(orders=[one_led()], other=[one_led()])
+        return Served(bench)
+
+    return make
+
+
+PRODUCE_VERSIONS = range(API_SPECS[ApiKey.PRODUCE].lowest, API_SPECS[ApiKey.PRODUCE].latest_stable + 1)
+FETCH_VERSIONS = range(API_SPECS[ApiKey.FETCH].lowest, API_SPECS[ApiKey.FETCH].latest_stable + 1)
+
+
+@pytest.mark.parametrize("version", PRODUCE_VERSIONS)
+@pytest.mark.parametrize("fetch_version", [FETCH_VERSIONS[0], 11, 12, 13, FETCH_VERSIONS[-1]])
+def test_what_is_produced_is_fetched_byte_for_byte(serve, make_batch, version, fetch_version):
+    async def main():
+        served = serve()
+        sent = make_batch(b"one", b"two")
+        answer = await served.produce(sent, version=version)
+        assert (answer.error_code, answer.base_offset) == (0, 0)
+        fetched = await served.fetch(version=fetch_version)
+        data = fetched.responses[0].partitions[0]
+        assert data.error_code == 0
+        assert data.high_watermark == 2
+        got = bytes(data.records)
+        assert got[:8] == bytes(8)
+        assert got[17:] == bytes(sent[17:])
+
+    asyncio.run(main())
+
+
+def test_acks_0_is_silent_and_its_failure_ends_the_connection(serve, make_batch):
+    async def main():
+        served = serve()
+        assert await served.produce(make_batch(b"x"), acks=0) is None
+        assert served.bench.partitions.get("orders", 0).log.log_end_offset == 1
+        with pytest.raises(CloseConnection):
+            await served.produce(make_batch(b"x"), acks=0, topic="missing")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"topic": "missing"}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ({"partition": 7}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ({"acks": 5}, ErrorCode.INVALID_REQUIRED_ACKS),
+    ],
+)
+def test_produce_errors(serve, make_batch, change, code):
+    async def main():
+        answer = await serve().produce(make_batch(b"x"), **change)
+        assert answer.error_code == code
+        assert answer.base_offset == -1
+
+    asyncio.run(main())
+
+
+def test_a_flipped_bit_is_corrupt_and_nothing_is_appended(serve, make_batch):
+    async def main():
+        served = serve()
+        records = make_batch(b"value")
+        records[-2] ^= 1
+        answer = await served.produce(records)
+        assert answer.error_code == ErrorCode.CORRUPT_MESSAGE
+        assert served.bench.partitions.get("orders", 0).log.log_end_offset == 0
+
+    asyncio.run(main())
+
+
+def test_acks_all_waits_for_the_flush_and_times_out_without_it(serve, make_batch):
+    async def main():
+        served = serve(FlushPolicy.AUTO)
+        waiting = asyncio.ensure_future(served.produce(make_batch(b"x")))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await served.bench.flushes.flush()
+        assert (await waiting).error_code == 0
+        late = await served.produce(make_batch(b"y"), timeout_ms=20)
+        assert late.error_code == ErrorCode.REQUEST_TIMED_OUT
+        quick = await served.produce(make_batch(b"z"), acks=1)
+        assert quick.error_code == 0
+
+    asyncio.run(main())
+
+
+def test_a_fetch_waits_for_data_and_is_woken_by_the_append(serve, make_batch):
+    async def main():
+        served = serve()
+        loop = asyncio.get_running_loop()
+        waiting = asyncio.ensure_future(served.fetch(max_wait_ms=5000))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        before = loop.time()
+        await served.produce(make_batch(b"x"))
+        fetched = await waiting
+        assert loop.time() - before < 1
+        assert len(fetched.responses[0].partitions[0].records) > 61
+        assert len(served.bench.partitions.get("orders", 0).data_waiters) == 0
+
+    asyncio.run(main())
+
+
+def test_a_fetch_waits_for_min_bytes_and_answers_with_less_when_time_is_over(serve, make_batch):
+    async def main():
+        served = serve()
+        waiting = asyncio.ensure_future(served.fetch(max_wait_ms=80, min_bytes=10_000))
+        await asyncio.sleep(0.01)
+        await served.produce(make_batch(b"x"))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        fetched = await waiting
+        assert len(fetched.responses[0].partitions[0].records) > 61
+
+    asyncio.run(main())
+
+
+def test_a_fetch_out_of_range_or_of_a_deleted_topic_is_answered_at_once(serve, make_batch):
+    async def main():
+        served = serve()
+        fetched = await served.fetch(5, max_wait_ms=5000)
+        assert fetched.responses[0].partitions[0].error_code == ErrorCode.OFFSET_OUT_OF_RANGE
+        waiting = asyncio.ensure_future(served.fetch(0, max_wait_ms=5000))
+        await asyncio.sleep(0.01)
+        served.bench.publish(orders=None)
+        data = (await waiting).responses[0].partitions[0]
+        assert data.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+    asyncio.run(main())
+
+
+def test_sessions_answer_only_news(serve, make_batch):
+    async def main():
+        served = serve()
+        first = await served.fetch(0, session=(0, 0), topics=("orders", "other"))
+        assert first.session_id > 0
+        assert len(first.responses) == 2
+        nothing = await served.ask(
+            ApiKey.FETCH, 11, FetchRequest(max_wait_ms=0, min_bytes=1, session_id=first.session_id, session_epoch=1)
+        )
+        assert nothing.responses == []
+        await served.produce(make_batch(b"y"), topic="other")
+        news = await served.ask(
+            ApiKey.FETCH, 11, FetchRequest(max_wait_ms=0, min_bytes=1, session_id=first.session_id, session_epoch=2)
+        )
+        assert [topic.topic for topic in news.responses] == ["other"]
+        wrong = await served.ask(
+            ApiKey.FETCH, 11, FetchRequest(max_wait_ms=0, min_bytes=1, session_id=first.session_id, session_epoch=9)
+        )
+        assert wrong.error_code == ErrorCode.INVALID_FETCH_SESSION_EPOCH
+
+    asyncio.run(main())
+
+
+def test_limits_leave_room_for_at_least_one_batch(serve, make_batch):
+    async def main():
+        served = serve()
+        for _ in range(3):
+            await served.produce(make_batch(bytes(1000)))
+        fetched = await served.fetch(max_bytes=10)
+        size = len(fetched.responses[0].partitions[0].records)
+        assert 1000 < size < 2000
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("version", range(1, 12))
+def test_list_offsets_special_timestamps(serve, make_batch, version):
+    async def ask(served, timestamp):
+        answer = await served.ask(
+            ApiKey.LIST_OFFSETS,
+            version,
+            ListOffsetsRequest(
+                replica_id=-1,
+                topics=[
+                    ListOffsetsTopic(
+                        name="orders", partitions=[ListOffsetsPartition(partition_index=0, timestamp=timestamp)]
+                    )
+                ],
+            ),
+        )
+        return answer.topics[0].partitions[0]
+
+    async def main():
+        served = serve()
+        await served.produce(make_batch(b"a", timestamp=1000))
+        await served.produce(make_batch(b"b", timestamp=3000))
+        await served.produce(make_batch(b"c", timestamp=2000))
+        assert (await ask(served, -1)).offset == 3
+        assert (await ask(served, -2)).offset == 0
+        found = await ask(served, 1500)
+        assert (found.offset, found.timestamp) == (1, 3000)
+        assert (await ask(served, 9999)).offset == -1
+        largest = await ask(served, -3)
+        if version >= 7:
+            assert (largest.offset, largest.timestamp) == (1, 3000)
+        else:
+            assert largest.error_code == ErrorCode.UNSUPPORTED_VERSION
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("version", range(5))
+def test_api_versions_names_routes_and_features(serve, version):
+    async def main():
+        answer = await serve().ask(
+            ApiKey.API_VERSIONS,
+            version,
+            ApiVersionsRequest(client_software_name="a-client", client_software_version="1.0"),
+        )
+        rows = {row.api_key: (row.min_version, row.max_version) for row in answer.api_keys}
+        assert rows[0] == (0, 13)
+        assert rows[18][0] == 0
+        names = {feature.name for feature in answer.supported_features}
+        assert names == (
+            {"metadata.version", "group.version"} if version == 4 else {"metadata.version"} if version == 3 else set()
+        )
+
+    asyncio.run(main())
+
+
+def test_api_versions_of_an_unknown_version_is_answered_in_version_0(serve):
+    async def main():
+        served = serve()
+        frame = (18).to_bytes(2) + (99).to_bytes(2) + (77).to_bytes(4) + b"\xff\xff" + b"\x00garbage"
+        (answer,) = served.dispatch.serve(Peer, memoryview(frame))
+        from ottla.wire.messages.api_versions_response import ApiVersionsResponse
+
+        decoded = decode(ApiVersionsResponse, answer[8:], 0)
+        assert decoded.error_code == ErrorCode.UNSUPPORTED_VERSION
+        assert [row.api_key for row in decoded.api_keys] == [18]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x00",
+        (500).to_bytes(2) + (0).to_bytes(2) + bytes(4) + b"\xff\xff",
+        (0).to_bytes(2) + (99).to_bytes(2) + bytes(4) + b"\xff\xff",
+        (0).to_bytes(2) + (9).to_bytes(2) + bytes(4) + b"\xff\xff" + b"\x00" + b"\xff" * 20,
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_frames_that_make_no_sense_end_the_connection(serve, frame):
+    async def main():
+        served = serve()
+        with pytest.raises(CloseConnection):
+            served.dispatch.serve(Peer, memoryview(frame))
+        assert served.failures == []
+
+    asyncio.run(main())
