@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from itertools import islice
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -12,6 +13,7 @@ from ottla.client._cluster import Cluster, TopicMetadata
 from ottla.client._partitioner import StickyPartitioner, partition_for_key
 from ottla.client._sender import Sender, SenderSettings
 from ottla.model import TopicPartition
+from ottla.records.builder import RECORD_OVERHEAD_MAX
 from ottla.records.compression import Codec
 from ottla.records.reader import Header
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -154,18 +156,19 @@ class Producer:
         in to count several calls together.
         """
         delivery = delivery or Delivery()
-        known = await self._ready(topic)
-        timestamp = _now_ms()
-        turn = 0
-        for key, value in records:
-            turn += 1
-            if turn >= RECORDS_A_TURN or self._accumulator.full:
-                turn = 0
-                await asyncio.sleep(0)
-                known = await self._ready(topic)
-                timestamp = _now_ms()
-            self._add(known, key, value, partition, timestamp, delivery)
-        self._wake()
+        rest = iter(records)
+        while turn := list(islice(rest, RECORDS_A_TURN)):
+            known = await self._ready(topic)
+            timestamp = _now_ms()
+            position = 0
+            while position < len(turn):
+                if turn[position][0] is None or partition is not None:
+                    position = self._add_run(known, turn, position, partition, timestamp, delivery)
+                else:
+                    self._add(known, *turn[position], partition, timestamp, delivery)
+                    position += 1
+            self._wake()
+            await asyncio.sleep(0)
         return delivery
 
     async def flush(self) -> None:
@@ -189,17 +192,49 @@ class Producer:
         timestamp: int,
         delivery: Delivery,
     ) -> None:
-        size = 32 + (len(value) if value is not None else 0) + (len(key) if key is not None else 0)
+        size = _size(key, value)
         accumulator = self._accumulator
-        if size > accumulator.batch_bytes:
-            self._check_size(known.name, size)
-        batch, opened = accumulator.room_for(self._place(known, key, partition), size, self._time())
+        self._check_size(known.name, size)
+        batch, _ = accumulator.room_for(self._place(known, key, partition), size, self._time())
         accumulator.append(batch, timestamp, key, value, ())
         batch.count_in(delivery, 1)
         if batch.builder.estimated_size + size > accumulator.batch_bytes:
-            self._close_batch(batch, known)
-        elif opened:
-            self._wake()
+            batch.full = True
+
+    def _add_run(
+        self,
+        known: TopicMetadata,
+        records: list[ProducerRecord],
+        position: int,
+        partition: int | None,
+        timestamp: int,
+        delivery: Delivery,
+    ) -> int:
+        """Add records that go to the same partition, up to a full batch or a record with a key; where the rest begins.
+
+        This is the loop that bulk loading spends its time in.
+        """
+        accumulator = self._accumulator
+        size = _size(*records[position])
+        self._check_size(known.name, size)
+        batch, _ = accumulator.room_for(self._place(known, None, partition), size, self._time())
+        append = batch.builder.append
+        before = batch.builder.estimated_size
+        room = max(accumulator.batch_bytes - before, size)
+        start = position
+        for key, value in islice(records, start, None):
+            if key is not None and partition is None:
+                break
+            size = _size(key, value)
+            if size > room:
+                self._close_batch(batch, known)
+                break
+            append(timestamp, key, value)
+            room -= size
+            position += 1
+        accumulator.buffered_bytes += batch.builder.estimated_size - before
+        batch.count_in(delivery, position - start)
+        return position
 
     def _close_batch(self, batch: Batch, known: TopicMetadata) -> None:
         """A batch is as good as full: it goes now, and keyless records go elsewhere."""
@@ -251,6 +286,11 @@ class Producer:
 
     def _time(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _size(key: bytes | None, value: bytes | None) -> int:
+    """A little more than a record without headers takes in its batch."""
+    return RECORD_OVERHEAD_MAX + (0 if value is None else len(value)) + (0 if key is None else len(key))
 
 
 def _now_ms() -> int:
