@@ -387,6 +387,19 @@ class ImageDelta:
     """By record id; the generated classes stay unloaded until a record of their kind turns up."""
 
 
+def full_delta(image: ClusterImage) -> ImageDelta:
+    """From nothing to ``image``: what a listener that comes late is told first."""
+    delta = ImageDelta(ClusterImage())
+    for topic in image.topics.values():
+        delta.topics[topic.topic_id] = TopicDelta(
+            name=topic.name, topic_id=topic.topic_id, before=None, changed=dict(enumerate(topic.partitions))
+        )
+    delta.changed_configs = dict.fromkeys(image.configs)
+    delta.changed_brokers = dict.fromkeys(image.brokers)
+    delta.changed_features = dict.fromkeys(image.features)
+    return delta
+
+
 def merge_partition_change(partition: PartitionImage, record: "PartitionChangeRecord") -> PartitionImage:
     """The partition after a change: its partition epoch is one more, and with a new leader its leader epoch."""
     new_leader = record.leader != NO_LEADER_CHANGE

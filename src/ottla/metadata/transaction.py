@@ -25,6 +25,11 @@ class TransactionTracker:
     def __init__(self) -> None:
         self.is_open = False
 
+    def copy(self) -> "TransactionTracker":
+        copied = TransactionTracker()
+        copied.is_open = self.is_open
+        return copied
+
     def observe(self, record: MetadataRecord) -> Verdict:
         """Raises ``InconsistentLog`` for a marker out of place."""
         match record.message.API_KEY:

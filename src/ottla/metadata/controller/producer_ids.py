@@ -13,7 +13,7 @@ BLOCK_SIZE: Final = 1000
 
 class ProducerIdBlock(NamedTuple):
     first: int
-    size: int
+    length: int
 
 
 def decide_allocate_producer_ids(state: ControllerState, *, broker_id: int, broker_epoch: int) -> MetadataDecision:

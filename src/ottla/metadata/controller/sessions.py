@@ -13,10 +13,15 @@ class BrokerSession:
 
 
 class BrokerSessions:
-    """One session a broker that sent a heartbeat, or was unfenced when this controller came up."""
+    """One session a broker that sent a heartbeat, or was unfenced when this controller came up.
 
-    def __init__(self, timeout_ms: int) -> None:
+    The broker of the controller's own process never runs out of time: where the controller runs, it does too, and a
+    machine that was suspended must not wake up by fencing itself.
+    """
+
+    def __init__(self, timeout_ms: int, *, own_broker_id: int) -> None:
         self._timeout_ms = timeout_ms
+        self._own_broker_id = own_broker_id
         self._sessions: dict[int, BrokerSession] = {}
 
     def touch(self, broker_id: int, epoch: int, now_ms: int, *, metadata_offset: int = -1) -> BrokerSession:
@@ -42,11 +47,13 @@ class BrokerSessions:
         silent = [
             (session.last_contact_ms, broker_id)
             for broker_id, session in self._sessions.items()
-            if now_ms >= session.last_contact_ms + self._timeout_ms
+            if broker_id != self._own_broker_id and now_ms >= session.last_contact_ms + self._timeout_ms
         ]
         return [broker_id for _, broker_id in sorted(silent)]
 
     def next_expiry(self) -> int | None:
-        contacts = (session.last_contact_ms for session in self._sessions.values())
+        contacts = (
+            session.last_contact_ms for broker_id, session in self._sessions.items() if broker_id != self._own_broker_id
+        )
         earliest = min(contacts, default=None)
         return None if earliest is None else earliest + self._timeout_ms

@@ -71,7 +71,7 @@ class ControllerState:
         self.rng = rng
         self.next_offset = image.provenance.offset + 1
         """Where the next record will be written."""
-        self.sessions = BrokerSessions(settings.broker_session_timeout_ms)
+        self.sessions = BrokerSessions(settings.broker_session_timeout_ms, own_broker_id=settings.node_id)
         self.last_append_ms = 0
         self.next_rebalance_ms = 0
         self._colliding: dict[str, dict[str, None]] = {}
