@@ -238,7 +238,7 @@ def _is_ordinary(view: memoryview, placed: tuple[int, BatchHeader], rules: Produ
         and attributes & CODEC_MASK <= _LAST_CODEC
         and count == last_delta + 1 > 0
         and (producer_id < 0 or sequence >= 0)
-        and latest - now_ms <= rules.timestamp_after_max_ms
+        and NO_TIMESTAMP <= latest <= now_ms + rules.timestamp_after_max_ms
         and not view.readonly
     )
 

@@ -170,8 +170,7 @@ class FetchContext:
             if known == news and not (records_bytes or error_code or preferred_replica or diverging_epoch):
                 continue
             included.append(key)
-            # An error makes the next success news again.
-            told[key] = (NO_HIGH_WATERMARK, log_start_offset) if error_code else news
+            told[key] = _told(outcome)
             if records_bytes:
                 partitions[key] = partitions.pop(key)
         return FetchAnswer(ErrorCode.NONE, session.session_id, included)
@@ -261,7 +260,7 @@ class FetchSessionCache:
         if len(self._sessions) >= self.slots and not self._evict(context.from_follower, len(outcomes), now_ms):
             return NO_SESSION
         partitions = {key: context.partitions[key] for key in outcomes}
-        told = {key: (outcome.high_watermark, outcome.log_start_offset) for key, outcome in outcomes.items()}
+        told = {key: _told(outcome) for key, outcome in outcomes.items()}
         session_id = self._rng.randrange(1, EPOCH_MAX)
         while session_id in self._sessions:
             session_id = self._rng.randrange(1, EPOCH_MAX)
@@ -321,6 +320,11 @@ class FetchSessionCache:
         self.close(victim.session_id)
         self.evictions += 1
         return True
+
+
+def _told(outcome: PartitionOutcome) -> tuple[int, int]:
+    """What to remember of an outcome: an error makes the next success news again."""
+    return NO_HIGH_WATERMARK if outcome.error_code else outcome.high_watermark, outcome.log_start_offset
 
 
 def _worth(session: FetchSession) -> tuple[bool, int, int]:

@@ -29,6 +29,7 @@ __all__ = [
 
 UNKNOWN_OFFSET: Final = -1
 NO_BROKER_EPOCH: Final = -1
+NEVER: Final = -(2**62)
 REPLICA_LAG_TIME_MAX_MS_DEFAULT: Final = 30_000
 
 Eligibility = Callable[[int, int], bool]
@@ -88,8 +89,8 @@ class FollowerState:
         self.log_end_offset = UNKNOWN_OFFSET
         self.log_start_offset = UNKNOWN_OFFSET
         self.last_fetch_leader_end_offset = 0
-        self.last_fetch_ms = 0
-        self.last_caught_up_ms = 0
+        self.last_fetch_ms = NEVER
+        self.last_caught_up_ms = NEVER
         self.broker_epoch = NO_BROKER_EPOCH
 
     def record_fetch(self, fetch_offset: int, log_start_offset: int, leader_end_offset: int, now_ms: int) -> None:
@@ -109,12 +110,12 @@ class FollowerState:
             self.log_end_offset = UNKNOWN_OFFSET
             self.log_start_offset = UNKNOWN_OFFSET
             self.last_fetch_leader_end_offset = 0
-            self.last_fetch_ms = 0
-            self.last_caught_up_ms = now_ms if in_sync else 0
+            self.last_fetch_ms = NEVER
+            self.last_caught_up_ms = now_ms if in_sync else NEVER
         else:
             self.last_fetch_leader_end_offset = leader_end_offset
-            self.last_fetch_ms = now_ms if in_sync else 0
-            self.last_caught_up_ms = now_ms if in_sync else 0
+            self.last_fetch_ms = now_ms if in_sync else NEVER
+            self.last_caught_up_ms = now_ms if in_sync else NEVER
 
     def is_caught_up(self, leader_end_offset: int, now_ms: int, lag_time_max_ms: int) -> bool:
         return self.log_end_offset == leader_end_offset or now_ms - self.last_caught_up_ms <= lag_time_max_ms

@@ -1,7 +1,7 @@
 """Both ways with Apache Kafka's own record classes.
 
 ``tests/data/records`` holds what they wrote (by ``RecordBatches.java``) and how they describe it. The interop test
-hands our batches to them; it needs Apache Kafka's jars in the directory ``OTTLA_KAFKA_LIBS`` names, and java on the path.
+hands our batches to them; it needs Apache Kafka's jars in the directory that ``OTTLA_KAFKA_LIBS`` names, and java.
 """
 
 import hashlib
