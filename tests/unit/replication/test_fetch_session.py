@@ -207,12 +207,12 @@ rounds = st.lists(
         st.sets(st.integers(0, 3)),
         st.lists(outcomes, min_size=4, max_size=4),
     ),
-    max_size=20,
+    max_size=10,
 )
 
 
 @given(rounds=rounds)
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 def test_incremental_answers_add_up_to_full_ones(
     rounds: list[tuple[list[tuple[int, int]], set[int], list[PartitionOutcome]]],
 ) -> None:
