@@ -19,8 +19,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from crc32c import crc32c
-
+from ottla.records.crc import crc32c
 from ottla.records.errors import CorruptRecord
 from ottla.wire.errors import ErrorCode, KafkaError
 

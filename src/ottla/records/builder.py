@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from crc32c import crc32c
-
 from ottla.records.batch import (
     BATCH_OVERHEAD,
     CONTROL_FLAG,
@@ -21,6 +19,7 @@ from ottla.records.batch import (
     Codec,
 )
 from ottla.records.compression import compress
+from ottla.records.crc import crc32c
 from ottla.records.reader import Header, Record
 from ottla.records.varint import zigzag_varint
 

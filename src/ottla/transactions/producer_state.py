@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
-from crc32c import crc32c
-
 from ottla.records.batch import (
     CONTROL_FLAG,
     NO_PRODUCER_EPOCH,
@@ -29,6 +27,7 @@ from ottla.records.batch import (
     BatchHeader,
 )
 from ottla.records.control import EndTransaction
+from ottla.records.crc import crc32c
 from ottla.records.origin import Origin
 from ottla.wire.errors import ErrorCode, KafkaError
 
