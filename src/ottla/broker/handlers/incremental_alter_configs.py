@@ -1,0 +1,138 @@
+"""IncrementalAlterConfigs (44), versions 0-1: set, remove, append to or subtract from single keys.
+
+Broker loggers are changed on the spot and forgotten at a restart; everything else is written by the controller. A
+resource or a key that comes twice is INVALID_REQUEST, so is a change without a value. Each resource stands or falls
+alone.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ottla.broker.context import RequestContext
+from ottla.broker.loggers import is_level, logger_levels, set_logger_level
+from ottla.broker.raft_driver import Command
+from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
+from ottla.metadata.controller.state import Problem
+from ottla.metadata.image import ConfigResource, ResourceType
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.incremental_alter_configs_request import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
+from ottla.wire.messages.incremental_alter_configs_response import (
+    AlterConfigsResourceResponse,
+    IncrementalAlterConfigsResponse,
+)
+
+_OPERATIONS = {int(operation): operation for operation in ConfigOperation}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncrementalAlterConfigsHandler:
+    """``submit`` puts a command before the active controller."""
+
+    node_id: int
+    submit: Callable[[Command], Awaitable[Any]]
+
+    async def handle(
+        self, context: RequestContext, request: IncrementalAlterConfigsRequest
+    ) -> IncrementalAlterConfigsResponse:
+        counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
+        outcomes: dict[int, Problem | None] = {}
+        forwarded: list[tuple[ConfigResource, Sequence[ConfigChange]]] = []
+        positions: list[int] = []
+        for position, resource in enumerate(request.resources):
+            try:
+                if counts[resource.resource_type, resource.resource_name] > 1:
+                    raise KafkaError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
+                _check_keys(resource.configs)
+                changes = _changes(resource)
+                if resource.resource_type == ResourceType.BROKER_LOGGER:
+                    self._alter_loggers(resource, changes, request.validate_only)
+                    outcomes[position] = None
+                else:
+                    forwarded.append((ConfigResource(resource.resource_type, resource.resource_name), changes))
+                    positions.append(position)
+            except KafkaError as error:
+                outcomes[position] = Problem.of(error)
+        if forwarded:
+            problems = await self._alter(forwarded, request.validate_only)
+            outcomes.update(zip(positions, problems, strict=True))
+        return IncrementalAlterConfigsResponse(
+            responses=[_result(resource, outcomes[position]) for position, resource in enumerate(request.resources)]
+        )
+
+    async def _alter(
+        self, changes: list[tuple[ConfigResource, Sequence[ConfigChange]]], validate_only: bool
+    ) -> list[Problem | None]:
+        try:
+            outcomes: list[tuple[ConfigResource, Problem | None]] = await self.submit(
+                lambda controller, _: controller.incremental_alter_configs(changes, validate_only=validate_only)
+            )
+        except KafkaError as error:
+            return [Problem.of(error) for _ in changes]
+        return [problem for _, problem in outcomes]
+
+    def _alter_loggers(
+        self, resource: AlterConfigsResource, changes: Sequence[ConfigChange], validate_only: bool
+    ) -> None:
+        if resource.resource_name != str(self.node_id):
+            message = f"Unexpected broker id, expected {self.node_id}, but received {resource.resource_name}"
+            raise KafkaError(ErrorCode.INVALID_REQUEST, message)
+        known = logger_levels()
+        for change in changes:
+            _check_logger(change, known)
+        for change in changes:
+            if not validate_only:
+                set_logger_level(change.name, change.value)
+
+
+def _check_keys(configs: Sequence[AlterableConfig]) -> None:
+    counts = Counter(config.name for config in configs)
+    if any(count > 1 for count in counts.values()):
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Error due to duplicate config keys")
+    nulls = [
+        config.name for config in configs if config.value is None and config.config_operation != ConfigOperation.DELETE
+    ]
+    if nulls:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(nulls)}")
+
+
+def _changes(resource: AlterConfigsResource) -> list[ConfigChange]:
+    changes: list[ConfigChange] = []
+    for config in resource.configs:
+        operation = _OPERATIONS.get(config.config_operation)
+        if operation is None:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown operations type {config.config_operation}")
+        value = None if operation is ConfigOperation.DELETE else config.value
+        changes.append(ConfigChange(name=config.name, operation=operation, value=value))
+    return changes
+
+
+def _check_logger(change: ConfigChange, known: dict[str, str]) -> None:
+    if change.name not in known:
+        raise KafkaError(ErrorCode.INVALID_CONFIG, f"Logger {change.name} does not exist!")
+    match change.operation:
+        case ConfigOperation.SET:
+            if not is_level(change.value or ""):
+                message = f"Cannot set the log level of {change.name} to {change.value} as it is not a supported level."
+                raise KafkaError(ErrorCode.INVALID_CONFIG, message)
+        case ConfigOperation.DELETE:
+            if change.name == "root":
+                message = "Removing the log level of the root logger is not allowed"
+                raise KafkaError(ErrorCode.INVALID_REQUEST, message)
+        case _:
+            message = f"{change.operation.name} operation is not allowed for the BROKER_LOGGER resource"
+            raise KafkaError(ErrorCode.INVALID_REQUEST, message)
+
+
+def _result(resource: AlterConfigsResource, problem: Problem | None) -> AlterConfigsResourceResponse:
+    return AlterConfigsResourceResponse(
+        resource_type=resource.resource_type,
+        resource_name=resource.resource_name,
+        error_code=0 if problem is None else int(problem.code),
+        error_message=None if problem is None else problem.message,
+    )
