@@ -2,7 +2,7 @@
 
 from ottla.client._accumulator import Delivery, RecordMetadata
 from ottla.client._admin import Admin, ConfigValue, CreatedTopic
-from ottla.client._cluster import BrokerAddress, ClusterUnreachable, PartitionMetadata, TopicMetadata
+from ottla.client._cluster import BrokerAddress, ClusterUnreachable, PartitionMetadata, TopicMetadata, parse_bootstrap
 from ottla.client._consumer import Consumer
 from ottla.client._decode import ConsumerRecord
 from ottla.client._producer import Producer
@@ -28,4 +28,5 @@ __all__ = [
     "RecordMetadata",
     "TopicMetadata",
     "TopicPartition",
+    "parse_bootstrap",
 ]

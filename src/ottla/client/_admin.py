@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ottla.client._cluster import Cluster, TopicMetadata
+from ottla.client._cluster import Cluster, TopicMetadata, topic_error
 from ottla.client._offsets import EARLIEST, LATEST, list_offsets
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.apis import ApiKey
@@ -120,7 +120,7 @@ class Admin:
         wanted = list(names)
         errors = await self._cluster.refresh(wanted)
         for name, code in errors.items():
-            raise KafkaError(code, f"topic {name!r}")
+            raise topic_error(name, code)
         topics = [self._cluster.known_topic(name) for name in wanted]
         return [topic for topic in topics if topic is not None]
 

@@ -203,7 +203,7 @@ class Cluster:
             hopeless = error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and not create
             late = asyncio.get_running_loop().time() >= deadline
             if late or hopeless or (error is not ErrorCode.NONE and not error.retriable):
-                raise KafkaError(error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE, _about(name))
+                raise topic_error(name, error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE)
             await asyncio.sleep(backoff.next_seconds())
 
     async def peer(self, node_id: int) -> Peer:
@@ -264,6 +264,13 @@ def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]
     return addresses
 
 
+def topic_error(name: str, code: ErrorCode) -> KafkaError:
+    """What the cluster says of a topic, in words."""
+    if code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+        return KafkaError(code, f"topic {name!r} does not exist")
+    return KafkaError(code, f"topic {name!r}: {code.description}")
+
+
 def _parse_address(text: str) -> tuple[str, int]:
     address = text.rpartition("://")[2]
     host, colon, port = address.rpartition(":")
@@ -293,7 +300,3 @@ def _topic_metadata(topic: MetadataResponseTopic) -> TopicMetadata:
 
 def _led(topic: TopicMetadata) -> bool:
     return bool(topic.partitions) and all(partition.leader >= 0 for partition in topic.partitions.values())
-
-
-def _about(name: str) -> str:
-    return f"topic {name!r}"

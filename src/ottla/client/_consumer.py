@@ -63,10 +63,10 @@ class Consumer:
         await self._stack.enter_async_context(self._cluster)
         try:
             offsets = await self._initial_offsets()
-            tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+            group = await self._stack.enter_async_context(asyncio.TaskGroup())
             self._fetcher = Fetcher(self._cluster, self._settings)
             self._fetcher.assign(offsets)
-            tasks.create_task(self._fetcher.run(), name="consumer")
+            group.create_task(self._fetcher.run(), name="consumer")
         except BaseException:
             await self._stack.aclose()
             raise
@@ -101,6 +101,11 @@ class Consumer:
         assert self._fetcher is not None, "use the consumer with `async with`"
         fetched = await self._fetcher.next(seconds)
         return [] if fetched is None else list(iter_batches(fetched, check_crcs=self._check_crcs))
+
+    def position(self, place: TopicPartition) -> int:
+        """The offset after everything ``poll`` has handed out of a partition; -1 if it is not being read."""
+        assert self._fetcher is not None, "use the consumer with `async with`"
+        return self._fetcher.read_position(place)
 
     async def partitions(self) -> list[TopicPartition]:
         """Every partition of the consumer's topics."""

@@ -103,7 +103,7 @@ class Fetcher:
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._lanes: dict[int, asyncio.Event] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._error: Exception | None = None
         self._stopping = False
 
@@ -121,8 +121,8 @@ class Fetcher:
 
     async def run(self) -> None:
         """Keep a lane for each leader until ``stop``."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+        async with asyncio.TaskGroup() as group:
+            self._group = group
             backoff = Backoff(self._cluster.rng, initial=0.05)
             refreshed_at = self._loop.time()
             while not self._stopping:
@@ -155,6 +155,14 @@ class Fetcher:
                 lane.set()
         return fetched
 
+    def read_position(self, place: TopicPartition) -> int:
+        """The offset after everything ``next`` has handed out of a partition; -1 if it is not assigned."""
+        for fetched in self._stock:
+            if fetched.place == place:
+                return fetched.offset
+        position = self._positions.get(place)
+        return -1 if position is None else position.offset
+
     def stop(self) -> None:
         """End ``run``."""
         self._stopping = True
@@ -167,8 +175,8 @@ class Fetcher:
         lane = self._lanes.get(node_id)
         if lane is None:
             lane = self._lanes[node_id] = asyncio.Event()
-            assert self._tasks is not None
-            self._tasks.create_task(self._run_lane(node_id, lane), name=f"consumer lane {node_id}")
+            assert self._group is not None
+            self._group.create_task(self._run_lane(node_id, lane), name=f"consumer lane {node_id}")
         return lane
 
     async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:

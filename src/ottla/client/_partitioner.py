@@ -43,6 +43,10 @@ class StickyPartitioner:
         current = self._current.get(topic, -1)
         return current if 0 <= current < partitions else self.move_on(topic, partitions)
 
+    def current(self, topic: str) -> int:
+        """The partition stuck to, -1 for none yet."""
+        return self._current.get(topic, -1)
+
     def move_on(self, topic: str, partitions: int) -> int:
         """Choose another partition."""
         current = self._current.get(topic, -1)

@@ -78,9 +78,9 @@ class Producer:
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._cluster)
         try:
-            tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+            group = await self._stack.enter_async_context(asyncio.TaskGroup())
             self._sender = Sender(self._cluster, self._accumulator, self._settings)
-            self._run = tasks.create_task(self._sender.run(), name="producer")
+            self._run = group.create_task(self._sender.run(), name="producer")
         except BaseException:
             await self._stack.aclose()
             raise
@@ -128,19 +128,27 @@ class Producer:
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[RecordMetadata]:
         """Queue a record; the future tells its fate. Waits only for metadata and for room in the buffer."""
-        known = await self._ready(topic)
         timestamp = _now_ms() if timestamp_ms is None else timestamp_ms
-        size = size_of(key, value, headers)
-        self._check_size(topic, size)
-        batch, opened = self._accumulator.room_for(self._place(known, key, partition), size, self._time())
-        self._accumulator.append(batch, timestamp, key, value, headers)
+        batch = self._enqueue(await self._ready(topic), key, value, headers, partition, timestamp)
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         batch.promise(timestamp, future)
-        if batch.builder.estimated_size + size > self._accumulator.batch_bytes:
-            self._close_batch(batch, known)
-        elif opened:
-            self._wake()
         return future
+
+    async def send_counted(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        *,
+        delivery: Delivery,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Sequence[Header] = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Queue a record whose fate ``delivery`` counts. Waits only for metadata and for room in the buffer."""
+        timestamp = _now_ms() if timestamp_ms is None else timestamp_ms
+        batch = self._enqueue(await self._ready(topic), key, value, headers, partition, timestamp)
+        batch.count_in(delivery, 1)
 
     async def send_many(
         self,
@@ -165,7 +173,7 @@ class Producer:
                 if turn[position][0] is None or partition is not None:
                     position = self._add_run(known, turn, position, partition, timestamp, delivery)
                 else:
-                    self._add(known, *turn[position], partition, timestamp, delivery)
+                    self._enqueue(known, *turn[position], (), None, timestamp).count_in(delivery, 1)
                     position += 1
             self._wake()
             await asyncio.sleep(0)
@@ -183,23 +191,25 @@ class Producer:
         finally:
             accumulator.flushing = False
 
-    def _add(
+    def _enqueue(
         self,
         known: TopicMetadata,
         key: bytes | None,
         value: bytes | None,
+        headers: Sequence[Header],
         partition: int | None,
         timestamp: int,
-        delivery: Delivery,
-    ) -> None:
-        size = _size(key, value)
+    ) -> Batch:
+        size = size_of(key, value, headers) if headers else _size(key, value)
         accumulator = self._accumulator
         self._check_size(known.name, size)
-        batch, _ = accumulator.room_for(self._place(known, key, partition), size, self._time())
-        accumulator.append(batch, timestamp, key, value, ())
-        batch.count_in(delivery, 1)
+        batch, opened = accumulator.room_for(self._place(known, key, partition), size, self._time())
+        accumulator.append(batch, timestamp, key, value, headers)
         if batch.builder.estimated_size + size > accumulator.batch_bytes:
-            batch.full = True
+            self._close_batch(batch, known)
+        elif opened:
+            self._wake()
+        return batch
 
     def _add_run(
         self,
@@ -239,7 +249,7 @@ class Producer:
     def _close_batch(self, batch: Batch, known: TopicMetadata) -> None:
         """A batch is as good as full: it goes now, and keyless records go elsewhere."""
         batch.full = True
-        if self._sticky.partition(known.name, len(known.partitions)) == batch.place.partition:
+        if self._sticky.current(known.name) == batch.place.partition:
             self._sticky.move_on(known.name, len(known.partitions))
         self._wake()
 

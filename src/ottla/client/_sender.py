@@ -66,7 +66,7 @@ class Sender:
         self._progress = asyncio.Event()
         self._lanes: dict[int, asyncio.Event] = {}
         self._in_flight: defaultdict[int, int] = defaultdict(int)
-        self._tasks: asyncio.TaskGroup | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._producer_id = -1
         self._producer_epoch = -1
         self._sequences_broken = False
@@ -74,8 +74,8 @@ class Sender:
 
     async def run(self) -> None:
         """Distribute work to the lanes until ``stop``."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+        async with asyncio.TaskGroup() as group:
+            self._group = group
             backoff = Backoff(self._cluster.rng)
             while not self._stopping:
                 try:
@@ -157,8 +157,8 @@ class Sender:
         lane = self._lanes.get(node_id)
         if lane is None:
             lane = self._lanes[node_id] = asyncio.Event()
-            assert self._tasks is not None
-            self._tasks.create_task(self._run_lane(node_id, lane), name=f"producer lane {node_id}")
+            assert self._group is not None
+            self._group.create_task(self._run_lane(node_id, lane), name=f"producer lane {node_id}")
         return lane
 
     async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:
@@ -274,8 +274,8 @@ class Sender:
             queue.in_flight.remove(batch)
             queue.put_back(batch, self._loop.time() + 0.1)
             if code.stale_metadata:
-                assert self._tasks is not None
-                self._tasks.create_task(self._refresh_metadata(batch.place.topic), name="producer metadata")
+                assert self._group is not None
+                self._group.create_task(self._refresh_metadata(batch.place.topic), name="producer metadata")
             return
         if self._settings.idempotent:
             # Its numbers are used up, so whatever follows would look like a gap to the broker.

@@ -1,0 +1,1 @@
+"""The command `ottla`: one command a module; each parses, calls and prints. stdout is data, stderr is talk."""

@@ -1,0 +1,63 @@
+"""What went wrong, in words: cause, and what to do about it."""
+
+from typing import Final
+
+from ottla.client import ClusterUnreachable, ErrorCode, KafkaError
+from ottla.config.key import ConfigError
+from ottla.storage.errors import LogDirectoryError
+from ottla.wire import DecodeError
+
+FAILED: Final = 1
+WRONG_USE: Final = 2
+UNREACHABLE: Final = 3
+
+_FIXES: Final = {
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: "`ottla topic list` shows what there is; `ottla topic create` makes a topic.",
+    ErrorCode.TOPIC_ALREADY_EXISTS: "choose another name, or pass --if-not-exists.",
+    ErrorCode.INVALID_REPLICATION_FACTOR: "ask for at most as many replicas as there are brokers.",
+    ErrorCode.INVALID_CONFIG: "`ottla config table --scope topic` shows every key with its values.",
+    ErrorCode.INVALID_TOPIC_EXCEPTION: "use letters, digits, '.', '_' and '-', at most 249 of them.",
+    ErrorCode.MESSAGE_TOO_LARGE: "raise max.message.bytes of the topic, or send smaller records.",
+    ErrorCode.OFFSET_OUT_OF_RANGE: "begin with -o start or -o end.",
+    ErrorCode.NOT_ENOUGH_REPLICAS: "start more brokers, or lower min.insync.replicas of the topic.",
+    ErrorCode.KAFKA_STORAGE_ERROR: "look at the broker's log: a directory may be full or failing.",
+    ErrorCode.TOPIC_DELETION_DISABLED: "set delete.topic.enable=true on the brokers.",
+}
+
+
+def explain(error: Exception) -> tuple[str | None, int]:
+    """The text for stderr and the exit code; no text for what must be a bug, so that its traceback is seen."""
+    match error:
+        case ClusterUnreachable():
+            fix = "start a broker with `ottla start`, or name another with -b HOST:PORT or KAFKA_BOOTSTRAP_SERVERS."
+            return _text(f"the cluster is not reachable: {error}", fix), UNREACHABLE
+        case KafkaError():
+            return _text(_kafka_cause(error), _FIXES.get(error.code)), FAILED
+        case ConfigError():
+            return _text(str(error), "`ottla config table` shows every key with its values."), WRONG_USE
+        case ConnectionError():
+            return _text(str(error) or type(error).__name__, None), UNREACHABLE
+        case OSError():
+            name = f": {error.filename}" if error.filename else ""
+            return _text(f"{error.strerror or error}{name}", None), FAILED
+        case DecodeError():
+            return _text(f"the broker sent something malformed: {error}", None), FAILED
+        case ExceptionGroup() if len(error.exceptions) == 1:
+            return explain(error.exceptions[0])
+        case LogDirectoryError():
+            return _text(str(error), "stop the other process, or choose another directory with --data."), FAILED
+        case _ if type(error).__name__ == "FormatError":
+            # Named, not imported: the broker is not loaded to explain a client's failure.
+            return _text(
+                str(error), "choose another directory with --data, or the node.id it was written with."
+            ), FAILED
+        case _:
+            return None, FAILED
+
+
+def _kafka_cause(error: KafkaError) -> str:
+    return f"{error.message} ({error.code.name})" if error.message else error.code.description
+
+
+def _text(cause: str, fix: str | None) -> str:
+    return f"error: {cause}\n" + (f"fix: {fix}\n" if fix else "")
