@@ -7,7 +7,7 @@ topics by id. v13: an error of the whole request has a place of its own.
 
 Deviation: a topic that is created on the way is answered with its partitions as soon as it is there; Apache Kafka
 answers UNKNOWN_TOPIC_OR_PARTITION once and lets the client ask again. The controller id is this broker rather than a
-random one.
+random one. Internal topics are created by their coordinators only.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -71,6 +71,7 @@ class MetadataHandler:
             if topic.name is not None
             and topic.topic_id == Uuid.ZERO
             and topic.name not in known
+            and topic.name not in INTERNAL_TOPICS
             and topic_name_problem(topic.name) is None
         ]
 
