@@ -1,7 +1,7 @@
 """The partitions of this broker: follows the metadata image, opens and deletes logs, answers who leads what.
 
-A log on disk that the image does not know is never deleted: it is set aside under another name (``-stray``), because the
-image may be the one that is wrong.
+A log on disk that the image does not know is never deleted: it is set aside under another name (``-stray``), because
+the image may be the one that is wrong.
 """
 
 from collections.abc import Iterator, Mapping
@@ -131,11 +131,8 @@ class Partitions:
         self._store.delete(key, now_ms=self._clock.now_ms())
 
     def _log_config(self, topic: str) -> LogConfig:
-        return LogConfig.resolve(self.image.topic_config(topic), self._broker_properties())
-
-    def _broker_properties(self) -> Mapping[str, str]:
-        own = self.image.config(ConfigResource(ResourceType.BROKER, str(self._node_id)))
-        return {**self._static_properties, **self.image.config(CLUSTER_DEFAULT), **own}
+        layers = broker_properties(self.image, self._node_id, self._static_properties)
+        return LogConfig.resolve(self.image.topic_config(topic), layers)
 
     def _apply_configs(self, delta: ImageDelta) -> None:
         brokers_changed = any(resource.type == ResourceType.BROKER for resource in delta.changed_configs)
@@ -149,3 +146,9 @@ class Partitions:
                 if topic not in configs:
                     configs[topic] = self._log_config(topic)
                 partition.set_config(configs[topic])
+
+
+def broker_properties(image: ClusterImage, node_id: int, static: Mapping[str, str]) -> Mapping[str, str]:
+    """A broker's settings in force: its own dynamic ones over the cluster's over those it was started with."""
+    own = image.config(ConfigResource(ResourceType.BROKER, str(node_id)))
+    return {**static, **image.config(CLUSTER_DEFAULT), **own}

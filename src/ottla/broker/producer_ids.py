@@ -5,15 +5,8 @@ Ids of a block that was not used up when the broker stops are lost, never handed
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerIdBlock:
-    """The ids ``first`` up to ``first + length``, exclusive."""
-
-    first: int
-    length: int
+from ottla.metadata.controller.producer_ids import ProducerIdBlock
 
 
 class ProducerIds:

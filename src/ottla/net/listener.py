@@ -106,6 +106,10 @@ class Listener:
         for connection in list(self._connections):
             connection.close("server stops")
 
+    def unbind(self) -> None:
+        """Give the address back; for a listener that was never started."""
+        self._close_sockets()
+
     def _close_sockets(self) -> None:
         for sock in self._sockets:
             if self.port:

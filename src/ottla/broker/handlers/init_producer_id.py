@@ -1,8 +1,8 @@
 """InitProducerId (22), versions 0-5: an id for an idempotent producer.
 
 A producer without transactional id gets a fresh id with epoch 0 each time, also when it brings an old id and epoch
-(v3+): nobody else can have used a fresh one. Transactional ids need a transaction coordinator, which this broker does not have
-yet: COORDINATOR_NOT_AVAILABLE.
+(v3+): nobody else can have used a fresh one. Transactional ids need a transaction coordinator, which this broker does
+not have yet: COORDINATOR_NOT_AVAILABLE.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """ListOffsets (2), versions 1-11: offsets by time, and the special timestamps.
 
 -1 latest (high watermark; last stable offset under read_committed; log end for followers), -2 earliest, -3 the offset
-of the largest timestamp, -4 earliest local, -5 latest tiered (nothing is tiered yet: -1), -6 earliest pending upload (as
--5). v4+ answers the leader epoch of the offset found; current_leader_epoch fences stale clients.
+of the largest timestamp, -4 earliest local, -5 latest tiered (nothing is tiered yet: -1), -6 earliest pending upload
+(as -5). v4+ answers the leader epoch of the offset found; current_leader_epoch fences stale clients.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,87 @@
+"""What a broker does by the clock: checkpoints, retention, forgetting idle producers, dropping overdue connections.
+
+Each duty runs in its own loop, one round at a time, and a round that fails is logged and tried again at its next
+time: a full disk must not end retention, which is what frees it. Blocking work goes to a thread.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ottla.broker.partitions import Partitions
+from ottla.config.broker import StorageConfig
+from ottla.model import TopicPartition
+from ottla.runtime.clock import Clock
+from ottla.runtime.supervisor import Supervisor
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.log_store import LogStore
+from ottla.wire.errors import KafkaError
+
+log = get_logger(__name__)
+
+OVERDUE_CHECK_MS = 2_000
+PURGE_INTERVAL_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Housekeeping:
+    """The duties of one broker; ``start`` hands them to the supervisor."""
+
+    store: LogStore
+    partitions: Partitions
+    config: StorageConfig
+    clock: Clock
+    close_overdue: Callable[[], None]
+
+    def start(self, supervisor: Supervisor) -> None:
+        config = self.config
+        duties: list[tuple[str, int, Callable[[], Awaitable[None]]]] = [
+            ("recovery points", config.recovery_point_checkpoint_interval_ms, self.checkpoint_recovery_points),
+            ("log starts", config.start_offset_checkpoint_interval_ms, self.checkpoint_log_starts),
+            ("high watermarks", config.high_watermark_checkpoint_interval_ms, self.checkpoint_high_watermarks),
+            ("retention", config.retention_check_interval_ms, self.retain),
+            ("purge", PURGE_INTERVAL_MS, self.purge),
+            ("producers", config.producer_id_expiration_check_interval_ms, self.expire_producers),
+            ("connections", OVERDUE_CHECK_MS, self.drop_overdue),
+        ]
+        for name, interval_ms, duty in duties:
+            supervisor.spawn(repeat(name, interval_ms, duty), name=f"housekeeping: {name}")
+
+    async def checkpoint_recovery_points(self) -> None:
+        await asyncio.to_thread(self.store.checkpoint_recovery_points)
+
+    async def checkpoint_log_starts(self) -> None:
+        await asyncio.to_thread(self.store.checkpoint_log_starts)
+
+    async def checkpoint_high_watermarks(self) -> None:
+        await asyncio.to_thread(self.store.checkpoint_high_watermarks, self.high_watermarks())
+
+    def high_watermarks(self) -> dict[TopicPartition, int]:
+        return {partition.topic_partition: partition.high_watermark for partition in self.partitions}
+
+    async def retain(self) -> None:
+        marks = self.high_watermarks()
+        deleted = self.store.retain(self.clock.now_ms(), lambda key: marks.get(key, 0))
+        if deleted:
+            log.info("retention deleted segments", count=deleted)
+            await self.checkpoint_log_starts()
+
+    async def purge(self) -> None:
+        await asyncio.to_thread(self.store.purge, self.clock.now_ms())
+
+    async def expire_producers(self) -> None:
+        now_ms = self.clock.now_ms()
+        for partition in self.partitions:
+            partition.log.producers.expire(now_ms)
+
+    async def drop_overdue(self) -> None:
+        self.close_overdue()
+
+
+async def repeat(name: str, interval_ms: int, duty: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(interval_ms / 1000)
+        try:
+            await duty()
+        except (OSError, KafkaError) as error:
+            log.error("housekeeping failed", duty=name, error=error)

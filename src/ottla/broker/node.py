@@ -1,0 +1,272 @@
+"""A node, assembled by hand: what it is made of, in which order it comes up, and in which it goes down.
+
+Up: addresses, directories (locked, recovered), metadata quorum, logs, registration, groups, then the first connection.
+Down: no new connection, what is in flight is answered, leadership handed over, everything flushed, the mark of a clean
+shutdown written. A failure that is our bug (``Supervisor.failure``) goes down without that mark, so that the next start
+checks what it finds.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from random import Random, SystemRandom
+
+from ottla.broker.cluster import Incarnation, make_raft_driver, open_metadata_log
+from ottla.broker.format import open_or_format
+from ottla.broker.group_coordinator import GroupCoordinator
+from ottla.broker.handlers.table import Parts, routes_of
+from ottla.broker.housekeeping import Housekeeping
+from ottla.broker.leader_hints import LeaderHints
+from ottla.broker.lifecycle import BrokerLifecycle, LifecycleSettings, LocalController
+from ottla.broker.listeners import Listeners
+from ottla.broker.metadata_loader import MetadataLoader
+from ottla.broker.metadata_log import MetadataLog
+from ottla.broker.partition import FlushPolicy, Partition, PartitionSettings
+from ottla.broker.partitions import Partitions, broker_properties
+from ottla.broker.producer_ids import ProducerIds
+from ottla.broker.raft_driver import RaftDriver
+from ottla.broker.topic_creation import TopicCreator
+from ottla.config.broker import BrokerConfig
+from ottla.config.log import LogConfig
+from ottla.metadata.controller.isr import IsrProposal
+from ottla.model import Uuid
+from ottla.replication.fetch_session import FetchSessionCache
+from ottla.replication.leader import IsrChange, LeaderRecoveryState
+from ottla.runtime.clock import Clock, SystemClock
+from ottla.runtime.supervisor import Supervisor
+from ottla.runtime.telemetry import get_logger
+from ottla.storage.disk import Disk
+from ottla.storage.group_commit import GroupCommit
+from ottla.storage.log_store import LogStore
+from ottla.wire.errors import KafkaError
+
+log = get_logger(__name__)
+
+STOP_GRACE_SECONDS = 0.4
+
+
+class Node:
+    """Broker and controller in one. Make and start it on the loop it is to live on."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        ephemeral: bool = False,
+        disk: Disk | None = None,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        """``ephemeral``: the log directories are removed when the node stops."""
+        self.config = config
+        self.partitions: Partitions
+        self.bootstrap = ""
+        self._ephemeral = ephemeral
+        self._disk = disk or Disk()
+        self._clock = clock or SystemClock()
+        self._rng = rng or SystemRandom()
+        self._supervisor = Supervisor()
+        self._listeners = Listeners(config, self._supervisor)
+        self._started = False
+        self._stopped = False
+        self._store: LogStore
+        self._metadata_log: MetadataLog
+        self._driver: RaftDriver
+        self._lifecycle: BrokerLifecycle
+        self._groups: GroupCoordinator
+        self._housekeeping: Housekeeping
+        self._flushes: GroupCommit
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Come up; when this returns, ``bootstrap`` serves.
+
+        Raises ``OSError`` (an address), ``LogDirectoryError`` and ``FormatError`` (a directory), ``CorruptLogError``
+        (the metadata log). Nothing is left behind then.
+        """
+        self._listeners.bind()
+        try:
+            await self._assemble()
+        except BaseException:
+            self._listeners.close()
+            await self._abandon()
+            raise
+        endpoint = self._listeners.endpoints()[0]
+        self.bootstrap = f"{endpoint.host}:{endpoint.port}"
+        self._started = True
+        log.info("node serves", node=self.config.node_id, bootstrap=self.bootstrap)
+
+    async def wait_stopped(self) -> None:
+        """Wait for a failure that stops the node, and raise it. Cancel this to stop for other reasons."""
+        raise await asyncio.shield(self._supervisor.failure)
+
+    async def stop(self) -> None:
+        """Go down in good order. Idempotent."""
+        if self._stopped or not self._started:
+            return
+        self._stopped = True
+        clean = not self._supervisor.failure.done()
+        await self._listeners.stop(STOP_GRACE_SECONDS)
+        if clean:
+            clean = await self._lifecycle.shut_down()
+        self._groups.close()
+        await self._driver.stop()
+        await self._supervisor.stop()
+        await asyncio.to_thread(self._close_files, clean)
+        log.info("node stopped", node=self.config.node_id, clean=clean)
+
+    # -- coming up ---------------------------------------------------------------------------------------------------
+
+    async def _assemble(self) -> None:
+        config, now_ms = self.config, self._clock.now_ms()
+        identity = open_or_format(
+            config.metadata_log_dir, node_id=config.node_id, disk=self._disk, rng=self._rng, now_ms=now_ms
+        )
+        self._store = LogStore.open(
+            config.log_dirs, cluster_id=identity.cluster_id, node_id=config.node_id, disk=self._disk, rng=self._rng
+        )
+        self._metadata_log = open_metadata_log(config, self._disk, now_ms)
+        loader = MetadataLoader()
+        incarnation = Incarnation(
+            incarnation_id=Uuid.random(self._rng), controller_endpoints=self._listeners.controller_endpoints()
+        )
+        self._driver = make_raft_driver(
+            config, identity, incarnation, (self._metadata_log, loader, self._clock, self._rng)
+        )
+        self._driver.start(self._supervisor)
+        self._lifecycle = self._make_lifecycle(identity.cluster_id, incarnation, loader)
+        self._flushes = GroupCommit(on_failed=self._store.fail_directory)
+        self._store.on_rolled = self._flushes.flush_soon
+        self._store.on_directory_failed = lambda directory, _: self._lifecycle.report_offline_dirs(
+            [directory.directory_id]
+        )
+        self.partitions = self._make_partitions()
+        await self._lifecycle.register()
+        self._store.load(self._log_config_of(loader), now_ms=now_ms)
+        loader.add_listener(self.partitions.on_image)
+        self.partitions.set_strays_aside()
+        partitions = self.partitions
+        creator = TopicCreator(submit=self._driver.submit, image=lambda: partitions.image, groups=config.groups)
+        self._groups = GroupCoordinator(
+            node_id=config.node_id,
+            config=config.groups,
+            partitions=self.partitions,
+            create_topic=creator.create,
+            clock=self._clock,
+            supervisor=self._supervisor,
+            random=self._rng,
+        )
+        loader.add_listener(self._groups.on_image)
+        await self._lifecycle.unfence()
+        self._lifecycle.start(self._supervisor)
+        self._housekeeping = Housekeeping(
+            store=self._store,
+            partitions=self.partitions,
+            config=config.storage,
+            clock=self._clock,
+            close_overdue=self._listeners.close_overdue,
+        )
+        self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
+        self._housekeeping.start(self._supervisor)
+
+    def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
+        config = self.config
+        directories = self._store.directories
+        clean = all(directory.clean_shutdown for directory in directories)
+        return BrokerLifecycle(
+            settings=LifecycleSettings(
+                node_id=config.node_id,
+                cluster_id=cluster_id,
+                incarnation_id=incarnation.incarnation_id,
+                endpoints=self._listeners.endpoints(),
+                controller_endpoints=incarnation.controller_endpoints,
+                log_dirs=tuple(directory.directory_id for directory in directories),
+                rack=config.rack,
+                previous_epoch=max(directory.broker_epoch for directory in directories) if clean else -1,
+                heartbeat_interval_ms=config.registration.heartbeat_interval_ms,
+                registration_timeout_ms=config.registration.initial_timeout_ms,
+            ),
+            channel=LocalController(self._driver),
+            loader=loader,
+        )
+
+    def _make_partitions(self) -> Partitions:
+        config = self.config
+        return Partitions(
+            node_id=config.node_id,
+            store=self._store,
+            settings=PartitionSettings(
+                flush_policy=FlushPolicy(config.storage.flush),
+                flushes=self._flushes,
+                decompressed_bytes_max=config.storage.batch_decompression_bytes_max,
+                replica_lag_time_max_ms=config.replication.lag_time_ms_max,
+                propose_isr=self._propose_isr,
+            ),
+            clock=self._clock,
+            static_properties=config.properties,
+        )
+
+    def _parts(self, cluster_id: str, creator: TopicCreator) -> Parts:
+        partitions = self.partitions
+        return Parts(
+            config=self.config,
+            clock=self._clock,
+            cluster_id=cluster_id,
+            partitions=partitions,
+            leader_hints=LeaderHints(image=lambda: partitions.image),
+            fetch_sessions=FetchSessionCache(rng=self._rng, slots=self.config.fetch.sessions_max),
+            producer_ids=ProducerIds(self._lifecycle.allocate_producer_ids),
+            groups=self._groups,
+            housekeeping=self._housekeeping,
+            store=self._store,
+            driver=self._driver,
+            creator=creator,
+        )
+
+    def _log_config_of(self, loader: MetadataLoader) -> Callable[[str], LogConfig]:
+        """The configuration of a topic as far as the metadata is known before the partitions follow it."""
+        layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
+        return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
+
+    def _propose_isr(self, partition: Partition, change: IsrChange) -> None:
+        self._supervisor.spawn(self._alter_isr(partition, change), name=f"isr of {partition.topic_partition}")
+
+    async def _alter_isr(self, partition: Partition, change: IsrChange) -> None:
+        """Ask the controller; what it decides comes back as metadata. A refusal is left to the next fetch."""
+        proposal = IsrProposal(
+            topic_id=partition.topic_id,
+            partition=partition.topic_partition.partition,
+            leader_epoch=change.leader_epoch,
+            partition_epoch=change.partition_epoch,
+            new_isr=tuple(zip(change.isr, change.broker_epochs, strict=True)),
+            recovering=change.leader_recovery_state is LeaderRecoveryState.RECOVERING,
+        )
+        try:
+            await self._lifecycle.alter_partition([proposal])
+        except KafkaError as error:
+            log.warning("change of the ISR refused", partition=partition.topic_partition, reason=error)
+
+    # -- going down --------------------------------------------------------------------------------------------------
+
+    def _close_files(self, clean: bool) -> None:
+        self._flushes.close()
+        if clean:
+            self._store.checkpoint_high_watermarks(self._housekeeping.high_watermarks())
+        self._store.close(clean=clean, broker_epoch=self._lifecycle.broker_epoch)
+        self._metadata_log.close(clean=clean)
+        if self._ephemeral:
+            for directory in dict.fromkeys((*self.config.log_dirs, self.config.metadata_log_dir)):
+                shutil.rmtree(directory, ignore_errors=True)
+
+    async def _abandon(self) -> None:
+        """Let go of whatever a failed start had taken."""
+        if hasattr(self, "_driver"):
+            await self._driver.stop()
+        await self._supervisor.stop()
+        if hasattr(self, "_flushes"):
+            self._flushes.close()
+        if hasattr(self, "_store"):
+            self._store.close(clean=False)
+        if hasattr(self, "_metadata_log"):
+            self._metadata_log.close(clean=False)
