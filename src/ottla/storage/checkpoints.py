@@ -7,7 +7,8 @@ A checkpoint is lines of text: the version 0, the number of entries, one entry a
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.model import TopicPartition, Uuid
 from ottla.storage.disk import Disk
@@ -94,8 +95,7 @@ def write_topic_id(disk: Disk, directory: str, topic_id: Uuid, *, durable: bool)
 # Identity of a log directory -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetaProperties:
+class MetaProperties(Struct, frozen=True, kw_only=True):
     """Whose directory it is. ``directory_id`` is absent where a broker before 3.7 formatted it."""
 
     cluster_id: str

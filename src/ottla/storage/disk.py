@@ -107,6 +107,10 @@ class Disk:
                 self.make_directories(parent)
             self.make_directory(path)
 
+    def remove_directory(self, path: str) -> None:
+        """An empty one."""
+        os.rmdir(path)
+
     def remove_tree(self, path: str) -> None:
         """Unlink a directory and all in it. Missing files are not an error."""
         for entry in self.entries(path):
@@ -115,7 +119,7 @@ class Disk:
                 self.remove_tree(below)
             else:
                 self.unlink(below)
-        os.rmdir(path)
+        self.remove_directory(path)
 
     def sync_directory(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -44,16 +44,14 @@ class IndexFile:
             self.load()
         return self.size // self.entry.size
 
-    @property
-    def count_max(self) -> int:
-        return self.bytes_max // self.entry.size
-
     def grow(self, bytes_max: int) -> None:
         """Take entries from now on; the file is extended to ``bytes_max``, rounded down to whole entries."""
-        entries = bytearray(self.load()[: self.size]) if self.data is not None or self._disk.exists(self.path) else b""
-        self._drop()
-        self.data = bytearray(entries)
-        self.size = self._written = len(entries)
+        if not isinstance(self.data, bytearray):
+            found = self.load() if self.data is not None or self._disk.exists(self.path) else b""
+            entries = bytearray(found[: self.size])
+            self._drop()
+            self.data = entries
+            self.size = self._written = len(entries)
         self.bytes_max = max(bytes_max - bytes_max % self.entry.size, self.size)
         self.growing = True
         self._resize_file(self.bytes_max)
@@ -95,6 +93,7 @@ class IndexFile:
         self.write_out()
         self._resize_file(self.size)
         self.growing = False
+        self._drop()
 
     def truncate_to(self, count: int) -> None:
         """Keep the first ``count`` entries. Only while growing."""

@@ -179,7 +179,7 @@ class Log:
 
     def _roll_due(self, active: Segment, size: int, headers: Sequence[tuple[int, BatchHeader]], now_ms: int) -> bool:
         config = self.config
-        if size > config.segment_bytes - active.size or active.offset_index.full or active.time_index.full:
+        if size > config.segment_bytes - active.size or active.indexes_full:
             return True
         last = headers[-1][1]
         if last.base_offset + last.last_offset_delta - active.base_offset > RELATIVE_OFFSET_MAX:
@@ -350,9 +350,7 @@ class Log:
         for segment in self.segments:
             if segment.max_timestamp < timestamp:
                 continue
-            start = segment.time_index.lookup(timestamp)[1]
-            start = max(start, self.log_start_offset)
-            for position, header in segment.headers(segment.offset_index.lookup(start)[1]):
+            for position, header in segment.headers(segment.position_for_timestamp(timestamp)):
                 if header.max_timestamp < timestamp or header.last_offset < self.log_start_offset:
                     continue
                 if header.base_offset >= upper:

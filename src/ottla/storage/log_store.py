@@ -8,10 +8,11 @@ stays as it is on the disk.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, Self
+
+from msgspec import Struct
 
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
@@ -24,8 +25,8 @@ from ottla.storage.log_directory import LogDirectory
 from ottla.storage.names import (
     CLUSTER_METADATA,
     DELETE_DIRECTORY_SUFFIX,
-    LOG_SUFFIX,
     PARTITION_METADATA,
+    STRAY_DIRECTORY_SUFFIX,
     marked_directory,
     parse_marked_directory,
     parse_partition_directory,
@@ -37,8 +38,7 @@ _log = get_logger("ottla.storage.store")
 FILE_DELETE_DELAY_MS_DEFAULT: Final = 60_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSize:
+class LogSize(Struct, frozen=True, kw_only=True):
     """One partition in the description of a log directory. ``size`` in bytes."""
 
     topic_partition: TopicPartition
@@ -46,8 +46,7 @@ class LogSize:
     log_end_offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogDirectoryDescription:
+class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
     """What DescribeLogDirs tells. ``error`` is set, and the rest empty, where the directory is offline. Bytes."""
 
     path: str
@@ -148,7 +147,7 @@ class LogStore:
         try:
             if topic_partition in self.logs or topic_partition in self.offline_logs:
                 raise CorruptLogError(path, 0, "another log directory holds the same partition")
-            topic_id = self._topic_id(path)
+            topic_id = self._topic_id(directory, path, topic_partition)
             log = Log.open(
                 path,
                 topic_partition,
@@ -168,14 +167,18 @@ class LogStore:
         self.logs[topic_partition] = log
         return log.bytes_cut
 
-    def _topic_id(self, path: str) -> Uuid | None:
+    def _topic_id(self, directory: LogDirectory, path: str, topic_partition: TopicPartition) -> Uuid | None:
+        """The partition's topic id; ``None`` where it was never made durable. Raises ``CorruptLogError``."""
         try:
             return read_topic_id(self.disk, path)
         except MalformedFile as error:
-            if all(not entry.size for entry in self.disk.entries(path) if entry.name.endswith(LOG_SUFFIX)):
-                # A crash while the partition was being created: there is nothing to protect.
+            metadata = os.path.join(path, PARTITION_METADATA)
+            written = bool(self.disk.read_file(metadata).strip(b"\0"))
+            if not written and not directory.recovery_points.get(topic_partition, 0):
+                # Power was lost before the first flush of a new partition. Whoever creates it again gives it its id.
+                self.disk.unlink(metadata)
                 return None
-            raise CorruptLogError(os.path.join(path, PARTITION_METADATA), 0, str(error)) from error
+            raise CorruptLogError(metadata, 0, str(error)) from error
 
     # Logs ------------------------------------------------------------------------------------------------------------
 
@@ -236,19 +239,32 @@ class LogStore:
         log = self.logs.pop(topic_partition, None)
         if log is None:
             return False
+        target = self._rename_marked(log, DELETE_DIRECTORY_SUFFIX)
+        self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
+        return True
+
+    def set_aside(self, topic_partition: TopicPartition) -> None:
+        """Stop serving a log that nobody claims: its directory becomes ``-stray`` and stays. Blocks for a moment.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``.
+        """
+        log = self.logs.pop(topic_partition, None)
+        if log is not None:
+            self._rename_marked(log, STRAY_DIRECTORY_SUFFIX)
+
+    def _rename_marked(self, log: Log, suffix: str) -> str:
         directory = self._directory_at(log.log_directory)
-        name = marked_directory(topic_partition, self._rng.randbytes(16).hex(), DELETE_DIRECTORY_SUFFIX)
+        name = marked_directory(log.topic_partition, self._rng.randbytes(16).hex(), suffix)
         target = os.path.join(directory.path, name)
         try:
             self.disk.rename(log.directory, target)
             self._checkpoint(directory)
         except OSError as error:
             self.fail_directory(directory.path, error)
-            raise storage_error(f"{topic_partition} could not be deleted in {directory.path}: {error}") from error
+            raise storage_error(f"{log.topic_partition} could not be renamed in {directory.path}: {error}") from error
         log.moved(target)
         log.release()
-        self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
-        return True
+        return target
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ files take the place of the segments they replace. Loading twice gives the same 
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from ottla.config.log import LogConfig
 from ottla.records.batch import (
@@ -51,8 +52,7 @@ from ottla.transactions.producer_state import ProducerStateTable
 _log = get_logger("ottla.storage.recovery")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogHints:
+class LogHints(Struct, frozen=True, kw_only=True):
     """What the log directory's checkpoints say of a log, and the time."""
 
     clean_shutdown: bool
@@ -61,8 +61,7 @@ class LogHints:
     now_ms: int
 
 
-@dataclass(slots=True, kw_only=True)
-class LoadedLog:
+class LoadedLog(Struct, kw_only=True):
     """The parts of an opened log. ``bytes_cut`` is what recovery dropped at its end."""
 
     segments: list[Segment]
@@ -73,11 +72,10 @@ class LoadedLog:
     log_end_offset: int
     recovery_point: int
     bytes_cut: int = 0
-    unsynced: list[str] = field(default_factory=list)
+    unsynced: list[str] = []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """How far a segment's bytes are good: ``flaw`` says why they are not beyond ``size``."""
 
     size: int
@@ -317,6 +315,7 @@ class _Loader:
         segment = Segment(self.disk, self.directory, base, size, index_interval_bytes=self.config.index_interval_bytes)
         segment.created_ms = self.hints.now_ms
         segment.rebuild = self._rebuild
+        segment.checked = False
         return segment
 
     def _rebuild(self, segment: Segment) -> None:
@@ -331,7 +330,8 @@ class _Loader:
         producers = ProducerStateTable()
         self._replay_up_to(segment.base_offset, producers)
         rebuild_indexes(segment, self.config, producers, self.hints.now_ms)
-        segment.seal(cut_log=False)
+        if not segment.active:
+            segment.seal(cut_log=False)
 
     def _unlink(self, name: str) -> None:
         self.disk.unlink_if_exists(os.path.join(self.directory, name))
@@ -357,7 +357,7 @@ class _Loader:
             last.next_offset()
         except CorruptLogError as error:
             _log.warning("tail damaged after a clean shutdown", reason=error)
-            last.rebuild = self._rebuild
+            last.checked = False
             return True
         return False
 
@@ -398,6 +398,10 @@ class _Loader:
         verdicts = []
         end = self.segments[first].base_offset
         for segment in self.segments[first:]:
+            if segment.base_offset > end >= self.hints.recovery_point and not self.config.compact:
+                # The segment before lost its last batches, whole: what follows them was not durable either. Compaction,
+                # which leaves such gaps on purpose, is trusted with them.
+                break
             if segment.base_offset < end:
                 raise CorruptLogError(
                     segment.log_path, 0, f"it overlaps the segment before, which ends at offset {end}"

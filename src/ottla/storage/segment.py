@@ -44,7 +44,6 @@ class Segment:
         "_disk",
         "_first_timestamp",
         "_handle",
-        "_index_bytes_max",
         "_max_timestamp",
         "_max_timestamp_offset",
         "_tail_floor",
@@ -53,9 +52,11 @@ class Segment:
         "active",
         "base_offset",
         "bytes_since_index_entry",
+        "checked",
         "created_ms",
         "directory",
         "index_interval_bytes",
+        "indexes_full",
         "offset_index",
         "rebuild",
         "size",
@@ -72,14 +73,17 @@ class Segment:
         self.active = False
         self.index_interval_bytes = index_interval_bytes
         self.bytes_since_index_entry = 0
+        self.indexes_full = False
+        """No index entry fits any more: time for a new segment."""
         self.created_ms = 0
         self.rebuild: Callable[[Segment], None] | None = None
-        """Called before a sealed index is used that turns out to be unusable."""
+        """Writes the indexes anew when they turn out to be unusable."""
+        self.checked = True
+        """The indexes can be used; not known of those found at start."""
         self.offset_index = OffsetIndex(disk, self._path(OFFSET_INDEX_SUFFIX), base_offset)
         self.time_index = TimeIndex(disk, self._path(TIME_INDEX_SUFFIX), base_offset)
         self.txn_index = TransactionIndex(disk, self._path(TXN_INDEX_SUFFIX))
         self._handle: FileHandle | None = None
-        self._index_bytes_max = 0
         self._first_timestamp: int | None = None
         self._max_timestamp: int | None = None
         self._max_timestamp_offset = base_offset
@@ -100,8 +104,8 @@ class Segment:
         segment.offset_index.file.reset(index_bytes_max)
         segment.time_index.reset(index_bytes_max)
         segment.txn_index.reset()
-        segment._index_bytes_max = index_bytes_max
         segment.active = True
+        segment._note_fullness()
         return segment
 
     # Names and files -------------------------------------------------------------------------------------------------
@@ -141,13 +145,17 @@ class Segment:
         except OSError:
             self._disk.truncate(handle.fd, start)
             raise
+        if not start:
+            self._first_timestamp = headers[0][1].max_timestamp
         interval = self.index_interval_bytes
         since = self.bytes_since_index_entry
+        max_timestamp = self._max_timestamp
+        assert max_timestamp is not None, "not an active segment"
         for at, header in headers:
             position = start + at
             last_offset = header.base_offset + header.last_offset_delta
-            if header.max_timestamp > self.max_timestamp:
-                self._max_timestamp = header.max_timestamp
+            if header.max_timestamp > max_timestamp:
+                self._max_timestamp = max_timestamp = header.max_timestamp
                 self._max_timestamp_offset = last_offset
             if since > interval:
                 self._index(last_offset, position)
@@ -162,13 +170,17 @@ class Segment:
 
     def _index(self, last_offset: int, position: int) -> None:
         """Add entries; where the disk has no room for them the segment does without, the log being what counts."""
-        try:
-            if not self.offset_index.full:
-                self.offset_index.append(last_offset, position)
-            if not self.time_index.full:
-                self.time_index.maybe_append(self.max_timestamp, self._max_timestamp_offset)
-        except OSError:
+        if self.indexes_full:
             return
+        try:
+            self.offset_index.append(last_offset, position)
+            self.time_index.maybe_append(self.max_timestamp, self._max_timestamp_offset)
+        except OSError:
+            pass
+        self._note_fullness()
+
+    def _note_fullness(self) -> None:
+        self.indexes_full = self.offset_index.full or self.time_index.full
 
     def _shorten_tail(self) -> None:
         half = TAIL_BATCHES_MAX // 2
@@ -201,10 +213,39 @@ class Segment:
             after = positions[slot + 1] if slot + 1 < len(positions) else self.size
             return Location(positions[slot], after - positions[slot])
         self.check_indexes()
-        for position, header in self.headers(self.offset_index.lookup(offset)[1]):
+        entry = self.offset_index.lookup(offset)
+        if entry[1] and not self._points_at_batch(*entry):
+            self._rebuild_indexes()
+            entry = self.offset_index.lookup(offset)
+        for position, header in self.headers(entry[1]):
             if header.base_offset + header.last_offset_delta >= offset:
                 return Location(position, header.batch_length + LENGTH_OVERHEAD)
         return None
+
+    def _points_at_batch(self, last_offset: int, position: int) -> bool:
+        """Whether an index entry is true: indexes have no checksum, and a wrong one would skip records."""
+        if position + BATCH_OVERHEAD > self.size:
+            return False
+        header = read_header(self.read(position, BATCH_OVERHEAD))
+        return header.magic == MAGIC and header.last_offset == last_offset
+
+    def position_for_timestamp(self, timestamp: int) -> int:
+        """Where to begin looking for the first record at or after ``timestamp``."""
+        self.check_indexes()
+        found, offset = self.time_index.lookup(timestamp)
+        if found >= 0 and not self._has_timestamp(offset, found):
+            self._rebuild_indexes()
+            found, offset = self.time_index.lookup(timestamp)
+        location = self.locate(offset) if found >= 0 else None
+        return location.position if location is not None else 0
+
+    def _has_timestamp(self, offset: int, timestamp: int) -> bool:
+        """Whether a time index entry is true."""
+        location = self.locate(offset)
+        if location is None:
+            return False
+        header = read_header(self.read(location.position, BATCH_OVERHEAD))
+        return header.max_timestamp == timestamp and header.base_offset <= offset
 
     def headers(self, position: int = 0) -> Iterator[tuple[int, BatchHeader]]:
         """The batches from ``position``, which one must begin at, to the end of the segment; only headers are read.
@@ -275,21 +316,29 @@ class Segment:
         return self._disk.modified_ms(self.log_path)
 
     def check_indexes(self) -> None:
-        """Make sure a sealed segment's indexes can be used, once, by rebuilding them where they cannot."""
-        rebuild = self.rebuild
-        if rebuild is None:
+        """Make sure the indexes of a segment found at start can be used, once, by rebuilding them where they cannot."""
+        if self.checked:
             return
-        self.rebuild = None
+        self.checked = True
         try:
-            flaw = self.offset_index.flaw(self.size)
-            if flaw is None:
-                flaw = self.time_index.flaw(self.base_offset + 2**31)
+            flaw = self.offset_index.flaw(self.size) or self.time_index.flaw(self.size)
             if flaw is None:
                 self.txn_index.entries()
         except (FileNotFoundError, ValueError) as error:
             flaw = str(error)
+        if flaw is None and self.offset_index.file.size and not self._points_at_batch(*self.offset_index.last()):
+            flaw = "the last entry of the offset index points at no batch"
+        if flaw is None and self.time_index.file.size:
+            timestamp, offset = self.time_index.last()
+            if not self._has_timestamp(offset, timestamp):
+                flaw = "the last entry of the time index is untrue"
         if flaw is not None:
-            rebuild(self)
+            self._rebuild_indexes()
+
+    def _rebuild_indexes(self) -> None:
+        if self.rebuild is None:
+            raise CorruptLogError(self.offset_index.file.path, 0, "an entry of the index is untrue")
+        self.rebuild(self)
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -297,12 +346,12 @@ class Segment:
         """Take appends: the indexes grow again."""
         self.check_indexes()
         assert self.max_timestamp >= NO_TIMESTAMP
-        self._index_bytes_max = index_bytes_max
         self.offset_index.file.grow(index_bytes_max)
         self.time_index.file.grow(index_bytes_max)
         if not self.active:
             self._tail_floor = 2**63 - 1 if self.size else self.base_offset
         self.active = True
+        self._note_fullness()
 
     def begin_tail(self, next_offset: int) -> None:
         """Appends go on at ``next_offset``: what is below is found through the index."""
@@ -328,11 +377,12 @@ class Segment:
 
     def begin_rebuild(self, index_bytes_max: int) -> None:
         """Empty the indexes for ``index_batch``; ``seal`` or ``activate`` ends it."""
-        self.rebuild = None
+        self.checked = True
         self.offset_index.file.reset(index_bytes_max)
         self.time_index.reset(index_bytes_max)
         self.txn_index.reset()
         self.bytes_since_index_entry = 0
+        self._note_fullness()
         self._max_timestamp = NO_TIMESTAMP
         self._max_timestamp_offset = self.base_offset
         self._first_timestamp = None
@@ -356,6 +406,7 @@ class Segment:
             self.created_ms = now_ms
             self._first_timestamp = None
         self.bytes_since_index_entry = 0
+        self._note_fullness()
         self.begin_tail(offset)
         self._reread_max_timestamp()
 

@@ -76,16 +76,14 @@ class TimeIndex:
                 high = middle
         self.file.truncate_to(low)
 
-    def flaw(self, next_offset_max: int) -> str | None:
-        """What makes the index unusable for offsets below ``next_offset_max``, judged by its ends."""
+    def flaw(self, log_size: int) -> str | None:
+        """What makes the index unusable for a log of ``log_size`` bytes, judged by its ends."""
         data = self.file.load()
         if len(data) % ENTRY.size:
             return f"{len(data)} bytes are not whole entries of {ENTRY.size}"
         if not self.file.size:
-            return None
-        timestamp, offset = self.last()
-        if timestamp < self.entry(0)[0] or timestamp < 0:
+            return "it is empty" if log_size else None
+        timestamp = self.last()[0]
+        if timestamp < 0 or (self.file.count > 1 and timestamp <= self.entry(0)[0]):
             return f"its last timestamp is {timestamp}"
-        if not self.base_offset <= offset < next_offset_max:
-            return f"its last entry points at offset {offset}"
         return None
