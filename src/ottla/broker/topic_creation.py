@@ -1,46 +1,66 @@
 """Topics that the broker itself asks the controller for: those clients mention first, and the internal ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ottla.broker.raft_driver import RaftDriver
-from ottla.metadata.controller.topics import CreateTopics, NewTopic
-from ottla.metadata.controller.topics import TopicCreation as Outcome
+from ottla.broker.internal_topics import CONSUMER_OFFSETS
+from ottla.broker.raft_driver import Command
+from ottla.config.broker import GroupsConfig, fit_brokers
+from ottla.metadata.controller.topics import CreateTopics, NewTopic, TopicCreation
+from ottla.metadata.image import ClusterImage
 from ottla.wire.errors import ErrorCode, KafkaError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TopicCreation:
-    """What it created is in the image, and its partitions are open, when the caller hears of it."""
+class TopicCreator:
+    """``submit`` puts a command before the active controller."""
 
-    driver: RaftDriver
+    submit: Callable[[Command], Awaitable[Any]]
+    image: Callable[[], ClusterImage]
+    groups: GroupsConfig
 
     async def create(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
-        """Create one topic. Raises ``KafkaError``."""
+        """Create one topic; it is in the image when this returns. Raises ``KafkaError``."""
         topic = NewTopic(
             name=name, partitions=partitions, replication_factor=replication_factor, configs=tuple(configs.items())
         )
-        (outcome,) = await self._create((topic,))
-        if outcome.problem is not None:
-            raise KafkaError(outcome.problem.code, outcome.problem.message)
+        (creation,) = await self._create((topic,))
+        if creation.problem is not None:
+            raise KafkaError(creation.problem.code, creation.problem.message)
 
     async def create_missing(self, names: Sequence[str]) -> dict[str, ErrorCode]:
         """Create the topics a client named, with default settings; what went wrong with which.
 
         One that somebody else created meanwhile is no error.
         """
-        topics = tuple(NewTopic(name=name) for name in dict.fromkeys(names))
+        topics = tuple(self._default_topic(name) for name in dict.fromkeys(names))
         try:
-            outcomes = await self._create(topics)
+            creations = await self._create(topics)
         except KafkaError as error:
             return dict.fromkeys(names, error.code)
         return {
-            outcome.name: outcome.problem.code
-            for outcome in outcomes
-            if outcome.problem is not None and outcome.problem.code is not ErrorCode.TOPIC_ALREADY_EXISTS
+            creation.name: creation.problem.code
+            for creation in creations
+            if creation.problem is not None and creation.problem.code is not ErrorCode.TOPIC_ALREADY_EXISTS
         }
 
-    async def _create(self, topics: tuple[NewTopic, ...]) -> list[Outcome]:
+    def _default_topic(self, name: str) -> NewTopic:
+        if name != CONSUMER_OFFSETS:
+            return NewTopic(name=name)
+        brokers = sum(1 for _ in self.image().active_brokers())
+        return NewTopic(
+            name=name,
+            partitions=self.groups.offsets_topic_partitions,
+            replication_factor=fit_brokers(self.groups.offsets_topic_replication_factor, 3, brokers),
+            configs=(
+                ("cleanup.policy", "compact"),
+                ("compression.type", "producer"),
+                ("segment.bytes", str(self.groups.offsets_topic_segment_bytes)),
+            ),
+        )
+
+    async def _create(self, topics: tuple[NewTopic, ...]) -> list[TopicCreation]:
         command = CreateTopics(topics=topics, describe_configs=False)
-        outcomes: list[Outcome] = await self.driver.submit(lambda controller, _: controller.create_topics(command))
-        return outcomes
+        creations: list[TopicCreation] = await self.submit(lambda controller, _: controller.create_topics(command))
+        return creations
