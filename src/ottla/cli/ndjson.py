@@ -2,8 +2,8 @@
 
 ``{"topic":..,"partition":..,"offset":..,"timestamp":..,"key":..,"value":..,"headers":[["name","value"],..]}``
 
-Bytes are a JSON string where they are UTF-8 and ``{"base64":".."}`` where they are not; null is null. When reading, only
-``value`` and what should be set need to be there.
+Bytes are a JSON string where they are UTF-8 and ``{"base64":".."}`` where they are not; null is null. When reading,
+only ``value`` and what should be set need to be there.
 """
 
 from base64 import b64decode, b64encode

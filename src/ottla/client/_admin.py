@@ -12,10 +12,14 @@ from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.create_topics_request import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
 from ottla.wire.messages.create_topics_response import CreateTopicsResponse
+from ottla.wire.messages.delete_groups_request import DeleteGroupsRequest
+from ottla.wire.messages.delete_groups_response import DeleteGroupsResponse
 from ottla.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
 from ottla.wire.messages.delete_topics_response import DeleteTopicsResponse
 from ottla.wire.messages.describe_configs_request import DescribeConfigsRequest, DescribeConfigsResource
 from ottla.wire.messages.describe_configs_response import DescribeConfigsResponse
+from ottla.wire.messages.list_groups_request import ListGroupsRequest
+from ottla.wire.messages.list_groups_response import ListGroupsResponse
 
 TOPIC_RESOURCE = 2
 BROKER_RESOURCE = 4
@@ -142,6 +146,21 @@ class Admin:
             )
             for entry in result.configs
         ]
+
+    async def delete_empty_groups(self) -> list[str]:
+        """Delete every group without members on every broker; the names of those deleted."""
+        await self._cluster.refresh(())
+        deleted = []
+        for node_id in self._cluster.brokers:
+            peer = await self._cluster.peer(node_id)
+            listed: ListGroupsResponse = await peer.request(ApiKey.LIST_GROUPS, ListGroupsRequest())
+            _raise_error(listed.error_code, None, "groups")
+            names = [group.group_id for group in listed.groups if group.group_state in ("Empty", "Dead", "")]
+            if names:
+                request = DeleteGroupsRequest(groups_names=names)
+                response: DeleteGroupsResponse = await peer.request(ApiKey.DELETE_GROUPS, request)
+                deleted += [one.group_id for one in response.results if one.error_code == ErrorCode.NONE]
+        return deleted
 
     async def offsets(self, topic: TopicMetadata) -> dict[int, tuple[int, int]]:
         """The first offset and the one after the last record, by partition."""
