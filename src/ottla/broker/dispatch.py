@@ -81,7 +81,8 @@ class Dispatch:
         if not route.min_version <= header.api_version <= route.max_version:
             return self._unsupported_version(ready, header)
         try:
-            request = decode(ready.request_class, frame[position:], header.api_version)
+            # librdkafka leaves a few bytes behind some requests, and Apache Kafka has never minded.
+            request = decode(ready.request_class, frame[position:], header.api_version, allow_trailing=True)
         except DecodeError as error:
             raise CloseConnection(f"{route.api_key.name} v{header.api_version}: {error}") from error
         context = RequestContext(

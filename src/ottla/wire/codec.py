@@ -99,8 +99,10 @@ class Writer:
         return self.segments
 
 
-def decode(cls: type[MessageT], buf: bytes | bytearray | memoryview, version: int) -> MessageT:
-    """Read one message that fills ``buf``. Raises only ``DecodeError``."""
+def decode(
+    cls: type[MessageT], buf: bytes | bytearray | memoryview, version: int, *, allow_trailing: bool = False
+) -> MessageT:
+    """Read one message that fills ``buf``, or with ``allow_trailing`` begins it. Raises only ``DecodeError``."""
     if not cls.LOWEST_VERSION <= version <= cls.HIGHEST_VERSION:
         raise DecodeError(f"{cls.__name__} has no version {version}")
     r = Reader(memoryview(buf) if cls.HAS_RECORDS else bytes(buf))
@@ -110,7 +112,7 @@ def decode(cls: type[MessageT], buf: bytes | bytearray | memoryview, version: in
         raise
     except _MALFORMED as failure:
         raise DecodeError(f"{cls.__name__} version {version} is malformed: {failure}") from failure
-    if r.pos != r.end:
+    if r.pos > r.end or (r.pos < r.end and not allow_trailing):
         raise DecodeError(f"{cls.__name__} version {version} ends at byte {r.pos} of {r.end}")
     return message
 
