@@ -160,7 +160,7 @@ class BrokerConfig(Struct, frozen=True, kw_only=True):
     log_defaults: LogConfig
     controlled_shutdown: bool
     properties: Mapping[str, str]
-    """The settings as given: the static layer of DescribeConfigs."""
+    """The settings as given, and ``broker.id`` as Kafka adds it: the static layer of DescribeConfigs."""
 
     @property
     def broker_listeners(self) -> tuple[Listener, ...]:
@@ -250,7 +250,7 @@ def _components(read: _Reader) -> dict[str, Any]:
         "transactions": TransactionsConfig(timeout_ms_max=read["transaction.max.timeout.ms"]),
         "log_defaults": LogConfig.resolve({}, read.properties),
         "controlled_shutdown": read["controlled.shutdown.enable"],
-        "properties": dict(read.properties),
+        "properties": {**read.properties, "broker.id": str(_node_id(read))},
     }
 
 

@@ -92,7 +92,11 @@ def describe_topic(overrides: Mapping[str, str], layers: ConfigLayers) -> list[C
 def describe_broker(layers: ConfigLayers) -> list[ConfigEntry]:
     """Every key of this broker."""
     in_force = layers.merged
-    keys = {key.name: key for key in broker_keys() if not key.internal or key.name in in_force}
+    keys = {
+        key.name: key
+        for key in broker_keys()
+        if key.name in in_force or not (key.internal or key.name in _SHOWN_WHERE_SET)
+    }
     for name in in_force:
         keys.setdefault(name, broker_key(name) or plugin_key(name))
     return [
@@ -128,7 +132,7 @@ def describe_group(overrides: Mapping[str, str], layers: ConfigLayers) -> list[C
     entries = []
     for key in group_keys():
         synonym = group_synonym(key.name)
-        places = [] if synonym is None else _broker_places(synonym, layers)
+        places = [_default_place(key)] if synonym is None else _broker_places(synonym, layers)
         value = key.parse(overrides.get(key.name, key.default))
         if key.name in overrides:
             places.insert(0, _own_place(key, value, ConfigSource.GROUP_CONFIG))
@@ -166,6 +170,17 @@ def check_dynamic_change(names: Iterable[str], *, per_broker: bool) -> None:
         )
 
 
+_SHOWN_WHERE_SET: Final = frozenset(
+    (
+        "allow.everyone.if.no.acl.found",
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+        "super.users",
+    )
+)
+"""Keys outside Kafka's static table: those of its authorizer and those that are only changed at run time."""
+
 _KEYS_OF_ONE_LISTENER: Final = frozenset(
     (
         "ssl.key.password",
@@ -183,10 +198,10 @@ _KEYS_OF_ONE_LISTENER: Final = frozenset(
 
 
 def plugin_key(name: str) -> ConfigKey:
-    """A stand-in for a key only a plugin knows: taken as a secret, because nobody can say it is none."""
+    """A stand-in for a key only a plugin knows."""
     return ConfigKey(
         name=name,
-        type=ConfigType.PASSWORD,
+        type=ConfigType.UNKNOWN,
         default=None,
         kafka_default=None,
         importance="LOW",
@@ -216,6 +231,10 @@ def _in_force(key: ConfigKey, settings: Mapping[str, str]) -> Value:
 def _own_place(key: ConfigKey, value: Value, source: ConfigSource) -> ConfigSynonym:
     text = None if key.sensitive else render_value(key.type, value)
     return ConfigSynonym(name=key.name, value=text, source=source)
+
+
+def _default_place(key: ConfigKey) -> ConfigSynonym:
+    return ConfigSynonym(name=key.name, value=key.default, source=ConfigSource.DEFAULT_CONFIG)
 
 
 def _broker_places(name: str, layers: ConfigLayers) -> list[ConfigSynonym]:

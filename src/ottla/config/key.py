@@ -38,6 +38,8 @@ class ConfigError(Exception):
 class ConfigType(IntEnum):
     """The types of Kafka's configuration, numbered as DescribeConfigs sends them."""
 
+    UNKNOWN = 0
+    """A key only a plugin knows: kept as text and taken as a secret, because nobody can say it is none."""
     BOOLEAN = 1
     STRING = 2
     INT = 3
@@ -87,7 +89,7 @@ class ConfigKey(NamedTuple):
     @property
     def sensitive(self) -> bool:
         """Whether the value must never be shown."""
-        return self.type is ConfigType.PASSWORD
+        return self.type in (ConfigType.PASSWORD, ConfigType.UNKNOWN)
 
     def parse(self, text: str | None) -> Value:
         """Read ``text`` as this key's type and check it. Raises ``ConfigError``, worded as Kafka words it."""
@@ -157,7 +159,7 @@ def parse_value(name: str, config_type: ConfigType, text: str | None) -> Value:
                 raise ConfigError(name, _invalid(name, text, "Not a number of type DOUBLE")) from None
         case ConfigType.LIST:
             return tuple(part.strip() for part in text.split(",")) if text else ()
-        case ConfigType.STRING | ConfigType.CLASS | ConfigType.PASSWORD:
+        case ConfigType.STRING | ConfigType.CLASS | ConfigType.PASSWORD | ConfigType.UNKNOWN:
             return text
 
 
