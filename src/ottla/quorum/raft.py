@@ -397,11 +397,10 @@ class Raft:
             if leader_id is not None and leader_id != self.settings.node_id:
                 self._become_follower(leader_id, now_ms)
             return True
-        if (
-            leader_id is None
-            or leader_id == self.settings.node_id
-            or isinstance(self.role, Leader | Follower | Resigned)
-        ):
+        if leader_id is None or leader_id == self.settings.node_id or self.leader_id is not None:
+            # Nothing new; in particular nothing that brings who stands for election back to the leader it lost.
+            return False
+        if isinstance(self.role, Leader | Resigned):
             return False
         self._become_follower(leader_id, now_ms)
         return True
@@ -415,8 +414,11 @@ class Raft:
         if event.leader_id not in self.settings.voters or event.leader_id == self.settings.node_id:
             self._answer_epoch(event.token, Refusal.INVALID_REQUEST)
             return
-        if not self._learn(event.epoch, event.leader_id, now_ms) and isinstance(self.role, Follower):
-            assert self.role.leader_id == event.leader_id, "two leaders in one epoch"
+        if not self._learn(event.epoch, event.leader_id, now_ms):
+            assert self.leader_id in (None, event.leader_id), "two leaders in one epoch"
+            if isinstance(self.role, Prospective):
+                # It was only slow: the leader is there.
+                self._become_follower(event.leader_id, now_ms)
         self._answer_epoch(event.token)
 
     def _on_end_epoch(self, event: EndQuorumEpochRequested, now_ms: int) -> None:
