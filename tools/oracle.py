@@ -1,7 +1,8 @@
 """Apache Kafka's jars, the oracle that tests and benchmarks compare with.
 
 `python tools/oracle.py` prints the directory that holds them, after fetching them through Maven when they are missing.
-`OTTLA_KAFKA_LIBS` names a directory that has them already; otherwise they live in `.oracle/libs` of this repository.
+`OTTLA_KAFKA_LIBS` names a directory that has them already; otherwise they live in `libs` of the cache, which is
+`OTTLA_ORACLE_CACHE` or `.oracle` in this repository.
 """
 
 from __future__ import annotations
@@ -41,10 +42,15 @@ def require_java() -> str:
     return java
 
 
+def cache() -> Path:
+    """Where downloads of the tests are kept."""
+    return Path(os.environ.get("OTTLA_ORACLE_CACHE") or REPOSITORY / ".oracle")
+
+
 def libraries(*, fetch: bool = True) -> Path:
     """The directory of the jars; fetches them once when `fetch` is set, else raises `OracleMissing`."""
     given = os.environ.get("OTTLA_KAFKA_LIBS")
-    directory = Path(given) if given else REPOSITORY / ".oracle" / "libs"
+    directory = Path(given) if given else cache() / "libs"
     if _complete(directory):
         return directory
     if given:

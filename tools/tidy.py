@@ -130,13 +130,14 @@ def _coroutines(tree: ast.Module) -> Found:
 
 def _forbidden_imports(tree: ast.Module) -> Found:
     for node in ast.walk(tree):
-        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [node.module or ""]
+        else:
+            continue
         for name in names:
-            if name.split(".")[0] in FORBIDDEN_IN_PURE:
+            if name.partition(".")[0] in FORBIDDEN_IN_PURE:
                 yield node.lineno, f"import of {name} in a pure package"
 
 

@@ -1,0 +1,118 @@
+"""Ottla beside Apache Kafka on the same machine in the same run: `python bench/compare.py --rounds 3`.
+
+Rounds are interleaved (each measures every node of a line before the next begins), the table shows medians and the
+ratio to Apache Kafka. All data directories lie side by side on one file system. JSON and the table go to
+`bench/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+for place in (HERE, HERE.parent / "tests", HERE.parent / "tools"):
+    sys.path.insert(0, str(place))
+
+import measure  # noqa: E402  # the path above comes first
+
+Samples = dict[str, dict[str, dict[str, list[float]]]]
+# Where less is better the ratio reads the same way: 0.5x is half of Apache Kafka's.
+UNITS = {
+    "records_per_second": "records/s",
+    "cpu_seconds_per_gb": "broker CPU s/GB",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "seconds": "s to first ack",
+    "idle_mb": "MB idle",
+    "usable_ms": "ms to usable",
+    "import_ms": "ms of import",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the chosen lines and print the table."""
+    options = _options(arguments)
+    lines = [name for name in measure.LINES if not options.line or any(part in name for part in options.line)]
+    kinds = options.kind or list(measure.KINDS)
+    samples: Samples = {}
+    with tempfile.TemporaryDirectory(dir=options.scratch, prefix="ottla-bench-") as scratch:
+        bench = measure.Bench(scratch=Path(scratch), scale=options.scale)
+        try:
+            for number in range(options.rounds):
+                for name in lines:
+                    _measure_line(bench, name, kinds, samples)
+                print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+        finally:
+            bench.close()
+    table = render(samples)
+    print(table)
+    _save(table, samples, options)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--line", action="append", help="only lines whose name has this text (may be given again)")
+    parser.add_argument("--kind", action="append", choices=measure.KINDS, help="only these nodes")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of records of each run")
+    parser.add_argument("--scratch", type=Path, help="where the data directories go (default: the temporary directory)")
+    parser.add_argument("--name", default=time.strftime("%Y%m%d-%H%M%S", time.gmtime()), help="of the result files")
+    parser.add_argument("--list", action="store_true", help="print the names of the lines")
+    options = parser.parse_args(arguments)
+    if options.list:
+        print("\n".join(measure.LINES))
+        parser.exit()
+    return options
+
+
+def _measure_line(bench: measure.Bench, name: str, kinds: Sequence[str], samples: Samples) -> None:
+    run, able = measure.LINES[name]
+    for kind in (kind for kind in able if kind in kinds):
+        try:
+            values = run(bench, kind)
+        except Exception as failure:
+            print(f"{name}, {kind}: {type(failure).__name__}: {failure}", file=sys.stderr)
+            continue
+        for key, value in values.items():
+            samples.setdefault(name, {}).setdefault(key, {}).setdefault(kind, []).append(value)
+        shown = ", ".join(f"{value:.4g} {UNITS.get(key, key)}" for key, value in values.items())
+        print(f"{name}, {kind}: {shown}", file=sys.stderr, flush=True)
+
+
+def render(samples: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
+    """A Markdown table of medians, with the ratio to Apache Kafka behind each of ours."""
+    rows = ["| line | unit | " + " | ".join(measure.KINDS) + " |", "|---|---|" + "---|" * len(measure.KINDS)]
+    for name, values in samples.items():
+        for key, by_kind in values.items():
+            reference = statistics.median(by_kind["apache"]) if "apache" in by_kind else 0.0
+            cells = []
+            for kind in measure.KINDS:
+                if kind not in by_kind:
+                    cells.append("")
+                    continue
+                median = statistics.median(by_kind[kind])
+                ratio = f" ({median / reference:.2f}x)" if reference and kind != "apache" else ""
+                cells.append(f"{median:,.0f}{ratio}" if median >= 1000 else f"{median:.3g}{ratio}")
+            rows.append(f"| {name} | {UNITS.get(key, key)} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _save(table: str, samples: Samples, options: argparse.Namespace) -> None:
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    facts = {"machine": measure.machine(), "rounds": options.rounds, "scale": options.scale, "samples": samples}
+    (results / f"{options.name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (results / f"{options.name}.md").write_text(table + "\n")
+    print(f"saved as bench/results/{options.name}.json and .md", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
