@@ -290,8 +290,9 @@ class ReadEmitter:
         source = self._source
         source.add(f"tags, pos = {source.codec('read_tag_count')}(buf, pos - 1, end)")
         source.add("fields: list[tuple[int, bytes]] = []")
+        source.add("tag = -1")
         with source.block("for _ in range(tags):"):
-            source.add(f"tag, stop, pos = {source.codec('read_tag')}(buf, pos, end)")
+            source.add(f"tag, stop, pos = {source.codec('read_tag')}(buf, pos, end, tag)")
             for index, member in enumerate(tagged):
                 self._tag(member, band, "elif" if index else "if")
             with source.block("else:"):

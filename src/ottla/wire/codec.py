@@ -217,9 +217,11 @@ def read_tag_count(buf: Buffer, pos: int, end: int) -> tuple[int, int]:
     return n, pos
 
 
-def read_tag(buf: Buffer, pos: int, end: int) -> tuple[int, int, int]:
-    """The tag, the position behind its content, the position of its content."""
+def read_tag(buf: Buffer, pos: int, end: int, last: int) -> tuple[int, int, int]:
+    """The tag, the position behind its content, the position of its content. Tags ascend (KIP-482)."""
     tag, pos = read_uvarint(buf, pos)
+    if tag <= last:
+        raise DecodeError(f"tagged field {tag} after {last}")
     size, pos = read_uvarint(buf, pos)
     if size > end - pos:
         raise DecodeError(f"tagged field {tag} claims {size} bytes of {end - pos}")
@@ -229,8 +231,9 @@ def read_tag(buf: Buffer, pos: int, end: int) -> tuple[int, int, int]:
 def read_tags(buf: Buffer, pos: int, end: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
     n, pos = read_tag_count(buf, pos, end)
     fields = []
+    tag = -1
     for _ in range(n):
-        tag, stop, pos = read_tag(buf, pos, end)
+        tag, stop, pos = read_tag(buf, pos, end, tag)
         fields.append((tag, bytes(buf[pos:stop])))
         pos = stop
     return tuple(fields), pos

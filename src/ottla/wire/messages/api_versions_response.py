@@ -121,8 +121,9 @@ def _read_api_versions_response(buf: bytes, pos: int, end: int, version: int) ->
         zk_migration_ready = False
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 n = buf[pos]
                 pos += 1

@@ -71,8 +71,9 @@ def _read_broker_registration_change_record(
         cordoned_log_dirs = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (fenced,) = unpack_b(buf, pos)
                 pos += 1

@@ -166,8 +166,9 @@ def _read_topic_partitions_list(
             assignment_epochs = []
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0:
                     n = buf[pos]
                     pos += 1

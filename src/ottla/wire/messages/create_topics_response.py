@@ -182,8 +182,9 @@ def _read_creatable_topic_result_list(
             topic_config_error_code = 0
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0:
                     (topic_config_error_code,) = unpack_h(buf, pos)
                     pos += 2

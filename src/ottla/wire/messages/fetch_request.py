@@ -187,8 +187,9 @@ def _read_fetch_request(buf: bytes, pos: int, end: int, version: int) -> tuple[F
         replica_state = ReplicaState()
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 n = buf[pos]
                 pos += 1
@@ -481,8 +482,9 @@ def _read_fetch_partition_list(
             high_watermark = 9223372036854775807
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0 and version >= 17:
                     (replica_directory_id,) = unpack_16s(buf, pos)
                     pos += 16

@@ -167,8 +167,9 @@ def _read_fetch_response(buf: Buffer, pos: int, end: int, version: int) -> tuple
         node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0 and version >= 16:
                 n = buf[pos]
                 pos += 1
@@ -407,8 +408,9 @@ def _read_partition_data_list(buf: Buffer, pos: int, end: int, version: int, n: 
             snapshot_id = SnapshotId()
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0:
                     diverging_epoch, pos = _read_epoch_end_offset(buf, pos, end, version)
                     if pos != stop:

@@ -102,8 +102,9 @@ def _read_fetch_snapshot_request(buf: bytes, pos: int, end: int, version: int) -
         cluster_id = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 n = buf[pos]
                 pos += 1
@@ -232,8 +233,9 @@ def _read_partition_snapshot_list(
             replica_directory_id = ZERO_UUID
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0 and version == 1:
                     (replica_directory_id,) = unpack_16s(buf, pos)
                     pos += 16

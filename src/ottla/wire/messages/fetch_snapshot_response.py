@@ -123,8 +123,9 @@ def _read_fetch_snapshot_response(buf: Buffer, pos: int, end: int, version: int)
         node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0 and version == 1:
                 n = buf[pos]
                 pos += 1
@@ -307,8 +308,9 @@ def _read_partition_snapshot_list(
             current_leader = LeaderIdAndEpoch()
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0:
                     current_leader, pos = _read_leader_id_and_epoch(buf, pos, end, version)
                     if pos != stop:

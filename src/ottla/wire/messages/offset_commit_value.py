@@ -84,8 +84,9 @@ def _read_offset_commit_value(buf: bytes, pos: int, end: int, version: int) -> t
         topic_id = ZERO_UUID
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (topic_id,) = unpack_16s(buf, pos)
                 pos += 16

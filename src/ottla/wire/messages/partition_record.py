@@ -125,8 +125,9 @@ def _read_partition_record(buf: bytes, pos: int, end: int, version: int) -> tupl
         last_known_elr = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (leader_recovery_state,) = unpack_b(buf, pos)
                 pos += 1

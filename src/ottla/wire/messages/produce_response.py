@@ -136,8 +136,9 @@ def _read_produce_response(buf: bytes, pos: int, end: int, version: int) -> tupl
         node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0 and version >= 10:
                 n = buf[pos]
                 pos += 1
@@ -372,8 +373,9 @@ def _read_partition_produce_response_list(
             current_leader = LeaderIdAndEpoch()
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0 and version >= 10:
                     current_leader, pos = _read_leader_id_and_epoch(buf, pos, end, version)
                     if pos != stop:

@@ -142,8 +142,9 @@ def _read_register_broker_record(buf: bytes, pos: int, end: int, version: int) -
         cordoned_log_dirs = None
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0 and version >= 3:
                 n = buf[pos]
                 pos += 1

@@ -124,8 +124,9 @@ def _read_remote_log_segment_metadata_record(
         txn_index_empty = False
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (txn_index_empty,) = unpack_t(buf, pos)
                 pos += 1

@@ -79,8 +79,9 @@ def _read_share_update_value(buf: bytes, pos: int, end: int, version: int) -> tu
         delivery_complete_count = -1
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (delivery_complete_count,) = unpack_i(buf, pos)
                 pos += 4

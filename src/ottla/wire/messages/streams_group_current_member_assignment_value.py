@@ -247,8 +247,9 @@ def _read_task_ids_list(buf: bytes, pos: int, end: int, version: int, n: int) ->
             assignment_epochs = []
             tags, pos = read_tag_count(buf, pos - 1, end)
             fields: list[tuple[int, bytes]] = []
+            tag = -1
             for _ in range(tags):
-                tag, stop, pos = read_tag(buf, pos, end)
+                tag, stop, pos = read_tag(buf, pos, end, tag)
                 if tag == 0:
                     n = buf[pos]
                     pos += 1

@@ -72,8 +72,9 @@ def _read_streams_group_metadata_value(
         last_assignment_configs = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (validated_topology_epoch,) = unpack_i(buf, pos)
                 pos += 4

@@ -48,8 +48,9 @@ def _read_streams_group_target_assignment_metadata_value(
         assignment_timestamp = 0
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (assignment_timestamp,) = unpack_q(buf, pos)
                 pos += 8

@@ -112,8 +112,9 @@ def _read_transaction_log_value(buf: bytes, pos: int, end: int, version: int) ->
         next_producer_epoch = -1
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 (previous_producer_id,) = unpack_q(buf, pos)
                 pos += 8

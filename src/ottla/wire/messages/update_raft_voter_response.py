@@ -71,8 +71,9 @@ def _read_update_raft_voter_response(
         current_leader = CurrentLeader()
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0:
                 current_leader, pos = _read_current_leader(buf, pos, end, version)
                 if pos != stop:

@@ -99,8 +99,9 @@ def _read_vote_response(buf: bytes, pos: int, end: int, version: int) -> tuple[V
         node_endpoints = []
         tags, pos = read_tag_count(buf, pos - 1, end)
         fields: list[tuple[int, bytes]] = []
+        tag = -1
         for _ in range(tags):
-            tag, stop, pos = read_tag(buf, pos, end)
+            tag, stop, pos = read_tag(buf, pos, end, tag)
             if tag == 0 and version >= 1:
                 n = buf[pos]
                 pos += 1
