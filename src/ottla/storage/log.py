@@ -402,10 +402,13 @@ class Log:
         with self._flush_lock:
             self._lower_recovery_point(offset)
             kept = bisect_right(self._bases, offset)
-            self._condemn(self.segments[kept:], now_ms)
+            self._condemn(self.segments[: kept - 1 : -1], now_ms)
             del self.segments[kept:], self._bases[kept:]
             self._active = self.segments[-1]
             self._active.truncate_to(offset, self.config.segment_index_bytes, now_ms)
+            # What is cut must not come back behind what is appended next.
+            self.disk.sync_directory(self.directory)
+            self._active.sync()
             self.log_end_offset = offset
             self.log_start_offset = min(self.log_start_offset, offset)
             self.epochs.truncate_from_end(offset)
@@ -418,6 +421,7 @@ class Log:
             # The last first, so that a crash half way leaves a log that only lost its end.
             for segment in reversed(self.segments):
                 self._condemn([segment], now_ms)
+            self.disk.sync_directory(self.directory)
             self._active = Segment.create(
                 self.disk,
                 self.directory,

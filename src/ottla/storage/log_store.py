@@ -72,6 +72,7 @@ class LogStore:
         """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
         self._rng = rng
         self._condemned: list[tuple[int, str]] = []
+        self._offline_in: dict[TopicPartition, LogDirectory] = {}
 
     @classmethod
     def open(
@@ -161,6 +162,7 @@ class LogStore:
         except KafkaError as error:
             _log.error("partition offline", partition=topic_partition, reason=error.message)
             self.offline_logs.setdefault(topic_partition, error)
+            self._offline_in.setdefault(topic_partition, directory)
             return 0
         log.topic_id = topic_id
         log.events = self
@@ -337,24 +339,28 @@ class LogStore:
 
     def _write_recovery_points(self, directory: LogDirectory) -> None:
         """Of offline logs, what stood there: their records are still as durable."""
-        points = {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
-        directory.write_recovery_points(self._with_offline(points, directory.recovery_points))
+        points = self._of_offline_logs(directory, directory.recovery_points)
+        points |= {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
+        directory.write_recovery_points(points)
 
     def _write_log_starts(self, directory: LogDirectory) -> None:
-        starts = {
+        starts = self._of_offline_logs(directory, directory.log_starts)
+        starts |= {
             log.topic_partition: log.log_start_offset
             for log in self._logs_in(directory)
             if log.log_start_offset > log.segments[0].base_offset
         }
-        directory.write_log_starts(self._with_offline(starts, directory.log_starts))
+        directory.write_log_starts(starts)
 
-    def _with_offline(
-        self, offsets: dict[TopicPartition, int], loaded: Mapping[TopicPartition, int]
+    def _of_offline_logs(
+        self, directory: LogDirectory, loaded: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        for topic_partition in tuple(self.offline_logs):
-            if topic_partition in loaded:
-                offsets.setdefault(topic_partition, loaded[topic_partition])
-        return offsets
+        """What the checkpoint said of the logs that could not be opened."""
+        return {
+            topic_partition: loaded[topic_partition]
+            for topic_partition, held_by in tuple(self._offline_in.items())
+            if held_by is directory and topic_partition in loaded
+        }
 
     def _guarded(self, directory: LogDirectory, write: Callable[[LogDirectory], None]) -> None:
         try:
@@ -428,7 +434,8 @@ class LogStore:
         """Close all logs and unlock. A clean close flushes, writes the checkpoints and leaves the mark of it.
         Blocking."""
         for directory in self.directories:
-            settled = clean and directory.failure is None
+            # A log that could not be opened has not been shut down cleanly, whatever else was.
+            settled = clean and directory.failure is None and directory not in self._offline_in.values()
             for log in self._logs_in(directory):
                 settled = self._close_log(log, settled) and settled
             if settled:
@@ -461,6 +468,4 @@ class LogStore:
         log = self.logs.get(topic_partition)
         if log is not None:
             return self._directory_at(log.log_directory)
-        if topic_partition in self.offline_logs:
-            return next((found for found in self.directories if topic_partition in found.recovery_points), None)
-        return None
+        return self._offline_in.get(topic_partition)

@@ -402,6 +402,9 @@ class _Loader:
                 # The segment before lost its last batches, whole: what follows them was not durable either. Compaction,
                 # which leaves such gaps on purpose, is trusted with them.
                 break
+            if segment.base_offset < end and segment.base_offset >= self.hints.recovery_point:
+                # A truncation whose renames were lost: the segment before has been appended to since.
+                break
             if segment.base_offset < end:
                 raise CorruptLogError(
                     segment.log_path, 0, f"it overlaps the segment before, which ends at offset {end}"

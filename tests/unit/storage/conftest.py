@@ -1,5 +1,7 @@
 """Batches to store, logs to store them in, and reading back what is there."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,6 +74,14 @@ def read_values(log: Log, start: int | None = None) -> dict[int, bytes]:
             offset = header.next_offset
         region.release()
     return found
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory in memory where there is such a thing: for tests that write thousands of small files."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory, prefix="ottla-test-") as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ottla.model import TopicPartition, Uuid
 from ottla.storage.log_store import LogStore
 from ottla.testing.crash_images import FaultyDisk, Killed
 
-STRIDE = int(os.environ.get("OTTLA_KILL_STRIDE", "5"))
+STRIDE = int(os.environ.get("OTTLA_KILL_STRIDE", "15"))
 CONFIG = LogConfig(segment_bytes=1000, index_interval_bytes=200, segment_index_bytes=480, file_delete_delay_ms=0)
 PARTITIONS = [TopicPartition("orders", 0), TopicPartition("clicks", 0)]
 
@@ -115,20 +115,20 @@ def between(found: dict, states: list, floors: dict) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_any_call(tmp_path, new_batches, values_in, seed):
+def test_killed_at_any_call(scratch, new_batches, values_in, seed):
     counting = FaultyDisk(lambda number, kind, path: None)
-    (tmp_path / "whole").mkdir()
-    work(tmp_path / "whole", counting, seed, new_batches(), Model())
+    (scratch / "whole").mkdir()
+    work(scratch / "whole", counting, seed, new_batches(), Model())
     assert counting.calls > 300
     for call in range(1 + seed % STRIDE, counting.calls + 1, STRIDE):
-        root = tmp_path / f"killed-{call}"
+        root = scratch / f"killed-{call}"
         root.mkdir()
         model = Model()
         disk = FaultyDisk.dying_at(call)
         with pytest.raises(Killed):
             work(root, disk, seed, new_batches(), model)
         disk.bury()
-        store = open_store(root)
+        store = open_store(root, FaultyDisk(lambda number, kind, path: None))
         assert store.offline_logs == {}, f"call {call}"
         found = {partition: values_in(log) for partition, log in store.logs.items()}
         states = model.states()
@@ -136,6 +136,6 @@ def test_killed_at_any_call(tmp_path, new_batches, values_in, seed):
             len(states) == 2 and between(found, states, model.floor)
         ), f"call {call}"
         store.close()
-        again = open_store(root)
+        again = open_store(root, FaultyDisk(lambda number, kind, path: None))
         assert {partition: values_in(log) for partition, log in again.logs.items()} == found, f"call {call}"
         again.close(clean=False)

@@ -15,7 +15,7 @@ from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
 from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
-from ottla.testing.crash_images import RecordingDisk, build_image, notes_before
+from ottla.testing.crash_images import FaultyDisk, RecordingDisk, build_image, notes_before
 from ottla.wire.errors import KafkaError
 
 IMAGES = int(os.environ.get("OTTLA_CRASH_IMAGES", "300"))
@@ -104,6 +104,11 @@ class Workload:
         log.purge(1)
 
 
+def unsynced() -> FaultyDisk:
+    """The power stays on while an image is looked at."""
+    return FaultyDisk(lambda number, kind, path: None)
+
+
 def boundaries(log) -> list[int]:
     """Where batches begin: a log is only ever truncated there."""
     return [header.base_offset for segment in log.segments for _, header in segment.headers()] + [log.log_end_offset]
@@ -136,7 +141,7 @@ def promises(notes: list) -> dict[TopicPartition, tuple[int, dict[int, bytes]]]:
 def lost(root: str, workload: Workload, notes: list, values_in: Callable) -> list[str]:
     """What an image lacks of the promises, or has that was never written; it must also go on working."""
     flaws = []
-    store = open_store(root)
+    store = open_store(root, unsynced())
     flaws += [f"{partition} offline: {error}" for partition, error in store.offline_logs.items()]
     found = {partition: values_in(log) for partition, log in store.logs.items()}
     for partition, (floor, records) in promises(notes).items():
@@ -156,7 +161,7 @@ def lost(root: str, workload: Workload, notes: list, values_in: Callable) -> lis
         end = log.log_end_offset
         found[log.topic_partition] |= {end - 2: values[0], end - 1: values[1]}
     store.close()
-    again = open_store(root)
+    again = open_store(root, unsynced())
     if {partition: values_in(log) for partition, log in again.logs.items()} != found:
         flaws.append("a second start finds something else")
     again.close(clean=False)
@@ -186,9 +191,9 @@ PARTS = 4
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_nothing_acknowledged_is_lost(tmp_path, new_batches, values_in, part):
+def test_nothing_acknowledged_is_lost(scratch, new_batches, values_in, part):
     runs = -(-IMAGES // (IMAGES_A_RUN * PARTS))
-    assert search(tmp_path, range(part * runs, (part + 1) * runs), new_batches, values_in) == []
+    assert search(scratch, range(part * runs, (part + 1) * runs), new_batches, values_in) == []
 
 
 def noticed(*arguments: object, **options: object) -> list[str]:
@@ -199,25 +204,25 @@ def noticed(*arguments: object, **options: object) -> list[str]:
         return [str(error)]
 
 
-def test_acknowledging_before_the_flush_is_caught(tmp_path, new_batches, values_in):
-    assert noticed(tmp_path, range(10), new_batches, values_in, flush=False)
+def test_acknowledging_before_the_flush_is_caught(scratch, new_batches, values_in):
+    assert noticed(scratch, range(10), new_batches, values_in, flush=False)
 
 
-def test_a_forgotten_directory_sync_is_caught(tmp_path, new_batches, values_in):
+def test_a_forgotten_directory_sync_is_caught(scratch, new_batches, values_in):
     with patch.object(RecordingDisk, "sync_directory", lambda self, path: None):
-        assert noticed(tmp_path, range(20), new_batches, values_in)
+        assert noticed(scratch, range(20), new_batches, values_in)
 
 
-def test_a_recovery_that_trusts_checksums_blindly_is_caught(tmp_path, new_batches, values_in):
+def test_a_recovery_that_trusts_checksums_blindly_is_caught(scratch, new_batches, values_in):
     with patch("ottla.storage.recovery.verify_crc", lambda buf, position, header: None):
-        assert noticed(tmp_path, range(40), new_batches, values_in)
+        assert noticed(scratch, range(40), new_batches, values_in)
 
 
-def test_a_recovery_point_that_runs_ahead_is_caught(tmp_path, new_batches, values_in):
+def test_a_recovery_point_that_runs_ahead_is_caught(scratch, new_batches, values_in):
     def append(self, batches, headers, now_ms):
         real(self, batches, headers, now_ms)
         self.mark_flushed(self.log_end_offset)
 
     real = Log.append
     with patch.object(Log, "append", append):
-        assert noticed(tmp_path, range(20), new_batches, values_in)
+        assert noticed(scratch, range(20), new_batches, values_in)

@@ -1,0 +1,264 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from random import Random
+
+import pytest
+
+from ottla.config.log import LogConfig
+from ottla.model import TopicPartition, Uuid
+from ottla.storage.errors import LogDirectoryError
+from ottla.storage.log_store import LogStore
+from ottla.testing.crash_images import FaultyDisk
+from ottla.wire.errors import ErrorCode, KafkaError
+
+ORDERS = TopicPartition("orders", 0)
+TOPIC_ID = Uuid.random(Random(1))
+
+
+@pytest.fixture
+def open_store(tmp_path, small):
+    stores = []
+
+    def open_(*names, disk=None, node_id=1, cluster_id="c", now_ms=0, load=True):
+        store = LogStore.open(
+            [tmp_path / name for name in names or ("data",)],
+            cluster_id=cluster_id,
+            node_id=node_id,
+            disk=disk,
+            rng=Random(3),
+        )
+        stores.append(store)
+        if load:
+            store.load(lambda _: small, now_ms=now_ms)
+        return store
+
+    yield open_
+    for store in stores:
+        store.close(clean=False)
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def test_a_fresh_directory_is_formatted(open_store, tmp_path):
+    store = open_store(node_id=7, cluster_id="q1Sh-9_ISia_zwGINzRvyQ")
+    lines = read(tmp_path / "data" / "meta.properties").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "cluster.id=q1Sh-9_ISia_zwGINzRvyQ",
+        f"directory.id={store.directories[0].directory_id}",
+        "node.id=7",
+        "version=1",
+    ]
+    store.close()
+    again = open_store(node_id=7, cluster_id="q1Sh-9_ISia_zwGINzRvyQ")
+    assert again.directories[0].directory_id == store.directories[0].directory_id
+
+
+def test_another_nodes_directory_is_refused(open_store):
+    open_store().close()
+    for options in ({"node_id": 2}, {"cluster_id": "other"}):
+        with pytest.raises(LogDirectoryError, match="belongs to"):
+            open_store(**options)
+    open_store()
+
+
+def test_a_directory_in_use_is_refused(open_store, tmp_path):
+    open_store()
+    with pytest.raises(LogDirectoryError, match=r"\.lock is locked by another process"):
+        open_store()
+    code = (
+        "from ottla.storage.log_store import LogStore\n"
+        f"LogStore.open([{str(tmp_path / 'data')!r}], cluster_id='c', node_id=1)"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert other.returncode == 1
+    assert f"{tmp_path / 'data'}: in use" in other.stderr
+
+
+def test_create_and_find_again(open_store, small, batches, values_in, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    written = [value for _ in range(20) for value in batches.append(log, 2)]
+    assert read(tmp_path / "data/orders-0/partition.metadata") == f"version: 0\ntopic_id: {TOPIC_ID}"
+    store.checkpoint_high_watermarks({ORDERS: 33})
+    store.close(broker_epoch=44)
+    assert json.loads(read(tmp_path / "data/.kafka_cleanshutdown")) == {"version": 0, "brokerEpoch": 44}
+    assert read(tmp_path / "data/recovery-point-offset-checkpoint") == "0\n1\norders 0 40\n"
+    assert read(tmp_path / "data/replication-offset-checkpoint") == "0\n1\norders 0 33\n"
+    again = open_store()
+    assert not os.path.exists(tmp_path / "data/.kafka_cleanshutdown")
+    assert again.directories[0].broker_epoch == 44
+    found = again.get(ORDERS)
+    assert list(values_in(found).values()) == written
+    assert (found.topic_id, found.recovery_point, again.high_watermark(ORDERS)) == (TOPIC_ID, 40, 33)
+    assert again.create(ORDERS, TOPIC_ID, small, now_ms=0) is found
+    with pytest.raises(KafkaError):
+        again.create(ORDERS, Uuid.random(Random(9)), small, now_ms=0)
+
+
+def test_partitions_go_where_fewest_are(open_store, small):
+    store = open_store("a", "b", "c")
+    for partition in range(9):
+        store.create(TopicPartition("t", partition), TOPIC_ID, small, now_ms=0)
+    held = [len(description.logs) for description in store.describe()]
+    assert held == [3, 3, 3]
+    assert all(description.total_bytes > description.usable_bytes > 0 for description in store.describe())
+
+
+def test_delete_renames_then_removes(open_store, small, batches, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    batches.append(log)
+    store.checkpoint_recovery_points()
+    region = log.read(0, 1000, upper=1, at_least_one=True)
+    assert store.delete(ORDERS, now_ms=100)
+    assert not store.delete(ORDERS, now_ms=100)
+    assert store.get(ORDERS) is None
+    assert read(tmp_path / "data/recovery-point-offset-checkpoint") == "0\n0\n"
+    (name,) = (name for name in os.listdir(tmp_path / "data") if name.startswith("orders-0"))
+    assert name.endswith("-delete")
+    assert len(name) == len("orders-0.") + 32 + len("-delete")
+    fresh = store.create(ORDERS, Uuid.random(Random(2)), small, now_ms=100)
+    assert fresh.log_end_offset == 0
+    assert store.purge(1099) == 0
+    assert store.purge(1100) == 1
+    assert not os.path.exists(tmp_path / "data" / name)
+    assert len(region.pread()) == len(region)
+
+
+def test_deletion_goes_on_after_a_restart(open_store, small, tmp_path):
+    store = open_store()
+    store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    store.delete(ORDERS, now_ms=0)
+    store.close()
+    again = open_store(now_ms=5)
+    assert again.get(ORDERS) is None
+    assert again.purge(60_005) == 1
+    assert not [name for name in os.listdir(tmp_path / "data") if name.startswith("orders")]
+
+
+def test_what_is_no_partition_is_left_alone(open_store, tmp_path):
+    os.makedirs(tmp_path / "data")
+    strange = ["lost+found", "orders-0.0123456789abcdef0123456789abcdef-stray", "__cluster_metadata-0", "x-y"]
+    for name in strange:
+        os.makedirs(tmp_path / "data" / name)
+    store = open_store()
+    assert store.logs == {}
+    store.close()
+    assert set(strange) <= set(os.listdir(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"garbage", b"version: 1\ntopic_id: x", b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA"]
+)
+def test_an_unreadable_topic_id_quarantines_the_partition(open_store, small, batches, tmp_path, content):
+    store = open_store()
+    batches.append(store.create(ORDERS, TOPIC_ID, small, now_ms=0))
+    other = store.create(TopicPartition("clicks", 0), TOPIC_ID, small, now_ms=0)
+    store.close()
+    (tmp_path / "data/orders-0/partition.metadata").write_bytes(content)
+    before = sorted(os.listdir(tmp_path / "data/orders-0"))
+    for _ in range(2):
+        again = open_store()
+        assert again.get(ORDERS) is None
+        assert "partition.metadata" in str(again.offline_logs[ORDERS])
+        assert again.get(other.topic_partition) is not None
+        with pytest.raises(KafkaError) as raised:
+            again.create(ORDERS, TOPIC_ID, small, now_ms=0)
+        assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        again.close()
+    assert sorted(os.listdir(tmp_path / "data/orders-0")) == before
+
+
+def test_a_damaged_partition_is_offline_and_the_rest_serves(open_store, small, batches, values_in, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    other = store.create(TopicPartition("clicks", 0), TOPIC_ID, small, now_ms=0)
+    for _ in range(5):
+        batches.append(log)
+        batches.append(other)
+    store.close()
+    os.truncate(tmp_path / "data/orders-0" / f"{0:020d}.log", 100)
+    for _ in range(2):
+        again = open_store()
+        assert "damaged at position 0" in str(again.offline_logs[ORDERS])
+        assert len(values_in(again.get(other.topic_partition))) == 5
+        again.close()
+        assert os.path.getsize(tmp_path / "data/orders-0" / f"{0:020d}.log") == 100
+        assert "orders 0 5" in read(tmp_path / "data/recovery-point-offset-checkpoint")
+
+
+def test_an_io_error_takes_one_directory_offline(open_store, small, batches, tmp_path):
+    def gate(number, kind, path):
+        if broken and kind == "write" and path.startswith(str(tmp_path / "a")):
+            raise OSError(errno.EIO, "Input/output error")
+
+    broken = False
+    store = open_store("a", "b", disk=FaultyDisk(gate))
+    logs = [store.create(TopicPartition("t", partition), TOPIC_ID, small, now_ms=0) for partition in range(4)]
+    failed = []
+    store.on_directory_failed = lambda directory, error: failed.append((directory.path, error.errno))
+    broken = True
+    in_a = [log for log in logs if log.log_directory.endswith("/a")]
+    in_b = [log for log in logs if log.log_directory.endswith("/b")]
+    with pytest.raises(KafkaError):
+        batches.append(in_a[0])
+    broken = False
+    with pytest.raises(KafkaError) as raised:
+        batches.append(in_a[1])
+    assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+    assert failed == [(str(tmp_path / "a"), errno.EIO)]
+    assert list(store.offline_directories) == [str(tmp_path / "a")]
+    for log in in_b:
+        batches.append(log)
+    assert store.create(TopicPartition("t", 9), TOPIC_ID, small, now_ms=0).log_directory == str(tmp_path / "b")
+    assert [description.error is None for description in store.describe()] == [False, True]
+    store.close()
+    assert not os.path.exists(tmp_path / "a/.kafka_cleanshutdown")
+    assert os.path.exists(tmp_path / "b/.kafka_cleanshutdown")
+
+
+def test_checkpointed_log_start_is_kept(open_store, small, batches, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    for _ in range(30):
+        batches.append(log)
+    log.advance_log_start(12)
+    store.checkpoint_log_starts()
+    assert read(tmp_path / "data/log-start-offset-checkpoint") == "0\n1\norders 0 12\n"
+    store.close(clean=False)
+    again = open_store()
+    assert again.get(ORDERS).log_start_offset == 12
+    assert again.retain(0, lambda _: 30) == 1
+
+
+def test_truncation_lowers_the_checkpoint_first(open_store, small, batches, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    for _ in range(30):
+        batches.append(log)
+    log.flush()
+    store.checkpoint_recovery_points()
+    log.truncate_to(3)
+    store.close(clean=False)
+    assert read(tmp_path / "data/recovery-point-offset-checkpoint") == "0\n1\norders 0 3\n"
+    assert open_store().get(ORDERS).log_end_offset == 3
+
+
+def test_a_hundred_partitions_open_quickly(open_store, batches):
+    store = open_store()
+    config = LogConfig()
+    for partition in range(100):
+        batches.append(store.create(TopicPartition("t", partition), TOPIC_ID, config, now_ms=0))
+    store.close()
+    started = time.process_time()
+    again = open_store()
+    spent = time.process_time() - started
+    assert len(again.logs) == 100
+    assert spent < 0.4, f"{spent:.3f} s of CPU"
