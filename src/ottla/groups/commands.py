@@ -4,7 +4,7 @@ Where the answer depends on what a client version understands, the command says 
 (``requires_known_member_id``, ``unknown_group_error``).
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire.errors import ErrorCode
@@ -13,8 +13,7 @@ UNKNOWN_MEMBER_ID = ""
 NO_GENERATION = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
+class Join(Struct, frozen=True, kw_only=True):
     group_id: str
     member_id: str
     group_instance_id: str | None
@@ -30,8 +29,7 @@ class Join:
     supports_skipping_assignment: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinedMember:
+class JoinedMember(Struct, frozen=True, kw_only=True):
     """What the leader learns about one member."""
 
     member_id: str
@@ -39,8 +37,7 @@ class JoinedMember:
     metadata: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinResult:
+class JoinResult(Struct, frozen=True, kw_only=True):
     error: ErrorCode = ErrorCode.NONE
     member_id: str = UNKNOWN_MEMBER_ID
     generation: int = NO_GENERATION
@@ -51,8 +48,7 @@ class JoinResult:
     members: tuple[JoinedMember, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sync:
+class Sync(Struct, frozen=True, kw_only=True):
     group_id: str
     generation: int
     member_id: str
@@ -63,53 +59,46 @@ class Sync:
     """Member id and assignment; only the leader sends any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncResult:
+class SyncResult(Struct, frozen=True, kw_only=True):
     error: ErrorCode = ErrorCode.NONE
     protocol_type: str | None = None
     protocol: str | None = None
     assignment: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(Struct, frozen=True, kw_only=True):
     group_id: str
     generation: int
     member_id: str
     group_instance_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeavingMember:
+class LeavingMember(Struct, frozen=True, kw_only=True):
     member_id: str
     group_instance_id: str | None = None
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Leave(Struct, frozen=True, kw_only=True):
     group_id: str
     members: tuple[LeavingMember, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaveResult:
+class LeaveResult(Struct, frozen=True, kw_only=True):
     """One error per leaving member, in the order they were given."""
 
     error: ErrorCode = ErrorCode.NONE
     members: tuple[tuple[LeavingMember, ErrorCode], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetToCommit:
+class OffsetToCommit(Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     leader_epoch: int = -1
     metadata: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitOffsets:
+class CommitOffsets(Struct, frozen=True, kw_only=True):
     """``topics``: name, id (zero where unknown) and partitions. ``unknown_group_error`` is what a member is told when
     its group is not here."""
 
@@ -122,15 +111,13 @@ class CommitOffsets:
     unknown_group_error: ErrorCode = ErrorCode.GROUP_ID_NOT_FOUND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitResult:
+class CommitResult(Struct, frozen=True, kw_only=True):
     """Topic, id, and one error per partition; in the order of the command."""
 
     topics: tuple[tuple[str, Uuid, tuple[tuple[int, ErrorCode], ...]], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchOffsets:
+class FetchOffsets(Struct, frozen=True, kw_only=True):
     """``topics is None`` asks for everything the group has committed."""
 
     group_id: str
@@ -140,8 +127,7 @@ class FetchOffsets:
     require_stable: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedOffset:
+class FetchedOffset(Struct, frozen=True, kw_only=True):
     partition: int
     offset: int = -1
     leader_epoch: int = -1
@@ -149,24 +135,20 @@ class FetchedOffset:
     error: ErrorCode = ErrorCode.NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchResult:
+class FetchResult(Struct, frozen=True, kw_only=True):
     topics: tuple[tuple[str, Uuid, tuple[FetchedOffset, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOffsets:
+class DeleteOffsets(Struct, frozen=True, kw_only=True):
     group_id: str
     topics: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOffsetsResult:
+class DeleteOffsetsResult(Struct, frozen=True, kw_only=True):
     topics: tuple[tuple[str, tuple[tuple[int, ErrorCode], ...]], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedMember:
+class DescribedMember(Struct, frozen=True, kw_only=True):
     member_id: str
     group_instance_id: str | None
     client_id: str
@@ -175,8 +157,7 @@ class DescribedMember:
     assignment: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedGroup:
+class DescribedGroup(Struct, frozen=True, kw_only=True):
     """A classic group. One that does not exist is described as Dead with GROUP_ID_NOT_FOUND."""
 
     group_id: str
@@ -188,8 +169,7 @@ class DescribedGroup:
     error_message: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedGroup:
+class ListedGroup(Struct, frozen=True, kw_only=True):
     group_id: str
     protocol_type: str
     state: str

@@ -1,7 +1,8 @@
 """What every kind of group in a shard has in common: enough to list, to expire and to guard its offsets."""
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from ottla.groups.records import GroupKind, ShardRecord
 from ottla.model import Reply
@@ -50,8 +51,7 @@ class Group(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct):
     """One command being decided: its time, the records it wants written and the parked answers it gives."""
 
     now_ms: int

@@ -5,10 +5,11 @@ committed offsets, 2 classic groups. The other kinds of groups (3 and up) are ca
 serve them still knows whose they are, and never drops them.
 """
 
-from dataclasses import dataclass
+import struct
 from enum import StrEnum
-from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from ottla.model import Uuid
 from ottla.wire import DecodeError, decode, encode
@@ -22,7 +23,7 @@ NO_PRODUCER: Final = -1
 NO_EXPIRY: Final = -1
 NO_LEADER_EPOCH: Final = -1
 
-_TYPE = Struct(">h")
+_TYPE = struct.Struct(">h")
 _LEGACY_OFFSET_COMMIT = 0
 _OFFSET_COMMIT = 1
 _GROUP_METADATA = 2
@@ -65,8 +66,7 @@ class OffsetRecord(NamedTuple):
     producer_id: int = NO_PRODUCER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredMember:
+class StoredMember(Struct, frozen=True, kw_only=True):
     member_id: str
     group_instance_id: str | None
     client_id: str
@@ -77,8 +77,7 @@ class StoredMember:
     assignment: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredGroup:
+class StoredGroup(Struct, frozen=True, kw_only=True):
     """A classic group as its last completed rebalance left it."""
 
     protocol_type: str

@@ -1,10 +1,9 @@
 """The limits and times a group shard obeys; Kafka's defaults."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSettings:
+class GroupSettings(Struct, frozen=True, kw_only=True):
     """``group.*``, ``offset.*`` and ``offsets.*`` of the broker, under the names of their settings."""
 
     initial_rebalance_delay_ms: int = 3_000

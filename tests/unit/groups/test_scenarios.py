@@ -1,7 +1,8 @@
 """Scenario files: what happens to a shard, line by line, and what it decides.
 
-A block is one event, ``----``, and the decisions it led to; blocks are separated by blank lines. Member ids are shown as
-the client or instance they were made for and a number (``a#1``). ``pytest --rewrite`` takes over what the shard answers.
+A block is one event, ``----``, and the decisions it led to; blocks are separated by blank lines. Member ids are shown
+as the client or instance they were made for and a number (``a#1``). ``pytest --rewrite`` takes over what the shard
+answers.
 """
 
 from pathlib import Path

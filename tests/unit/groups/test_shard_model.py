@@ -6,7 +6,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ottla.groups.commands import CommitOffsets, FetchOffsets, Heartbeat, Join, Leave, LeavingMember, OffsetToCommit, Sync
+from ottla.groups.commands import (
+    CommitOffsets,
+    FetchOffsets,
+    Heartbeat,
+    Join,
+    Leave,
+    LeavingMember,
+    OffsetToCommit,
+    Sync,
+)
 from ottla.groups.records import decode_record, encode_record
 from ottla.groups.settings import GroupSettings
 from ottla.groups.shard import GroupShard

@@ -1,11 +1,11 @@
 """JoinGroup (11), versions 0-9: become a member of a classic group, or take part in its rebalance.
 
-Parked until the join phase is over. v0 has no rebalance timeout and uses the session timeout; from v4 a member without
-id is given one and asked to come back with it (MEMBER_ID_REQUIRED); v5+ carries ``group.instance.id`` (static members);
-from v9 a leader that came back under its instance id is told to skip the assignment.
+Parked until the join phase is over. Where no rebalance timeout is given (v0), the session timeout serves; from v4 a
+member without id is given one and asked to come back with it (MEMBER_ID_REQUIRED); v5+ carries ``group.instance.id``
+(static members); from v9 a leader that came back under its instance id is told to skip the assignment.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -19,8 +19,7 @@ FIRST_NULLABLE_PROTOCOL_VERSION = 7
 FIRST_SKIP_ASSIGNMENT_VERSION = 9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinGroupHandler:
+class JoinGroupHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator
@@ -55,6 +54,7 @@ class JoinGroupHandler:
 
 def _command(context: RequestContext, request: JoinGroupRequest) -> Join:
     version = context.api_version
+    stated = request.rebalance_timeout_ms
     return Join(
         group_id=request.group_id,
         member_id=request.member_id,
@@ -64,7 +64,7 @@ def _command(context: RequestContext, request: JoinGroupRequest) -> Join:
         protocol_type=request.protocol_type,
         protocols=tuple((protocol.name, protocol.metadata) for protocol in request.protocols),
         session_timeout_ms=request.session_timeout_ms,
-        rebalance_timeout_ms=request.session_timeout_ms if version == 0 else request.rebalance_timeout_ms,
+        rebalance_timeout_ms=request.session_timeout_ms if stated < 0 else stated,
         reason=request.reason,
         requires_known_member_id=version >= FIRST_KNOWN_MEMBER_ID_VERSION,
         supports_skipping_assignment=version >= FIRST_SKIP_ASSIGNMENT_VERSION,

@@ -4,7 +4,7 @@ Parked until the leader's assignment is in the log. v3+ carries ``group.instance
 are mandatory and must be those of the generation (INCONSISTENT_GROUP_PROTOCOL).
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -16,8 +16,7 @@ from ottla.wire.messages.sync_group_response import SyncGroupResponse
 FIRST_PROTOCOL_VERSION = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncGroupHandler:
+class SyncGroupHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator
