@@ -3,10 +3,10 @@
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import click
+from msgspec import Struct
 
 from ottla.cli.ndjson import encode_line
 from ottla.cli.options import bootstrap_option, run_client
@@ -17,8 +17,7 @@ from ottla.client import Consumer, ConsumerRecord, TopicPartition
 POLL_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumeOptions:
+class ConsumeOptions(Struct, frozen=True, kw_only=True):
     """What the command line says. ``offset``: start, end, a number, or a negative number counted from the end."""
 
     topic: str

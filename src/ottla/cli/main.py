@@ -8,7 +8,6 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
@@ -71,13 +70,17 @@ def root() -> None:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(lambda: root.main(prog_name="ottla", standalone_mode=False)))
+    if "_OTTLA_COMPLETE" in os.environ:
+        # The shell asks for completions: click answers and exits.
+        root.main(prog_name="ottla")
+    sys.exit(run(sys.argv[1:]))
 
 
-def run(call: Callable[[], Any]) -> int:
-    """Run a command and turn what it raises into words on stderr and an exit code."""
+def run(arguments: list[str]) -> int:
+    """Run a command line and turn what it raises into words on stderr and an exit code."""
     try:
-        result = call()
+        with root.make_context("ottla", arguments) as context:
+            result = root.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -5,10 +5,10 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import click
+from msgspec import Struct
 
 from ottla.cli.ndjson import Header, decode_line
 from ottla.cli.options import bootstrap_option, key_values, run_client
@@ -20,8 +20,7 @@ BATCH_BYTES: Final = 256 * 1024
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProduceOptions:
+class ProduceOptions(Struct, frozen=True, kw_only=True):
     """What the command line says."""
 
     topic: str

@@ -9,10 +9,11 @@ Invariants:
 
 import asyncio
 import socket
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from struct import Struct
 from typing import Any, Final, Self, cast
+
+from msgspec import Struct
 
 from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
@@ -23,7 +24,7 @@ from ottla.wire.frame import RequestHeader, encode_request, read_response_header
 SCRATCH_BYTES: Final = 64 * 1024
 """Answers smaller than this are cut out of one shared buffer, larger ones are received in place."""
 
-_LENGTH: Final = Struct(">i")
+_LENGTH: Final = struct.Struct(">i")
 _CORRELATION_MODULUS: Final = 2**31
 _UNSUPPORTED_VERSION: Final = ErrorCode.UNSUPPORTED_VERSION.to_bytes(2, "big")
 
@@ -36,8 +37,7 @@ class PeerTimeout(PeerLost):
     """No answer within the deadline."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerLimits:
+class PeerLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one connection; times in seconds, sizes in bytes."""
 
     connect_seconds: float = 10.0
@@ -47,8 +47,7 @@ class PeerLimits:
     receive_buffer_bytes: int = 1024 * 1024
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(Struct):
     api_key: int
     version: int
     answer: asyncio.Future[Any]
