@@ -1,7 +1,8 @@
 """This node's part in the metadata quorum: formats its directory, opens the metadata log, brings the driver up."""
 
-from dataclasses import dataclass
 from random import Random
+
+from msgspec import Struct
 
 from ottla.broker.format import NodeIdentity
 from ottla.broker.metadata_loader import MetadataLoader
@@ -18,8 +19,7 @@ from ottla.storage.disk import Disk
 IDLE_INTERVAL_KEY = "metadata.max.idle.interval.ms"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incarnation:
+class Incarnation(Struct, frozen=True, kw_only=True):
     """One run of a node: drawn anew at every start, so that the controller can tell a restart from a stall."""
 
     incarnation_id: Uuid

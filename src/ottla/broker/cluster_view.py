@@ -1,8 +1,9 @@
 """How the image looks to a client on one listener: partitions with their errors, live brokers, what it may do."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.metadata.image import NO_LEADER, BrokerRegistration, ClusterImage, Endpoint, PartitionImage
 from ottla.wire.errors import ErrorCode
@@ -13,8 +14,7 @@ CLUSTER_OPERATIONS: Final = 0x1FA0
 """Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionView:
+class PartitionView(Struct, frozen=True, kw_only=True):
     """One partition as clients of a listener see it."""
 
     error: ErrorCode

@@ -6,8 +6,9 @@ version 0 so that a newer client can find common ground.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.net.connection import LENGTH_BYTES, Answer, CloseConnection, Connection, Segments
@@ -34,8 +35,7 @@ class Handler(Protocol):
     def handle(self, context: RequestContext, request: Any, /) -> Any | Awaitable[Any]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """One row of the API table: the versions a listener serves and how the handler is made on first use.
 
     ``advertised_min`` may lie below ``min_version``: Apache Kafka advertises Produce from 0 for old librdkafka clients.
@@ -48,8 +48,7 @@ class Route:
     build: Callable[[], Handler]
 
 
-@dataclass(slots=True)
-class _Ready:
+class _Ready(Struct):
     """A route after its first request: message classes loaded, handler built."""
 
     route: Route

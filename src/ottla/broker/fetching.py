@@ -6,7 +6,8 @@ limits; after that every partition is held to its own limit and to what the answ
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ottla.broker.partition import Isolation, Partition
 from ottla.broker.partitions import Partitions
@@ -17,8 +18,7 @@ from ottla.wire.errors import ErrorCode, KafkaError
 NONE = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchTarget:
+class FetchTarget(Struct, frozen=True, kw_only=True):
     """One partition as a fetch asks for it. ``topic`` is None where the topic id is unknown here."""
 
     topic_id: Uuid
@@ -31,8 +31,7 @@ class FetchTarget:
     log_start_offset: int = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchLimits:
+class FetchLimits(Struct, frozen=True, kw_only=True):
     """What a whole fetch may take and see; ``replica_id`` is -1 for consumers."""
 
     max_bytes: int
@@ -43,8 +42,7 @@ class FetchLimits:
     now_ms: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class FetchedPartition:
+class FetchedPartition(Struct, kw_only=True):
     """What one pass found. Offsets are -1 and the region None where there is an error."""
 
     target: FetchTarget
@@ -61,8 +59,7 @@ class FetchedPartition:
         return 0 if self.region is None else len(self.region)
 
 
-@dataclass(slots=True, kw_only=True)
-class FetchPass:
+class FetchPass(Struct, kw_only=True):
     """The result of one pass, in the order of the request."""
 
     partitions: list[FetchedPartition] = field(default_factory=list)

@@ -6,9 +6,10 @@ A directory that has been formatted, by this node or by Apache Kafka, is only re
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.broker.metadata_log import read_snapshot_file, write_snapshot_file
 from ottla.metadata.features import FRESH_LEVELS
@@ -23,8 +24,7 @@ from ottla.wire.messages.feature_level_record import FeatureLevelRecord
 BOOTSTRAP_CHECKPOINT: Final = "bootstrap.checkpoint"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeIdentity:
+class NodeIdentity(Struct, frozen=True, kw_only=True):
     """``fresh``: the directory was formatted just now. ``bootstrap`` is empty once the metadata log has begun."""
 
     cluster_id: str

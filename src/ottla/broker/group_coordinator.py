@@ -6,9 +6,10 @@ topic is forgotten by every shard. Commands go to the shard of their group; erro
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from ottla.broker.machine_driver import DrivenPartition, DriverState, MachineDriver
 from ottla.config.broker import GroupsConfig, fit_brokers
@@ -40,8 +41,7 @@ GroupDriver = MachineDriver[GroupShard, ShardRecord]
 _DeletedTopics = tuple[tuple[str, Uuid], ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Led:
+class _Led(Struct, kw_only=True):
     """A partition of the offsets topic that this broker leads; ``missed`` are deletions while it was loading."""
 
     epoch: int

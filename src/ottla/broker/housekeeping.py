@@ -6,7 +6,8 @@ time: a full disk must not end retention, which is what frees it. Blocking work 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.partitions import Partitions
 from ottla.config.broker import StorageConfig
@@ -23,8 +24,7 @@ OVERDUE_CHECK_MS = 2_000
 PURGE_INTERVAL_MS = 5_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Housekeeping:
+class Housekeeping(Struct, frozen=True, kw_only=True):
     """The duties of one broker; ``start`` hands them to the supervisor."""
 
     store: LogStore

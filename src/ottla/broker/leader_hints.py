@@ -1,7 +1,8 @@
 """Who leads a partition, for the answers that send a client on to its leader (KIP-951)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.metadata.image import ClusterImage
 from ottla.model import Uuid
@@ -10,8 +11,7 @@ from ottla.wire.errors import ErrorCode
 LEADER_ERRORS = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True, kw_only=True):
     """Where a broker listens, for clients of one listener."""
 
     node_id: int
@@ -20,8 +20,7 @@ class Endpoint:
     rack: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderHints:
+class LeaderHints(Struct, frozen=True, kw_only=True):
     """Reads the current image; -1 stands for "nobody known"."""
 
     image: Callable[[], ClusterImage]

@@ -5,8 +5,9 @@ Speaks to the active controller through a ``ControllerChannel``; here is the one
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
+
+from msgspec import Struct
 
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.raft_driver import RaftDriver
@@ -76,8 +77,7 @@ class LocalController:
         return cast("list[IsrOutcome]", outcomes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LifecycleSettings:
+class LifecycleSettings(Struct, frozen=True, kw_only=True):
     """Who this broker is. ``previous_epoch``: from the mark of a clean shutdown, else -1."""
 
     node_id: int

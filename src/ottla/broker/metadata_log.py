@@ -10,8 +10,9 @@ from 0.
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from ottla.config.log import LogConfig
 from ottla.metadata.record import MetadataRecord, decode_record, encode_record
@@ -24,7 +25,7 @@ from ottla.records.reader import read_records
 from ottla.storage.checkpoints import write_topic_id
 from ottla.storage.disk import Disk
 from ottla.storage.log import Log
-from ottla.storage.names import CLUSTER_METADATA, PARTITION_METADATA
+from ottla.storage.names import CLUSTER_METADATA, LOG_SUFFIX, PARTITION_METADATA
 from ottla.wire.messages.leader_change_message import LeaderChangeMessage, Voter
 from ottla.wire.messages.snapshot_footer_record import SnapshotFooterRecord
 from ottla.wire.messages.snapshot_header_record import SnapshotHeaderRecord
@@ -64,8 +65,7 @@ class MetadataLogError(Exception):
     """The directory holds something this node cannot work with; the message says which file and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataLogSettings:
+class MetadataLogSettings(Struct, frozen=True, kw_only=True):
     """``metadata.log.*`` and ``metadata.max.retention.*``. Sizes in bytes."""
 
     segment_bytes: int = 1024 * 1024 * 1024
@@ -106,7 +106,7 @@ class MetadataLog:
             ),
             disk=disk,
             now_ms=now_ms,
-            recovery_point=0 if snapshot is None else snapshot.end_offset,
+            recovery_point=snapshot.end_offset if snapshot is not None and _has_records(disk, directory) else 0,
         )
         log.topic_id = Uuid.ONE
         if fresh:
@@ -328,6 +328,11 @@ def _decode(data: bytes, position: int, header: BatchHeader) -> MetadataBatch:
         header.size,
         records,
     )
+
+
+def _has_records(disk: Disk, directory: str) -> bool:
+    """Whether there is a log behind the snapshots. One that is there must reach what they cover."""
+    return any(entry.name.endswith(LOG_SUFFIX) and entry.size > 0 for entry in disk.entries(directory))
 
 
 def _snapshots(disk: Disk, directory: str) -> list[SnapshotId]:

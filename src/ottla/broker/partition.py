@@ -10,9 +10,10 @@ Invariants:
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from ottla.broker.waiters import DataWaiters, OffsetWaiters, Resolve
 from ottla.config.log import LogConfig
@@ -77,8 +78,7 @@ class FollowerFetch(Protocol):
     def log_start_offset(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionSettings:
+class PartitionSettings(Struct, frozen=True, kw_only=True):
     """What all partitions of a broker share. ``propose_isr`` carries a change of the ISR to the controller."""
 
     flush_policy: FlushPolicy

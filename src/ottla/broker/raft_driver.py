@@ -10,9 +10,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.metadata_log import MetadataBatch, MetadataLog, SnapshotId
@@ -44,8 +45,7 @@ class QuorumNetwork(Protocol):
     def send(self, message: Send) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriverSettings:
+class DriverSettings(Struct, frozen=True, kw_only=True):
     """Snapshots are taken after so many bytes of records, or so long after the last one if there is anything new."""
 
     raft: RaftSettings
@@ -54,8 +54,7 @@ class DriverSettings:
     snapshot_interval_ms: int = 3_600_000
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """An answer that is released when everything below ``offset`` is committed."""
 
     offset: int

@@ -1,8 +1,9 @@
 """Topics that the broker itself asks the controller for: those clients mention first, and the internal ones."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.internal_topics import CONSUMER_OFFSETS
 from ottla.broker.raft_driver import Command
@@ -12,8 +13,7 @@ from ottla.metadata.image import ClusterImage
 from ottla.wire.errors import ErrorCode, KafkaError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicCreator:
+class TopicCreator(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     submit: Callable[[Command], Awaitable[Any]]

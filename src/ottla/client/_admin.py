@@ -1,9 +1,10 @@
 """The admin's face: topics and configurations. Any broker is asked; Kafka forwards what its controller decides."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct
 
 from ottla.client._cluster import Cluster, TopicMetadata, topic_error
 from ottla.client._offsets import EARLIEST, LATEST, list_offsets
@@ -25,8 +26,7 @@ TOPIC_RESOURCE = 2
 BROKER_RESOURCE = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigValue:
+class ConfigValue(Struct, frozen=True, kw_only=True):
     """One configuration of a resource. ``source`` is Kafka's number, 5 for a default."""
 
     name: str
@@ -40,8 +40,7 @@ class ConfigValue:
         return self.source == 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreatedTopic:
+class CreatedTopic(Struct, frozen=True, kw_only=True):
     """A topic as it was created."""
 
     name: str

@@ -6,10 +6,11 @@ with the cluster's ``close``. When every known broker is gone, the bootstrap add
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
+
+from msgspec import Struct, field
 
 from ottla.client._backoff import Backoff
 from ottla.model import TopicPartition, Uuid
@@ -27,8 +28,7 @@ class ClusterUnreachable(ConnectionError):
     """No address of the cluster answers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerAddress:
+class BrokerAddress(Struct, frozen=True, kw_only=True):
     """A broker as the cluster advertises it."""
 
     node_id: int
@@ -37,8 +37,7 @@ class BrokerAddress:
     rack: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionMetadata:
+class PartitionMetadata(Struct, frozen=True, kw_only=True):
     """One partition. ``leader`` is -1 while there is none."""
 
     partition: int
@@ -49,8 +48,7 @@ class PartitionMetadata:
     offline: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicMetadata:
+class TopicMetadata(Struct, frozen=True, kw_only=True):
     """One topic with its partitions by number."""
 
     name: str
@@ -59,8 +57,7 @@ class TopicMetadata:
     partitions: Mapping[int, PartitionMetadata]
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     brokers: dict[int, BrokerAddress] = field(default_factory=dict)
     topics: dict[str, TopicMetadata] = field(default_factory=dict)
     controller_id: int = -1

@@ -8,8 +8,9 @@ Invariants:
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
@@ -36,8 +37,7 @@ SESSION_LOST: Final = frozenset(
 METADATA_SECONDS: Final = 300.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchSettings:
+class FetchSettings(Struct, frozen=True, kw_only=True):
     """How to fetch. ``reset_timestamp``: where to go when an offset is gone; ``None``: raise."""
 
     max_wait_ms: int = 500
@@ -50,8 +50,7 @@ class FetchSettings:
     rack: str = ""
 
 
-@dataclass(slots=True)
-class Position:
+class Position(Struct):
     """Where a partition is fetched next. A stale one waits for new metadata."""
 
     offset: int

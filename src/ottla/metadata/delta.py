@@ -6,8 +6,10 @@ Records that contradict the image (an unknown topic id, say) are ``InconsistentL
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ottla.metadata.features import FeatureRange
 from ottla.metadata.image import (
@@ -55,8 +57,7 @@ class InconsistentLog(Exception):
     """A record cannot follow those before it."""
 
 
-@dataclass(slots=True, kw_only=True)
-class TopicDelta:
+class TopicDelta(Struct, kw_only=True):
     """A topic that records touched. ``before`` is ``None`` if it is new; ``changed`` holds only touched partitions."""
 
     name: str

@@ -5,9 +5,10 @@ of one topic copies the map of topics, not their partitions). Maps iterate in th
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct, field
 
 from ottla.metadata.features import ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION, FeatureRange, RecordVersions
 from ottla.model import Uuid
@@ -41,8 +42,7 @@ class ConfigResource(NamedTuple):
 CLUSTER_DEFAULT: Final = ConfigResource(ResourceType.BROKER, "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True, kw_only=True):
     """Where a node listens; ``name`` is the listener's."""
 
     name: str
@@ -51,8 +51,7 @@ class Endpoint:
     security_protocol: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerRegistration:
+class BrokerRegistration(Struct, frozen=True, kw_only=True):
     """A broker as it registered, and whether it may serve. ``epoch`` is the offset of its registration."""
 
     broker_id: int
@@ -93,8 +92,7 @@ class BrokerRegistration:
         return self.log_dirs[0] if len(self.log_dirs) == 1 else DIRECTORY_UNASSIGNED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerRegistration:
+class ControllerRegistration(Struct, frozen=True, kw_only=True):
     controller_id: int
     incarnation_id: Uuid
     endpoints: tuple[Endpoint, ...] = ()
@@ -102,8 +100,7 @@ class ControllerRegistration:
     zk_migration_ready: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionImage:
+class PartitionImage(Struct, frozen=True, kw_only=True):
     """One partition. ``elr``: eligible leader replicas (KIP-966); ``directories`` runs parallel to ``replicas``."""
 
     replicas: tuple[int, ...]
@@ -125,8 +122,7 @@ class PartitionImage:
         return self.directories[self.replicas.index(broker_id)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicImage:
+class TopicImage(Struct, frozen=True, kw_only=True):
     """A topic; ``partitions[i]`` is partition ``i``."""
 
     name: str
@@ -138,8 +134,7 @@ class TopicImage:
         return self.name in INTERNAL_TOPICS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(Struct, frozen=True, kw_only=True):
     """Up to where the image reaches: the last record folded in, its epoch, when it was appended."""
 
     offset: int = -1
@@ -153,8 +148,7 @@ class QuotaEntity(NamedTuple):
     parts: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterImage:
+class ClusterImage(Struct, frozen=True, kw_only=True):
     """Everything that metadata records say. ACLs, credentials and tokens are kept as their records."""
 
     provenance: Provenance = Provenance()

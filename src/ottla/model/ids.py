@@ -42,7 +42,7 @@ class Uuid(bytes):
             raw = bytearray(rng.randbytes(16))
             raw[6] = raw[6] & 0x0F | 0x40
             raw[8] = raw[8] & 0x3F | 0x80
-            candidate = cls(raw)
+            candidate = cls(bytes(raw))
             if not str(candidate).startswith("-"):
                 return candidate
 

@@ -5,8 +5,9 @@ driver appends the records to the machine's log, ``apply`` folds them into the s
 once the log has committed them. Recovery is replaying the log through ``apply``: there is no other way in.
 """
 
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 RecordT = TypeVar("RecordT")
 RecordT_contra = TypeVar("RecordT_contra", contravariant=True)
@@ -14,16 +15,14 @@ ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """The answer to a command that was parked earlier under ``token`` (a join that waited for its rebalance)."""
 
     token: int
     response: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision(Generic[RecordT, ResponseT]):
+class Decision(Struct, Generic[RecordT, ResponseT], frozen=True, kw_only=True):
     """What a command wants written, and what is answered once it is committed.
 
     ``records`` are written in order as one atomic batch where ``atomic``. ``response`` is ``None`` where the command

@@ -11,8 +11,9 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from ottla.net.outbox import Outbox, Segment
 from ottla.runtime.telemetry import get_logger
@@ -31,8 +32,7 @@ class CloseConnection(Exception):
     """Raised by ``serve``: this peer gets no further answer. The reason goes to the log."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one connection; times in seconds, sizes in bytes."""
 
     frame_bytes_max: int

@@ -5,7 +5,8 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.net.connection import Answer, Connection, ConnectionLimits
 from ottla.runtime.telemetry import get_logger
@@ -17,8 +18,7 @@ ACCEPT_PAUSE_SECONDS = 0.2
 OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenerLimits:
+class ListenerLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one listener. ``receive_buffer_bytes`` is SO_RCVBUF; -1 leaves the system's default."""
 
     connection: ConnectionLimits

@@ -6,12 +6,12 @@ high watermark when ``LogFlushed`` reports them, never before (Apache Kafka rais
 flush; a power cut may then take back what was committed).
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuorumState:
+
+class QuorumState(Struct, frozen=True, kw_only=True):
     """What a node must never forget: ``quorum-state`` of kraft.version 0."""
 
     epoch: int = 0
@@ -19,8 +19,7 @@ class QuorumState:
     voted_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderChange:
+class LeaderChange(Struct, frozen=True, kw_only=True):
     """Payload of the control record that opens an epoch."""
 
     leader_id: int
@@ -28,8 +27,7 @@ class LeaderChange:
     granting_voters: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogAppend:
+class LogAppend(Struct, frozen=True, kw_only=True):
     """One batch to append at exactly ``base_offset``; ``payload`` is opaque to the machine."""
 
     base_offset: int
@@ -42,8 +40,7 @@ class LogAppend:
         return self.base_offset + self.record_count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Persist:
+class Persist(Struct, frozen=True, kw_only=True):
     """In this order: truncate the log, replace the quorum state, append. ``flush``: the log too must be on disk."""
 
     quorum_state: QuorumState | None = None
@@ -52,8 +49,7 @@ class Persist:
     flush: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendVote:
+class SendVote(Struct, frozen=True, kw_only=True):
     to: int
     epoch: int
     last_epoch: int
@@ -61,21 +57,18 @@ class SendVote:
     pre_vote: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendBeginQuorumEpoch:
+class SendBeginQuorumEpoch(Struct, frozen=True, kw_only=True):
     to: int
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendEndQuorumEpoch:
+class SendEndQuorumEpoch(Struct, frozen=True, kw_only=True):
     to: int
     epoch: int
     preferred_candidates: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendFetch:
+class SendFetch(Struct, frozen=True, kw_only=True):
     to: int
     epoch: int
     fetch_offset: int
@@ -93,8 +86,7 @@ class Refusal(Enum):
     OFFSET_OUT_OF_RANGE = "offset_out_of_range"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerVote:
+class AnswerVote(Struct, frozen=True, kw_only=True):
     token: int
     granted: bool
     epoch: int
@@ -102,8 +94,7 @@ class AnswerVote:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerEpochChange:
+class AnswerEpochChange(Struct, frozen=True, kw_only=True):
     """Answers BeginQuorumEpoch and EndQuorumEpoch."""
 
     token: int
@@ -112,8 +103,7 @@ class AnswerEpochChange:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFetch:
+class AnswerFetch(Struct, frozen=True, kw_only=True):
     """Serve ``[from_offset, upper)``, or say why not; ``diverging`` is (epoch, end offset) to truncate to."""
 
     token: int
@@ -129,8 +119,7 @@ class AnswerFetch:
 Send = SendVote | SendBeginQuorumEpoch | SendEndQuorumEpoch | SendFetch | AnswerVote | AnswerEpochChange | AnswerFetch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleChange:
+class RoleChange(Struct, frozen=True, kw_only=True):
     """The node's place in the quorum changed; ``leading`` tells the controller to come up or to step down."""
 
     role: str
@@ -140,8 +129,7 @@ class RoleChange:
     epoch_start_offset: int = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effects:
+class Effects(Struct, frozen=True, kw_only=True):
     """First ``persist``, then ``send``; ``commit_through`` is a new high watermark, ``role`` the last role taken."""
 
     persist: Persist = Persist()

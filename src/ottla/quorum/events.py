@@ -1,15 +1,13 @@
 """What happens to the Raft machine. Requests carry a ``token`` by which the shell finds whom to answer."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Struct, frozen=True, kw_only=True):
     """Time has passed; due timers fire."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteRequested:
+class VoteRequested(Struct, frozen=True, kw_only=True):
     token: int
     candidate_id: int
     epoch: int
@@ -18,8 +16,7 @@ class VoteRequested:
     pre_vote: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteAnswered:
+class VoteAnswered(Struct, frozen=True, kw_only=True):
     sender: int
     epoch: int
     leader_id: int | None
@@ -28,23 +25,20 @@ class VoteAnswered:
     pre_vote: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginQuorumEpochRequested:
+class BeginQuorumEpochRequested(Struct, frozen=True, kw_only=True):
     token: int
     leader_id: int
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndQuorumEpochRequested:
+class EndQuorumEpochRequested(Struct, frozen=True, kw_only=True):
     token: int
     leader_id: int
     epoch: int
     preferred_candidates: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochChangeAnswered:
+class EpochChangeAnswered(Struct, frozen=True, kw_only=True):
     """The answer to BeginQuorumEpoch or EndQuorumEpoch."""
 
     sender: int
@@ -52,8 +46,7 @@ class EpochChangeAnswered:
     leader_id: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchRequested:
+class FetchRequested(Struct, frozen=True, kw_only=True):
     token: int
     replica_id: int
     epoch: int
@@ -63,15 +56,13 @@ class FetchRequested:
     max_wait_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedBatch:
+class FetchedBatch(Struct, frozen=True, kw_only=True):
     record_count: int
     epoch: int
     payload: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchAnswered:
+class FetchAnswered(Struct, frozen=True, kw_only=True):
     """``refused``: the sender does not lead that epoch; ``diverging``: (epoch, end offset) to truncate to."""
 
     sender: int
@@ -85,29 +76,25 @@ class FetchAnswered:
     batches: tuple[FetchedBatch, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchFailed:
+class FetchFailed(Struct, frozen=True, kw_only=True):
     """No answer: connection lost or timed out."""
 
     sender: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposed:
+class Proposed(Struct, frozen=True, kw_only=True):
     """The leader's own batches, in order: (record count, payload). Without effect where this node does not lead."""
 
     batches: tuple[tuple[int, object], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFlushed:
+class LogFlushed(Struct, frozen=True, kw_only=True):
     """The local log is on disk up to ``end_offset`` (exclusive)."""
 
     end_offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResignRequested:
+class ResignRequested(Struct, frozen=True, kw_only=True):
     """Graceful stop: a leader hands over."""
 
 

@@ -1,11 +1,11 @@
 """What a leader knows of each replica, and which offset a majority of voters has on disk."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(slots=True, kw_only=True)
-class ReplicaProgress:
+class ReplicaProgress(Struct, kw_only=True):
     """Of one voter or observer; times are -1 before its first fetch."""
 
     end_offset: int = -1

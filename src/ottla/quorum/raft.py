@@ -9,9 +9,10 @@ Not here yet: changing the voters (KIP-853) and fetching snapshots, which need a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import assert_never
+
+from msgspec import Struct
 
 from ottla.quorum.effects import (
     AnswerEpochChange,
@@ -50,8 +51,7 @@ from ottla.quorum.progress import ReplicaProgress, majority_offset
 from ottla.quorum.roles import Candidate, Follower, Leader, ParkedFetch, Prospective, Resigned, Role, Unattached
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaftSettings:
+class RaftSettings(Struct, frozen=True, kw_only=True):
     """``controller.quorum.*``; times in milliseconds."""
 
     node_id: int

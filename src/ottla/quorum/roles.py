@@ -1,19 +1,17 @@
 """The six places a node can have in its quorum. Values of the machine; deadlines are wall-clock milliseconds."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from ottla.quorum.progress import ReplicaProgress
 
 
-@dataclass(slots=True, kw_only=True)
-class Unattached:
+class Unattached(Struct, kw_only=True):
     """Knows the epoch, not its leader; waits to hear of one, then stands for election."""
 
     election_deadline: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Prospective:
+class Prospective(Struct, kw_only=True):
     """Asks whether it would win (pre-vote) before it disturbs the epoch (KIP-996)."""
 
     granted: set[int]
@@ -21,8 +19,7 @@ class Prospective:
     election_deadline: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, kw_only=True):
     """Has bumped the epoch and voted for itself."""
 
     granted: set[int]
@@ -30,8 +27,7 @@ class Candidate:
     election_deadline: int
 
 
-@dataclass(slots=True, kw_only=True)
-class ParkedFetch:
+class ParkedFetch(Struct, kw_only=True):
     """A fetch that waits at the leader for records or for a new high watermark."""
 
     token: int
@@ -41,8 +37,7 @@ class ParkedFetch:
     deadline: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Leader:
+class Leader(Struct, kw_only=True):
     """Owns the epoch from ``epoch_start_offset`` (its LeaderChange record) on."""
 
     epoch_start_offset: int
@@ -55,8 +50,7 @@ class Leader:
     parked: list[ParkedFetch] = field(default_factory=list)
 
 
-@dataclass(slots=True, kw_only=True)
-class Follower:
+class Follower(Struct, kw_only=True):
     """Fetches from ``leader_id`` until it has been silent for too long."""
 
     leader_id: int
@@ -64,8 +58,7 @@ class Follower:
     has_fetched: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class Resigned:
+class Resigned(Struct, kw_only=True):
     """Led this epoch and gave it up; never leads it again."""
 
     election_deadline: int

@@ -12,9 +12,10 @@ epoch, not fenced and not shutting down. Invariant: the confirmed set is a subse
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -42,8 +43,7 @@ class LeaderRecoveryState(Enum):
     RECOVERING = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionState:
+class PartitionState(Struct, frozen=True, kw_only=True):
     """A partition as the controller has decided it."""
 
     leader_epoch: int
@@ -55,8 +55,7 @@ class PartitionState:
     leader_recovery_state: LeaderRecoveryState = LeaderRecoveryState.RECOVERED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IsrChange:
+class IsrChange(Struct, frozen=True, kw_only=True):
     """A proposal for the controller (AlterPartition): the set wanted, with the broker epoch of each as last seen."""
 
     leader_epoch: int

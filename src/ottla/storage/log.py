@@ -12,6 +12,7 @@ segments are sorted and only the last one is active.
 import errno
 import os
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -98,12 +99,13 @@ class Log:
         self._bases = [segment.base_offset for segment in loaded.segments]
         self._active = loaded.segments[-1]
         self._snapshots: ProducerSnapshots = loaded.snapshots
-        self._condemned: list[Condemned] = []
+        self._condemned: deque[Condemned] = deque()
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
         self._flush_lock = Lock()
         self._jitter = Random(str(topic_partition))
         self._roll_jitter_ms = self._next_jitter()
-        self.last_flush_ms = 0
+        self.unflushed_since_ms = 0
+        """When the first record was appended that is not durable yet."""
 
     @classmethod
     def open(
@@ -154,6 +156,8 @@ class Log:
         first = headers[0][1]
         last = headers[-1][1]
         last_offset = last.base_offset + last.last_offset_delta
+        if self.recovery_point == self.log_end_offset:
+            self.unflushed_since_ms = now_ms
         assert first.base_offset >= self.log_end_offset, "offsets must grow"
         if self.failure is not None:
             raise storage_error(f"{self.directory} is offline")
@@ -500,10 +504,11 @@ class Log:
             self._condemned.append(Condemned(now_ms + self.config.file_delete_delay_ms, tuple(renamed)))
 
     def purge(self, now_ms: int) -> int:
-        """Unlink condemned files whose time has come; returns how many. Blocking where files are large."""
-        due = [entry for entry in self._condemned if entry.due_ms <= now_ms]
-        self._condemned = [entry for entry in self._condemned if entry.due_ms > now_ms]
-        return sum(self.disk.unlink_if_exists(path) for entry in due for path in entry.paths)
+        """Unlink condemned files whose time has come; returns how many. Blocking where files are large; any thread."""
+        removed = 0
+        while self._condemned and self._condemned[0].due_ms <= now_ms:
+            removed += sum(self.disk.unlink_if_exists(path) for path in self._condemned.popleft().paths)
+        return removed
 
     # Durability ------------------------------------------------------------------------------------------------------
 
@@ -536,6 +541,13 @@ class Log:
                 self.disk.sync_path(path)
             self.recovery_point = max(self.recovery_point, end)
             return self.recovery_point
+
+    def flush_due(self, now_ms: int) -> bool:
+        """Whether ``flush.messages`` or ``flush.ms`` ask for a flush."""
+        unflushed = self.log_end_offset - self.recovery_point
+        if not unflushed:
+            return False
+        return unflushed >= self.config.flush_messages or now_ms - self.unflushed_since_ms >= self.config.flush_ms
 
     def mark_flushed(self, offset: int) -> None:
         """Take note that somebody else has made all below ``offset`` durable."""

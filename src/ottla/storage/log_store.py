@@ -7,6 +7,7 @@ stays as it is on the disk.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -71,7 +72,7 @@ class LogStore:
         self.on_rolled: Callable[[Log], None] | None = None
         """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
         self._rng = rng
-        self._condemned: list[tuple[int, str]] = []
+        self._condemned: deque[tuple[int, str]] = deque()
         self._offline_in: dict[TopicPartition, LogDirectory] = {}
 
     @classmethod
@@ -283,10 +284,9 @@ class LogStore:
 
     def purge(self, now_ms: int) -> int:
         """Remove the deleted logs and segments whose delay has passed; returns how many. Blocking, any thread."""
-        due = [path for due_ms, path in self._condemned if due_ms <= now_ms]
-        self._condemned = [entry for entry in self._condemned if entry[0] > now_ms]
         removed = 0
-        for path in due:
+        while self._condemned and self._condemned[0][0] <= now_ms:
+            _, path = self._condemned.popleft()
             try:
                 self.disk.remove_tree(path)
                 removed += 1

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -87,8 +88,10 @@ class KafkaBroker:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        if self._loop is not None and self._stop is not None and thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._loop is not None and self._stop is not None:
+            # A loop that has ended by itself needs no telling.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop.set)
         thread.join(timeout=CALL_SECONDS)
         if thread.is_alive():
             raise RuntimeError(f"the broker did not stop within {CALL_SECONDS:g} s")

@@ -11,11 +11,12 @@ Invariants: the first offsets of ``ongoing`` transactions grow in the order of t
 with that ``transaction_first_offset``. A transaction is unstable until its marker lies below the high watermark.
 """
 
+import struct
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from struct import Struct
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from ottla.records.batch import (
     CONTROL_FLAG,
@@ -73,8 +74,7 @@ class RetainedBatch(NamedTuple):
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletedTransaction:
+class CompletedTransaction(Struct, frozen=True, kw_only=True):
     """A transaction that ``record`` saw its marker of. ``last_offset`` is the marker's; an aborted one goes into the
     transaction index together with ``last_stable_offset``, the offset below which all was decided at that point."""
 
@@ -407,10 +407,10 @@ def _sequence_before(sequence: int, decrement: int) -> int:
 # The .snapshot file: version i16, crc u32 (CRC-32C of what follows), count i32, entries of 46 bytes.
 
 SNAPSHOT_VERSION: Final = 1
-_SNAPSHOT_HEADER: Final = Struct(">hIi")
+_SNAPSHOT_HEADER: Final = struct.Struct(">hIi")
 _SNAPSHOT_CRC_END: Final = 6
-_SNAPSHOT_COUNT: Final = Struct(">i")
-_SNAPSHOT_ENTRY: Final = Struct(">qhiqiqiq")
+_SNAPSHOT_COUNT: Final = struct.Struct(">i")
+_SNAPSHOT_ENTRY: Final = struct.Struct(">qhiqiqiq")
 
 
 class CorruptSnapshot(ValueError):

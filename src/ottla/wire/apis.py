@@ -1,8 +1,9 @@
 """Every API: its key, versions, header versions, listeners, and (loaded on demand) its message classes."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
+
+from msgspec import Struct
 
 from ottla.wire.api_table import ROWS, ApiKey
 from ottla.wire.codec import Message
@@ -10,8 +11,7 @@ from ottla.wire.codec import Message
 __all__ = ["API_SPECS", "ApiKey", "ApiSpec", "request_header_version"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSpec:
+class ApiSpec(Struct, frozen=True, kw_only=True):
     """``lowest..highest`` are the versions that can be read and written; brokers advertise up to ``latest_stable``."""
 
     key: ApiKey

@@ -1,13 +1,13 @@
 """The group APIs from request to response, over a coordinator on a real log: every version, and what each can say."""
 
 import asyncio
+import inspect
 import types
 import typing
-from dataclasses import replace
 from random import Random
 
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import CONSUMER_OFFSETS, GroupCoordinator
@@ -25,7 +25,7 @@ from ottla.broker.handlers.sync_group import SyncGroupHandler
 from ottla.broker.partition import FlushPolicy
 from ottla.config.broker import BrokerConfig
 from ottla.metadata.delta import ImageDelta, TopicDelta
-from ottla.metadata.image import BrokerRegistration, Endpoint
+from ottla.metadata.image import BrokerRegistration, ClusterImage, Endpoint, Provenance
 from ottla.model import Uuid
 from ottla.runtime.supervisor import Supervisor
 from ottla.wire import decode, encode
@@ -100,9 +100,8 @@ class Broker:
         registered = BrokerRegistration(
             broker_id=NODE_ID, epoch=1, incarnation_id=Uuid.ONE, endpoints=endpoints, fenced=False
         )
-        image = replace(
-            before,
-            provenance=replace(before.provenance, offset=before.provenance.offset + 1),
+        image = ClusterImage(
+            provenance=Provenance(offset=before.provenance.offset + 1),
             brokers={NODE_ID: registered},
             topics=by_name,
             topics_by_id={topic.topic_id: topic for topic in by_name.values()},
@@ -139,7 +138,7 @@ class Broker:
         request = decode(request_class, encode(build(request_class, fields), version), version)
         handler_class = HANDLERS[key]
         options = {"coordinator": self.coordinator, "image": lambda: self.image, "lookups": {0: self.coordinator}}
-        wanted = handler_class.__dataclass_fields__
+        wanted = handler_class.__struct_fields__
         handler = handler_class(**{name: value for name, value in options.items() if name in wanted})
         header = RequestHeader(api_key=int(key), api_version=version, correlation_id=1, client_id="tester")
         context = RequestContext(
@@ -578,7 +577,7 @@ def test_records_that_do_not_fit_the_log_are_refused_by_name(run):
     async def body(broker):
         for index in range(PARTITIONS):
             log = broker.bench.partitions.get(CONSUMER_OFFSETS, index).log
-            log.config = structs.replace(log.config, max_message_bytes=100)
+            log.config = replace(log.config, max_message_bytes=100)
         committed = await broker.ask(ApiKey.OFFSET_COMMIT, 9, **commit_fields(9, (0, 1), group_id="g" * 50))
         codes = [part.error_code for part in committed.topics[0].partitions]
         assert codes == [ErrorCode.INVALID_COMMIT_OFFSET_SIZE] * 2

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from ottla.broker.partition import FlushPolicy, Isolation
 from ottla.records.validate import Origin
@@ -151,8 +152,6 @@ def test_leadership_moves_by_epochs_and_waiters_are_told(make_bench, one_led, ma
             partition.check_leader_epoch(2)
         with pytest.raises(KafkaError, match="still"):
             partition.check_leader_epoch(4)
-        from dataclasses import replace
-
         away = replace(one_led(epoch=4, partition_epoch=6), leader=2, replicas=(1, 2), isr=(1, 2))
         bench.publish(orders=[away])
         with pytest.raises(KafkaError) as raised:
@@ -188,12 +187,10 @@ def test_deleting_a_topic_ends_its_waits_and_a_namesake_starts_empty(make_bench,
 
 def test_min_insync_replicas_refuses_before_the_append(make_bench, one_led, make_batch):
     async def main():
-        from dataclasses import replace
-
         bench = make_bench()
         bench.publish(orders=[replace(one_led(), replicas=(1, 2))])
         partition = bench.partitions.get("orders", 0)
-        partition.set_config(replace_config(partition.log.config, min_insync_replicas=2))
+        partition.set_config(replace(partition.log.config, min_insync_replicas=2))
         with pytest.raises(KafkaError) as raised:
             append(partition, make_batch(b"a"))
         assert raised.value.code is ErrorCode.NOT_ENOUGH_REPLICAS
@@ -202,18 +199,6 @@ def test_min_insync_replicas_refuses_before_the_append(make_bench, one_led, make
         assert partition.log.log_end_offset == 1
 
     asyncio.run(main())
-
-
-def replace_config(config, **changes):
-    import dataclasses
-
-    import msgspec
-
-    return (
-        dataclasses.replace(config, **changes)
-        if dataclasses.is_dataclass(config)
-        else msgspec.structs.replace(config, **changes)
-    )
 
 
 def test_deleted_records_move_the_start_and_bound_is_the_high_watermark(make_bench, one_led, make_batch):

@@ -144,7 +144,7 @@ def show(raft: Raft, effects: Effects) -> str:
     if persist.flush:
         lines.append("flush")
     for message in effects.send:
-        fields = [f"{name}={getattr(message, name)}" for name in message.__dataclass_fields__]
+        fields = [f"{name}={getattr(message, name)}" for name in message.__struct_fields__]
         lines.append(f"{type(message).__name__} {' '.join(fields)}")
     if effects.commit_through is not None:
         lines.append(f"commit through {effects.commit_through}")

@@ -7,8 +7,9 @@ value. Broker loggers cannot be changed this way.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.raft_driver import Command
@@ -19,8 +20,7 @@ from ottla.wire.messages.alter_configs_request import AlterConfigsRequest, Alter
 from ottla.wire.messages.alter_configs_response import AlterConfigsResourceResponse, AlterConfigsResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlterConfigsHandler:
+class AlterConfigsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     submit: Callable[[Command], Awaitable[Any]]

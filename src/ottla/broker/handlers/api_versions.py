@@ -7,7 +7,8 @@ out, because clients of that time cannot read them. An unknown version is answer
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.dispatch import Route
@@ -24,8 +25,7 @@ from ottla.wire.messages.api_versions_response import (
 SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiVersionsHandler:
+class ApiVersionsHandler(Struct, frozen=True, kw_only=True):
     """``supported_features`` maps a feature to the lowest and highest level this broker can run."""
 
     routes: Mapping[int, Route]

@@ -5,8 +5,9 @@ A name that comes twice is INVALID_REQUEST. ``timeout_ms`` is not needed: the an
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.raft_driver import Command
@@ -17,8 +18,7 @@ from ottla.wire.messages.create_partitions_request import CreatePartitionsReques
 from ottla.wire.messages.create_partitions_response import CreatePartitionsResponse, CreatePartitionsTopicResult
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreatePartitionsHandler:
+class CreatePartitionsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     submit: Callable[[Command], Awaitable[Any]]

@@ -8,8 +8,9 @@ policies: POLICY_VIOLATION only guards the number of partitions (10,000).
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.raft_driver import Command
@@ -25,8 +26,7 @@ from ottla.wire.messages.create_topics_response import (
 _METADATA_TOPIC = "__cluster_metadata"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateTopicsHandler:
+class CreateTopicsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     submit: Callable[[Command], Awaitable[Any]]

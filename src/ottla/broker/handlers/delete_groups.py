@@ -5,7 +5,8 @@ result.
 """
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -14,8 +15,7 @@ from ottla.wire.messages.delete_groups_request import DeleteGroupsRequest
 from ottla.wire.messages.delete_groups_response import DeletableGroupResult, DeleteGroupsResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteGroupsHandler:
+class DeleteGroupsHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator

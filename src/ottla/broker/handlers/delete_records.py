@@ -5,7 +5,8 @@ and topics without ``cleanup.policy=delete`` are refused.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partitions import Partitions
@@ -19,8 +20,7 @@ from ottla.wire.messages.delete_records_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteRecordsHandler:
+class DeleteRecordsHandler(Struct, frozen=True, kw_only=True):
     """``checkpoint`` makes the log start offsets durable, off the loop."""
 
     partitions: Partitions

@@ -6,8 +6,9 @@ twice, by name, by id, or once each, is INVALID_REQUEST.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.raft_driver import Command
@@ -19,8 +20,7 @@ from ottla.wire.messages.delete_topics_request import DeleteTopicsRequest, Delet
 from ottla.wire.messages.delete_topics_response import DeletableTopicResult, DeleteTopicsResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteTopicsHandler:
+class DeleteTopicsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     submit: Callable[[Command], Awaitable[Any]]

@@ -4,7 +4,8 @@ v1+: asked for the controllers' endpoints, a broker answers MISMATCHED_ENDPOINT_
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.cluster_view import CLUSTER_OPERATIONS, brokers_on, contact_id
 from ottla.broker.context import RequestContext
@@ -16,8 +17,7 @@ from ottla.wire.messages.describe_cluster_response import DescribeClusterBroker,
 _BROKERS, _CONTROLLERS = 1, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeClusterHandler:
+class DescribeClusterHandler(Struct, frozen=True, kw_only=True):
     node_id: int
     cluster_id: str
     image: Callable[[], ClusterImage]

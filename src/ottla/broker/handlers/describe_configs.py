@@ -7,7 +7,8 @@ is INVALID_REQUEST, as clients send such requests to the broker itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.loggers import logger_levels
@@ -34,8 +35,7 @@ from ottla.wire.messages.describe_configs_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeConfigsHandler:
+class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
     """``static_config`` are the broker keys set in this node's file or on its command line."""
 
     node_id: int

@@ -6,7 +6,8 @@ without an authorizer everything that can be done to a group is allowed.
 """
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -27,8 +28,7 @@ GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 """Read, Delete, Describe, DescribeConfigs, AlterConfigs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeGroupsHandler:
+class DescribeGroupsHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator

@@ -5,7 +5,8 @@ that failed answers KAFKA_STORAGE_ERROR and lists nothing.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partition import Partition
@@ -21,8 +22,7 @@ from ottla.wire.messages.describe_log_dirs_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeLogDirsHandler:
+class DescribeLogDirsHandler(Struct, frozen=True, kw_only=True):
     """``describe_dirs`` asks the file systems, off the loop."""
 
     partitions: Partitions

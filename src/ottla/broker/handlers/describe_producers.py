@@ -1,6 +1,6 @@
 """DescribeProducers (61), version 0: who writes to a partition, and with which sequence."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partitions import Partitions
@@ -14,8 +14,7 @@ from ottla.wire.messages.describe_producers_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeProducersHandler:
+class DescribeProducersHandler(Struct, frozen=True, kw_only=True):
     """Reads partitions; changes nothing."""
 
     partitions: Partitions

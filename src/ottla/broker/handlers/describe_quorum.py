@@ -5,7 +5,8 @@ from others). v1+: when each replica fetched last and was caught up last. v2: th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.metadata.image import ClusterImage
@@ -25,8 +26,7 @@ from ottla.wire.messages.describe_quorum_response import (
 _TOPIC = "__cluster_metadata"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeQuorumHandler:
+class DescribeQuorumHandler(Struct, frozen=True, kw_only=True):
     raft: Raft
     image: Callable[[], ClusterImage]
 

@@ -7,7 +7,8 @@ INVALID_REQUEST.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.cluster_view import TOPIC_OPERATIONS, view_partition
 from ottla.broker.context import RequestContext
@@ -23,8 +24,7 @@ from ottla.wire.messages.describe_topic_partitions_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeTopicPartitionsHandler:
+class DescribeTopicPartitionsHandler(Struct, frozen=True, kw_only=True):
     image: Callable[[], ClusterImage]
     partitions_max: int
 

@@ -7,7 +7,8 @@ as file regions, never copied. Nobody reads from followers yet: no preferred rep
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.fetching import DelayedFetch, FetchedPartition, FetchLimits, FetchPass, FetchTarget, read_once
@@ -40,8 +41,7 @@ ENDPOINTS_FROM = 16
 READ_COMMITTED = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchHandler:
+class FetchHandler(Struct, frozen=True, kw_only=True):
     """``bytes_max`` is ``fetch.max.bytes``: no answer is longer, but for one batch that is."""
 
     partitions: Partitions

@@ -9,8 +9,9 @@ once that it cannot have it.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.metadata.image import ClusterImage
@@ -30,8 +31,7 @@ class CoordinatorLookup(Protocol):
     async def locate(self, key: str, /) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindCoordinatorHandler:
+class FindCoordinatorHandler(Struct, frozen=True, kw_only=True):
     """``lookups`` by kind of key; touches the image for the address of the broker."""
 
     lookups: Mapping[int, CoordinatorLookup]

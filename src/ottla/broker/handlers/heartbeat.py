@@ -3,7 +3,7 @@
 v3+ carries ``group.instance.id``. While the coordinator loads, heartbeats succeed: sessions start anew after the load.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -13,8 +13,7 @@ from ottla.wire.messages.heartbeat_request import HeartbeatRequest
 from ottla.wire.messages.heartbeat_response import HeartbeatResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeartbeatHandler:
+class HeartbeatHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator

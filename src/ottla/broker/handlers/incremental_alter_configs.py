@@ -7,8 +7,9 @@ alone.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.loggers import is_level, logger_levels, set_logger_level
@@ -30,8 +31,7 @@ from ottla.wire.messages.incremental_alter_configs_response import (
 _OPERATIONS = {int(operation): operation for operation in ConfigOperation}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IncrementalAlterConfigsHandler:
+class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     node_id: int

@@ -5,7 +5,7 @@ A producer without transactional id gets a fresh id with epoch 0 each time, also
 not have yet: COORDINATOR_NOT_AVAILABLE.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.producer_ids import ProducerIds
@@ -14,8 +14,7 @@ from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
 from ottla.wire.messages.init_producer_id_response import InitProducerIdResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitProducerIdHandler:
+class InitProducerIdHandler(Struct, frozen=True, kw_only=True):
     """Takes ids from this broker's block."""
 
     producer_ids: ProducerIds

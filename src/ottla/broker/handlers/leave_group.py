@@ -4,7 +4,7 @@ v0-2 name one member, and its error is the answer's; v3+ name many, each with an
 member by its ``group.instance.id`` alone (as administrators do).
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -16,8 +16,7 @@ from ottla.wire.messages.leave_group_response import LeaveGroupResponse, MemberR
 FIRST_BATCHED_VERSION = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaveGroupHandler:
+class LeaveGroupHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator

@@ -5,7 +5,8 @@ all of them. Another type is UNSUPPORTED_VERSION. Subscriptions and groups are t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.metadata.image import ClusterImage, ResourceType
@@ -14,8 +15,7 @@ from ottla.wire.messages.list_config_resources_request import ListConfigResource
 from ottla.wire.messages.list_config_resources_response import ConfigResource, ListConfigResourcesResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListConfigResourcesHandler:
+class ListConfigResourcesHandler(Struct, frozen=True, kw_only=True):
     image: Callable[[], ClusterImage]
 
     def handle(self, context: RequestContext, request: ListConfigResourcesRequest) -> ListConfigResourcesResponse:

@@ -5,7 +5,7 @@ this broker's coordinator partitions loads the answer is COORDINATOR_LOAD_IN_PRO
 whole one.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -14,8 +14,7 @@ from ottla.wire.messages.list_groups_request import ListGroupsRequest
 from ottla.wire.messages.list_groups_response import ListedGroup, ListGroupsResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListGroupsHandler:
+class ListGroupsHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator."""
 
     coordinator: GroupCoordinator

@@ -5,7 +5,7 @@ of the largest timestamp, -4 earliest local, -5 latest tiered (nothing is tiered
 (as -5). v4+ answers the leader epoch of the offset found; current_leader_epoch fences stale clients.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partition import Isolation, Partition
@@ -33,8 +33,7 @@ DEBUG_CONSUMER = -2
 MIN_VERSION_OF = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING_UPLOAD: 11}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListOffsetsHandler:
+class ListOffsetsHandler(Struct, frozen=True, kw_only=True):
     """Reads partitions; changes nothing."""
 
     partitions: Partitions

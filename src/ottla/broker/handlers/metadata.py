@@ -11,7 +11,8 @@ random one. Internal topics are created by their coordinators only.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.cluster_view import CLUSTER_OPERATIONS, TOPIC_OPERATIONS, brokers_on, contact_id, view_partition
 from ottla.broker.context import RequestContext
@@ -28,8 +29,7 @@ from ottla.wire.messages.metadata_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataHandler:
+class MetadataHandler(Struct, frozen=True, kw_only=True):
     """``create_missing`` makes topics with default settings and tells what went wrong; ``None``: never created."""
 
     node_id: int

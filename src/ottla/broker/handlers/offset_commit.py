@@ -7,7 +7,8 @@ with each offset, so that a later topic of the same name does not inherit it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -31,8 +32,7 @@ FIRST_GROUP_ID_NOT_FOUND_VERSION = 9
 FIRST_TOPIC_ID_VERSION = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetCommitHandler:
+class OffsetCommitHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator, and the image for which topics exist."""
 
     coordinator: GroupCoordinator

@@ -6,7 +6,8 @@ answer's error. A partition without an offset is deleted successfully.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -21,8 +22,7 @@ from ottla.wire.messages.offset_delete_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetDeleteHandler:
+class OffsetDeleteHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator, and the image for which partitions exist."""
 
     coordinator: GroupCoordinator

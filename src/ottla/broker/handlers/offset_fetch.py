@@ -9,7 +9,8 @@ acknowledged by the log.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -36,8 +37,7 @@ FIRST_BATCHED_VERSION = 8
 FIRST_TOPIC_ID_VERSION = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetFetchHandler:
+class OffsetFetchHandler(Struct, frozen=True, kw_only=True):
     """Touches the group coordinator, and the image for names and ids of topics."""
 
     coordinator: GroupCoordinator

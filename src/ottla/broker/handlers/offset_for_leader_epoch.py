@@ -4,7 +4,7 @@ The current epoch ends at the log end, not at the high watermark, for consumers 
 all that are known answers -1 and -1.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partitions import Partitions
@@ -17,8 +17,7 @@ from ottla.wire.messages.offset_for_leader_epoch_response import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetForLeaderEpochHandler:
+class OffsetForLeaderEpochHandler(Struct, frozen=True, kw_only=True):
     """Reads partitions; changes nothing."""
 
     partitions: Partitions

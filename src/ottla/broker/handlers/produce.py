@@ -9,8 +9,9 @@ with INVALID_TXN_STATE until a transaction coordinator exists.
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.dispatch import NO_RESPONSE, NoResponse
@@ -33,8 +34,7 @@ from ottla.wire.messages.produce_response import (
 VALID_ACKS = (-1, 0, 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unacknowledged:
+class Unacknowledged(Struct, frozen=True, kw_only=True):
     """Records that are appended and whose acknowledgement the producer waits for."""
 
     partition: Partition
@@ -42,8 +42,7 @@ class Unacknowledged:
     result: PartitionProduceResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProduceHandler:
+class ProduceHandler(Struct, frozen=True, kw_only=True):
     """Touches the partitions, and the hints that tell a client where the leader went."""
 
     partitions: Partitions

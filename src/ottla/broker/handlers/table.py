@@ -6,8 +6,9 @@ APIs nobody calls. What is not listed is not advertised and not answered.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from ottla.broker.dispatch import Handler, Route
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -27,8 +28,7 @@ from ottla.wire.apis import API_SPECS, ApiKey
 GROUP_KEY = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(Struct, frozen=True, kw_only=True):
     """What a node is made of, as far as handlers are concerned; each handler is given only what it names."""
 
     config: BrokerConfig

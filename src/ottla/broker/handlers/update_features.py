@@ -5,8 +5,9 @@ feature, v2 has one answer for all.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.raft_driver import Command
@@ -17,8 +18,7 @@ from ottla.wire.messages.update_features_request import FeatureUpdateKey, Update
 from ottla.wire.messages.update_features_response import UpdatableFeatureResult, UpdateFeaturesResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateFeaturesHandler:
+class UpdateFeaturesHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
     submit: Callable[[Command], Awaitable[Any]]

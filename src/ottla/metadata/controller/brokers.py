@@ -1,9 +1,10 @@
 """Brokers come, beat and go: registration, heartbeats, fencing, controlled shutdown. Controllers register too."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.metadata.controller.leadership import Departure, leader_and_isr_changes
 from ottla.metadata.controller.sessions import BrokerSession
@@ -20,8 +21,7 @@ _RESERVED_DIRECTORIES: Final = 100
 _FENCE, _UNFENCE = 1, -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class Registration(Struct, frozen=True, kw_only=True):
     """A broker introduces itself. ``previous_epoch`` is its last epoch if it went away cleanly, else -1."""
 
     broker_id: int
@@ -34,8 +34,7 @@ class Registration:
     previous_epoch: int = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(Struct, frozen=True, kw_only=True):
     """``metadata_offset`` is the last offset the broker has published."""
 
     broker_id: int
@@ -47,8 +46,7 @@ class Heartbeat:
     cordoned_log_dirs: tuple[Uuid, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeartbeatReply:
+class HeartbeatReply(Struct, frozen=True, kw_only=True):
     is_caught_up: bool
     is_fenced: bool
     in_controlled_shutdown: bool

@@ -5,9 +5,10 @@ its own, and the cluster's cannot be removed (KIP-966).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.config.definitions import (
     broker_key,
@@ -42,8 +43,7 @@ class ConfigOperation(IntEnum):
     SUBTRACT = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigChange:
+class ConfigChange(Struct, frozen=True, kw_only=True):
     name: str
     operation: ConfigOperation
     value: str | None = None

@@ -1,9 +1,10 @@
 """Raising and lowering finalised feature levels (UpdateFeatures)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.metadata.controller.state import ControllerState, MetadataDecision, Problem
 from ottla.metadata.features import ELIGIBLE_LEADER_REPLICAS_VERSION, KRAFT_VERSION, METADATA_VERSION, SUPPORTED
@@ -26,8 +27,7 @@ class UpgradeType(IntEnum):
     UNSAFE_DOWNGRADE = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureUpdate:
+class FeatureUpdate(Struct, frozen=True, kw_only=True):
     name: str
     level: int
     upgrade_type: int

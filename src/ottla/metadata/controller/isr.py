@@ -1,7 +1,8 @@
 """A leader proposes who is in sync (AlterPartition); the controller checks and writes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.metadata.controller.leadership import partition_change
 from ottla.metadata.controller.state import ControllerState, MetadataDecision
@@ -12,8 +13,7 @@ from ottla.model import Decision, Uuid
 from ottla.wire.errors import ErrorCode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IsrProposal:
+class IsrProposal(Struct, frozen=True, kw_only=True):
     """``new_isr`` are (broker, its epoch) pairs; epoch -1 is not checked."""
 
     topic_id: Uuid
@@ -24,8 +24,7 @@ class IsrProposal:
     recovering: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IsrOutcome:
+class IsrOutcome(Struct, frozen=True, kw_only=True):
     topic_id: Uuid
     partition: int
     error: ErrorCode = ErrorCode.NONE

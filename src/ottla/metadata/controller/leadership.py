@@ -6,8 +6,9 @@ replica, if the topic allows unclean elections.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from ottla.metadata.controller.state import ControllerState
 from ottla.metadata.delta import NO_LEADER_CHANGE
@@ -26,8 +27,7 @@ class Election(Enum):
     """If nobody in sync is left, any live replica."""
 
 
-@dataclass(slots=True, kw_only=True)
-class PartitionChange:
+class PartitionChange(Struct, kw_only=True):
     """What is wanted of one partition; ``build`` finds the leader and writes the record, if anything changes."""
 
     topic_id: Uuid
@@ -180,8 +180,7 @@ def partition_change(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
+class Departure(Struct, frozen=True, kw_only=True):
     """Which broker leaves (or comes) while the image still says otherwise."""
 
     leaving: int | None = None

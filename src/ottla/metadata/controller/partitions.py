@@ -1,7 +1,8 @@
 """New partitions: where they go, what their first record says; adding partitions to a topic."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ottla.metadata.controller.placement import place_replicas
 from ottla.metadata.controller.state import RECORDS_PER_OPERATION_MAX, ControllerState, MetadataDecision, Problem
@@ -12,8 +13,7 @@ from ottla.model import Decision
 from ottla.wire.errors import ErrorCode, KafkaError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MorePartitions:
+class MorePartitions(Struct, frozen=True, kw_only=True):
     """``count`` is the total wanted; ``assignments`` the brokers of each new partition, if chosen by hand."""
 
     name: str

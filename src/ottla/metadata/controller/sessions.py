@@ -1,10 +1,9 @@
 """When each broker was last heard of. Soft state: a new controller starts it afresh."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True, kw_only=True)
-class BrokerSession:
+class BrokerSession(Struct, kw_only=True):
     epoch: int
     last_contact_ms: int
     metadata_offset: int = -1

@@ -5,9 +5,10 @@ the leadership, so is this state; the next leader starts from its own log.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from ottla.config.describe import ConfigLayers
 from ottla.metadata.controller.sessions import BrokerSessions
@@ -42,8 +43,7 @@ class Problem(NamedTuple):
 MetadataDecision = Decision[MetadataRecord, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerSettings:
+class ControllerSettings(Struct, frozen=True, kw_only=True):
     """From the node's configuration. ``static_config`` are the broker keys set in its file or on its command line."""
 
     cluster_id: str

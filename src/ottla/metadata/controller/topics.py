@@ -1,8 +1,9 @@
 """Creating and deleting topics. Order of checks, codes and wording as Apache Kafka 4.3.1 has them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ottla.config.describe import ConfigEntry, describe_topic
 from ottla.metadata.controller.configs import ConfigChange, ConfigOperation, decide_resource
@@ -24,8 +25,7 @@ TOPIC_NAME_LENGTH_MAX: Final = 249
 _TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTopic:
+class NewTopic(Struct, frozen=True, kw_only=True):
     """What is asked for. -1 stands for the default; ``assignments`` are (partition, brokers) pairs."""
 
     name: str
@@ -35,8 +35,7 @@ class NewTopic:
     configs: tuple[tuple[str, str | None], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicCreation:
+class TopicCreation(Struct, frozen=True, kw_only=True):
     """The outcome for one topic: a problem, or what was created."""
 
     name: str
@@ -47,8 +46,7 @@ class TopicCreation:
     configs: tuple[ConfigEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateTopics:
+class CreateTopics(Struct, frozen=True, kw_only=True):
     topics: Sequence[NewTopic]
     validate_only: bool = False
     describe_configs: bool = True
