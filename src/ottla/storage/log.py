@@ -168,17 +168,11 @@ class Log:
             active.append(batches, headers)
         except OSError as error:
             raise self._broken(error) from error
-        if len(headers) == 1:
-            if first.partition_leader_epoch > self.epochs.latest_epoch:
-                self._assign_epoch(first)
-            if first.producer_id >= 0:
-                self._record_producer(batches, 0, first, now_ms)
-        else:
-            for position, header in headers:
-                if header.partition_leader_epoch > self.epochs.latest_epoch:
-                    self._assign_epoch(header)
-                if header.producer_id >= 0:
-                    self._record_producer(batches, position, header, now_ms)
+        for position, header in headers:
+            if header.partition_leader_epoch > self.epochs.latest_epoch:
+                self._assign_epoch(header)
+            if header.producer_id >= 0:
+                self._record_producer(batches, position, header, now_ms)
         self.log_end_offset = last_offset + 1
 
     def _roll_due(self, active: Segment, size: int, headers: Sequence[tuple[int, BatchHeader]], now_ms: int) -> bool:

@@ -79,7 +79,7 @@ def read_values(log: Log, start: int | None = None) -> dict[int, bytes]:
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A directory in memory where there is such a thing: for tests that write thousands of small files."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory, prefix="ottla-test-") as path:
         yield Path(path)
 

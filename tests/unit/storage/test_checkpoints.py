@@ -25,7 +25,8 @@ def test_malformed_checkpoints_are_told(tmp_path, text):
 
 def test_meta_properties_of_other_brokers(tmp_path):
     (tmp_path / "meta.properties").write_text(
-        "#\n#Sun Nov 22 10:00:00 UTC 2026\nnode.id=3\ndirectory.id=nJBkQqB6T6S3lwEfuLtMDw\nversion=1\ncluster.id=ab\\=c\n"
+        "#\n#Sun Nov 22 10:00:00 UTC 2026\nnode.id=3\ndirectory.id=nJBkQqB6T6S3lwEfuLtMDw\n"
+        "version=1\ncluster.id=ab\\=c\n"
     )
     properties = read_meta_properties(Disk(), str(tmp_path))
     assert (properties.node_id, properties.cluster_id) == (3, "ab=c")

@@ -1,4 +1,5 @@
-"""What was acknowledged after a flush is there after a power cut, whatever else the disk kept: hundreds of legal images.
+"""What was acknowledged after a flush is there after a power cut, whatever else the disk kept: hundreds of legal
+images.
 
 A seeded workload runs on a recording disk. ``OTTLA_CRASH_IMAGES`` sets how many images are built (default 300).
 """
