@@ -382,8 +382,8 @@ class LogStore:
 
     def fail_directory(self, path: str, error: OSError) -> None:
         """Nothing of this log directory is served or acknowledged any more. Idempotent; the callback runs once."""
-        directory = self._directory_at(path)
-        if directory.failure is not None:
+        directory = next((found for found in self.directories if found.path == path), None)
+        if directory is None or directory.failure is not None:
             return
         directory.failure = error
         _log.error("log directory offline", path=path, reason=error)
