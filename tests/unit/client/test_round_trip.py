@@ -97,7 +97,7 @@ async def read_all(bootstrap: str, topic: str) -> list[bytes | None]:
         return values
 
 
-@pytest.mark.parametrize("cut_after", [500, 1000, 1500])
+@pytest.mark.parametrize("cut_after", [800, 1000, 1500])
 def test_idempotent_through_broken_connections(
     kafka: KafkaBroker, through_proxy: Callable[[int], None], cut_after: int
 ) -> None:
