@@ -90,7 +90,13 @@ def test_the_whole_configuration_at_once(cluster: Any) -> None:
             ErrorCode.BROKER_ID_NOT_REGISTERED,
             "7",
         ),
-        (CLUSTER_DEFAULT, ("log.dirs", ConfigOperation.SET, "/x"), ErrorCode.INVALID_CONFIG, "dynamically"),
+        (CLUSTER_DEFAULT, ("log.dirs", ConfigOperation.SET, "/x"), ErrorCode.INVALID_REQUEST, "dynamically"),
+        (
+            ConfigResource(ResourceType.GROUP, "g"),
+            ("consumer.session.timeout.ms", ConfigOperation.SET, "5"),
+            ErrorCode.INVALID_CONFIG,
+            "must be greater than or equal to group.consumer.min.session.timeout.ms",
+        ),
         (
             CLUSTER_DEFAULT,
             ("min.insync.replicas", ConfigOperation.DELETE, None),

@@ -59,7 +59,7 @@ class AlterConfigsHandler(Struct, frozen=True, kw_only=True):
 
 def _settings(resource: AlterConfigsResource) -> dict[str, str]:
     if resource.resource_type == ResourceType.BROKER_LOGGER:
-        raise KafkaError(ErrorCode.INVALID_REQUEST, "Unknown resource type BROKER_LOGGER")
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Unknown resource type 8")
     nulls = [config.name for config in resource.configs if config.value is None]
     if nulls:
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(nulls)}")

@@ -72,7 +72,7 @@ def _resolve(asked: list[DeleteTopicState], image: ClusterImage) -> tuple[dict[U
             resolved[topic_id] = found.name
             continue
         responses.append(_refused(None, topic_id, problem))
-    both = {topic.name for topic in asked if topic.name is not None and topic.topic_id != Uuid.ZERO}
+    both = {topic.name: topic.topic_id for topic in asked if topic.name is not None and topic.topic_id != Uuid.ZERO}
     for name, count in names.items():
         by_name = image.topics.get(name)
         if name in both:
@@ -90,7 +90,7 @@ def _resolve(asked: list[DeleteTopicState], image: ClusterImage) -> tuple[dict[U
         else:
             resolved[by_name.topic_id] = name
             continue
-        responses.append(_refused(name, Uuid.ZERO, problem))
+        responses.append(_refused(name, both.get(name, Uuid.ZERO), problem))
     return resolved, responses
 
 

@@ -34,6 +34,8 @@ from ottla.wire.messages.describe_configs_response import (
     DescribeConfigsSynonym,
 )
 
+KNOWN_TYPES = frozenset(int(resource_type) for resource_type in ResourceType)
+
 
 class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
     """``static_config`` are the broker keys set in this node's file or on its command line."""
@@ -43,12 +45,12 @@ class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
     image: Callable[[], ClusterImage]
 
     def handle(self, context: RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
+        if any(resource.resource_type not in KNOWN_TYPES for resource in request.resources):
+            return DescribeConfigsResponse(results=[_malformed(resource) for resource in request.resources])
         return DescribeConfigsResponse(results=[self._describe(resource, request) for resource in request.resources])
 
     def _describe(self, resource: DescribeConfigsResource, request: DescribeConfigsRequest) -> DescribeConfigsResult:
-        result = DescribeConfigsResult(
-            resource_type=resource.resource_type, resource_name=resource.resource_name, error_message=None
-        )
+        result = DescribeConfigsResult(resource_type=resource.resource_type, resource_name=resource.resource_name)
         try:
             entries = self._entries(resource.resource_type, resource.resource_name)
         except KafkaError as error:
@@ -88,8 +90,7 @@ class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
                 if not name:
                     raise KafkaError(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
                 return describe_group(image.config(ConfigResource(resource_type, name)), self._layers(image))
-            case _:
-                raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {resource_type}")
+        raise AssertionError(f"not a known type of resource: {resource_type}")
 
     def _layers(self, image: ClusterImage) -> ConfigLayers:
         return ConfigLayers(
@@ -107,6 +108,17 @@ class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
         if broker_id != self.node_id:
             message = f"Unexpected broker id, expected {expected} but received {name}"
             raise KafkaError(ErrorCode.INVALID_REQUEST, message)
+
+
+def _malformed(resource: DescribeConfigsResource) -> DescribeConfigsResult:
+    """One resource of an unknown type spoils the whole request."""
+    return DescribeConfigsResult(
+        error_code=int(ErrorCode.INVALID_REQUEST),
+        error_message="This most likely occurs because of a request being malformed by the client library or the message "
+        "was sent to an incompatible broker. See the broker logs for more details.",
+        resource_type=resource.resource_type,
+        resource_name=resource.resource_name,
+    )
 
 
 def _check_topic(image: ClusterImage, name: str) -> None:

@@ -38,13 +38,16 @@ class DescribeQuorumHandler(Struct, frozen=True, kw_only=True):
                     TopicData(
                         topic_name=topic.topic_name,
                         partitions=[
-                            _refused(part.partition_index, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+                            _refused(
+                                part.partition_index,
+                                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+                                "This server does not host this topic-partition.",
+                            )
                             for part in topic.partitions
                         ],
                     )
                     for topic in request.topics
                 ],
-                error_message=None,
             )
         partition = self._describe(context.now_ms)
         response = DescribeQuorumResponse(
@@ -57,7 +60,8 @@ class DescribeQuorumHandler(Struct, frozen=True, kw_only=True):
     def _describe(self, now_ms: int) -> PartitionData:
         raft, leader = self.raft, self.raft.role
         if not isinstance(leader, Leader):
-            return _refused(0, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            message = "This node does not lead the metadata quorum."
+            return _refused(0, ErrorCode.NOT_LEADER_OR_FOLLOWER, message)
         own = raft.settings.node_id
         voters = [
             ReplicaState(
@@ -79,7 +83,6 @@ class DescribeQuorumHandler(Struct, frozen=True, kw_only=True):
         ]
         return PartitionData(
             partition_index=0,
-            error_message=None,
             leader_id=own,
             leader_epoch=raft.epoch,
             high_watermark=raft.high_watermark,
@@ -102,5 +105,5 @@ class DescribeQuorumHandler(Struct, frozen=True, kw_only=True):
         ]
 
 
-def _refused(index: int, code: ErrorCode) -> PartitionData:
-    return PartitionData(partition_index=index, error_code=int(code), error_message=None, leader_id=-1)
+def _refused(index: int, code: ErrorCode, message: str) -> PartitionData:
+    return PartitionData(partition_index=index, error_code=int(code), error_message=message)

@@ -91,7 +91,12 @@ def _topic(
 def _missing(name: str) -> DescribeTopicPartitionsResponseTopic:
     valid = topic_name_problem(name) is None
     code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if valid else ErrorCode.INVALID_TOPIC_EXCEPTION
-    return DescribeTopicPartitionsResponseTopic(error_code=int(code), name=name, is_internal=name in INTERNAL_TOPICS)
+    return DescribeTopicPartitionsResponseTopic(
+        error_code=int(code),
+        name=name,
+        is_internal=name in INTERNAL_TOPICS,
+        topic_authorized_operations=TOPIC_OPERATIONS,
+    )
 
 
 def _refused(names: list[str]) -> DescribeTopicPartitionsResponse:

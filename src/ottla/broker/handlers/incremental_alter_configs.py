@@ -28,6 +28,7 @@ from ottla.wire.messages.incremental_alter_configs_response import (
     IncrementalAlterConfigsResponse,
 )
 
+LEVELS = "Valid log levels are DEBUG, ERROR, FATAL, INFO, TRACE, WARN"
 _OPERATIONS = {int(operation): operation for operation in ConfigOperation}
 
 
@@ -50,8 +51,9 @@ class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
                     raise KafkaError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
                 _check_keys(resource.configs)
                 changes = _changes(resource)
+                self._check_node(resource)
                 if resource.resource_type == ResourceType.BROKER_LOGGER:
-                    self._alter_loggers(resource, changes, request.validate_only)
+                    _alter_loggers(changes, request.validate_only)
                     outcomes[position] = None
                 else:
                     forwarded.append((ConfigResource(resource.resource_type, resource.resource_name), changes))
@@ -76,18 +78,32 @@ class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
             return [Problem.of(error) for _ in changes]
         return [problem for _, problem in outcomes]
 
-    def _alter_loggers(
-        self, resource: AlterConfigsResource, changes: Sequence[ConfigChange], validate_only: bool
-    ) -> None:
-        if resource.resource_name != str(self.node_id):
-            message = f"Unexpected broker id, expected {self.node_id}, but received {resource.resource_name}"
+    def _check_node(self, resource: AlterConfigsResource) -> None:
+        """Settings of one broker, and its loggers, are changed by asking that broker."""
+        name, resource_type = resource.resource_name, resource.resource_type
+        if resource_type not in (ResourceType.BROKER, ResourceType.BROKER_LOGGER):
+            return
+        if resource_type == ResourceType.BROKER and not name:
+            return
+        try:
+            node_id = int(name)
+        except ValueError:
+            message = f"Node id must be an integer, but it is: {name}"
+            raise KafkaError(ErrorCode.INVALID_REQUEST, message) from None
+        if node_id != self.node_id:
+            message = f"Unexpected broker id, expected {self.node_id}, but received {name}"
+            if resource_type == ResourceType.BROKER_LOGGER:
+                message = f"Unexpected node id. Expected {self.node_id}, but received {name}"
             raise KafkaError(ErrorCode.INVALID_REQUEST, message)
-        known = logger_levels()
-        for change in changes:
-            _check_logger(change, known)
-        for change in changes:
-            if not validate_only:
-                set_logger_level(change.name, change.value)
+
+
+def _alter_loggers(changes: Sequence[ConfigChange], validate_only: bool) -> None:
+    known = logger_levels()
+    for change in changes:
+        _check_logger(change, known)
+    for change in changes:
+        if not validate_only:
+            set_logger_level(change.name, change.value)
 
 
 def _check_keys(configs: Sequence[AlterableConfig]) -> None:
@@ -118,7 +134,10 @@ def _check_logger(change: ConfigChange, known: dict[str, str]) -> None:
     match change.operation:
         case ConfigOperation.SET:
             if not is_level(change.value or ""):
-                message = f"Cannot set the log level of {change.name} to {change.value} as it is not a supported level."
+                message = (
+                    f"Cannot set the log level of {change.name} to {change.value} as it is not a supported log level. "
+                    f"{LEVELS}"
+                )
                 raise KafkaError(ErrorCode.INVALID_CONFIG, message)
         case ConfigOperation.DELETE:
             if change.name == "root":

@@ -34,7 +34,7 @@ class UpdateFeaturesHandler(Struct, frozen=True, kw_only=True):
         if problem is not None:
             response.error_code, response.error_message = int(problem.code), problem.message
         elif context.api_version < 2:
-            response.results = [UpdatableFeatureResult(feature=name, error_message=None) for name in names]
+            response.results = [UpdatableFeatureResult(feature=name, error_message="NONE") for name in names]
         return response
 
     async def _update(self, updates: list[FeatureUpdate], validate_only: bool) -> Problem | None:

@@ -216,10 +216,9 @@ def _validate(
         case ResourceType.GROUP:
             if not resource.name:
                 raise KafkaError(ErrorCode.INVALID_REQUEST, "Default group resources are not allowed.")
-            for name, value in after.items():
-                require_group_key(name).parse(value)
+            _validate_group(after, state.layers(state.settings.node_id).merged)
         case _:
-            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {_type_name(resource.type)}")
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {resource.type}")
 
 
 def _validate_broker(name: str, after: Mapping[str, str], changed: Sequence[str]) -> None:
@@ -230,10 +229,27 @@ def _validate_broker(name: str, after: Mapping[str, str], changed: Sequence[str]
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Unable to parse broker name as a base 10 number.") from None
         if broker_id < 0:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Invalid negative broker ID.")
-    check_dynamic_change(changed, per_broker=bool(name))
+    try:
+        check_dynamic_change(changed, per_broker=bool(name))
+    except ConfigError as error:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, str(error)) from error
     for key_name in changed:
         if key_name in after and broker_key(key_name) is not None:
             require_broker_key(key_name).parse(after[key_name])
+
+
+def _validate_group(after: Mapping[str, str], merged: Mapping[str, str]) -> None:
+    for name, text in after.items():
+        value = require_group_key(name).parse(text)
+        kind, _, rest = name.partition(".")
+        for bound, relation in (("min", "greater"), ("max", "less")):
+            limit_name = f"group.{kind}.{bound}.{rest}"
+            limit_key = broker_key(limit_name)
+            if limit_key is None or not isinstance(value, int):
+                continue
+            limit = limit_key.parse(merged.get(limit_name, limit_key.default))
+            if isinstance(limit, int) and (value < limit if bound == "min" else value > limit):
+                raise ConfigError(name, f"{name} must be {relation} than or equal to {limit_name}")
 
 
 def _validate_client_metrics(after: Mapping[str, str]) -> None:
@@ -257,7 +273,3 @@ def _check_exists(state: ControllerState, resource: ConfigResource) -> None:
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The topic '" + resource.name + "' does not exist.")
     if resource.type == ResourceType.BROKER and resource.name and int(resource.name) not in state.image.brokers:
         raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"No broker with id {resource.name} found.")
-
-
-def _type_name(resource_type: int) -> str:
-    return next((known.name for known in ResourceType if known == resource_type), "UNKNOWN")

@@ -39,12 +39,9 @@ def decide_update_features(
     """Answers ``Problem | None`` for all of them: one refusal refuses all."""
     records: list[MetadataRecord] = []
     for update in updates:
-        problem = _check(state, update)
+        problem = _problem(state, update)
         if problem is not None:
-            message = (
-                f"The update failed for all features since the following feature had an error: "
-                f"Invalid update version {update.level} for feature {update.name}. {problem}"
-            )
+            message = f"The update failed for all features since the following feature had an error: {problem}"
             return Decision(response=Problem(ErrorCode.INVALID_UPDATE_VERSION, message))
         if state.image.features.get(update.name, 0) != update.level:
             records.extend(_records(state, update))
@@ -69,6 +66,17 @@ def min_isr_records(state: ControllerState) -> list[MetadataRecord]:
     return [MetadataRecord(record, 0)]
 
 
+def _problem(state: ControllerState, update: FeatureUpdate) -> str | None:
+    """What is wrong with one update, worded as Kafka words it."""
+    fault = _check(state, update)
+    if fault is None:
+        return None
+    current = state.image.features.get(update.name, 0)
+    if update.name == METADATA_VERSION and fault.startswith("Refusing"):
+        return f"Unsupported metadata.version downgrade from {current} to {update.level}. {fault}"
+    return f"Invalid update version {update.level} for feature {update.name}. {fault}"
+
+
 def _check(state: ControllerState, update: FeatureUpdate) -> str | None:
     supported = SUPPORTED.get(update.name)
     if update.upgrade_type not in (UpgradeType.UPGRADE, UpgradeType.SAFE_DOWNGRADE, UpgradeType.UNSAFE_DOWNGRADE):
@@ -76,12 +84,17 @@ def _check(state: ControllerState, update: FeatureUpdate) -> str | None:
     if update.level < 0:
         return "A feature version cannot be less than 0."
     if supported is None or update.name == KRAFT_VERSION:
-        return "The feature cannot be changed here." if supported else "Does not support this feature."
-    current = state.image.features.get(update.name, 0)
+        if supported is None:
+            return f"Local controller {state.settings.node_id} does not support this feature."
+        return "The voters are fixed by the configuration of the nodes."
     if update.level != 0 or update.name == METADATA_VERSION:
         unable = _unable(state, update)
         if unable is not None:
             return unable
+    return _wrong_direction(state.image.features.get(update.name, 0), update)
+
+
+def _wrong_direction(current: int, update: FeatureUpdate) -> str | None:
     if update.level < current:
         if update.upgrade_type == UpgradeType.UPGRADE:
             return (
