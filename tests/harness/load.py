@@ -99,19 +99,29 @@ class ProducingWorker(Worker):
     def _one_connection(self, connection: RawConnection) -> None:
         if self._producer is None:
             self._producer = connection.init_producer()
-        topic, partition = self._place
-        for batch in self._waiting:
-            connection.send(PRODUCE, 3, produce_body(topic, partition, batch.encoded, acks=-1))
-        while self._waiting or not self.enough.is_set():
-            while len(self._waiting) < self._in_flight_max and not self.enough.is_set():
-                batch = self._new_batch()
-                self._waiting.append(batch)
-                connection.send(PRODUCE, 3, produce_body(topic, partition, batch.encoded, acks=-1))
-            if self._waiting:
-                base = parse_produce(Reader(connection.receive()[1]))
-                done = self._waiting.popleft()
-                self._in_flight_max = IN_FLIGHT_MAX
-                self._history.record_acknowledged(self._place, base, done.values)
+        try:
+            for batch in self._waiting:
+                self._send(connection, batch)
+            while self._waiting or not self.enough.is_set():
+                while len(self._waiting) < self._in_flight_max and not self.enough.is_set():
+                    self._waiting.append(self._new_batch())
+                    self._send(connection, self._waiting[-1])
+                if self._waiting:
+                    self._take_answer(connection)
+        except (BrokenPipeError, ConnectionResetError):
+            # The broker hung up, perhaps after answering: a node that stops cleanly finishes what it began.
+            while self._waiting:
+                self._take_answer(connection)
+            raise
+
+    def _send(self, connection: RawConnection, batch: _Batch) -> None:
+        connection.send(PRODUCE, 3, produce_body(*self._place, batch.encoded, acks=-1))
+
+    def _take_answer(self, connection: RawConnection) -> None:
+        base = parse_produce(Reader(connection.receive()[1]))
+        done = self._waiting.popleft()
+        self._in_flight_max = IN_FLIGHT_MAX
+        self._history.record_acknowledged(self._place, base, done.values)
 
     def _new_batch(self) -> _Batch:
         assert self._producer is not None
