@@ -54,7 +54,7 @@ class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
         try:
             entries = self._entries(resource.resource_type, resource.resource_name)
         except KafkaError as error:
-            result.error_code, result.error_message = int(error.code), error.message
+            result.error_code, result.error_message = int(error.code), error.message or ""
             return result
         except ConfigError as error:
             result.error_code, result.error_message = int(ErrorCode.INVALID_CONFIG), str(error)
@@ -114,8 +114,8 @@ def _malformed(resource: DescribeConfigsResource) -> DescribeConfigsResult:
     """One resource of an unknown type spoils the whole request."""
     return DescribeConfigsResult(
         error_code=int(ErrorCode.INVALID_REQUEST),
-        error_message="This most likely occurs because of a request being malformed by the client library or the message "
-        "was sent to an incompatible broker. See the broker logs for more details.",
+        error_message="This most likely occurs because of a request being malformed by the client library or the "
+        "message was sent to an incompatible broker. See the broker logs for more details.",
         resource_type=resource.resource_type,
         resource_name=resource.resource_name,
     )

@@ -50,9 +50,7 @@ class DescribeQuorumHandler(Struct, frozen=True, kw_only=True):
                 ],
             )
         partition = self._describe(context.now_ms)
-        response = DescribeQuorumResponse(
-            topics=[TopicData(topic_name=_TOPIC, partitions=[partition])], error_message=None
-        )
+        response = DescribeQuorumResponse(topics=[TopicData(topic_name=_TOPIC, partitions=[partition])])
         if context.api_version >= 2:
             response.nodes = self._nodes()
         return response

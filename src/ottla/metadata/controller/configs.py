@@ -231,11 +231,11 @@ def _validate_broker(name: str, after: Mapping[str, str], changed: Sequence[str]
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Invalid negative broker ID.")
     try:
         check_dynamic_change(changed, per_broker=bool(name))
+        for key_name in changed:
+            if key_name in after and broker_key(key_name) is not None:
+                require_broker_key(key_name).parse(after[key_name])
     except ConfigError as error:
         raise KafkaError(ErrorCode.INVALID_REQUEST, str(error)) from error
-    for key_name in changed:
-        if key_name in after and broker_key(key_name) is not None:
-            require_broker_key(key_name).parse(after[key_name])
 
 
 def _validate_group(after: Mapping[str, str], merged: Mapping[str, str]) -> None:

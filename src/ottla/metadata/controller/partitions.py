@@ -100,7 +100,7 @@ def _check_total(state: ControllerState, topics: Sequence[MorePartitions]) -> No
 def _add_partitions(state: ControllerState, topic: MorePartitions) -> list[MetadataRecord]:
     existing = state.image.topics.get(topic.name)
     if existing is None:
-        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
+        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     start = len(existing.partitions)
     _check_count(topic, start)
     partitions = _chosen(state, topic, existing) if topic.assignments is not None else _placed(state, topic, existing)
