@@ -123,11 +123,17 @@ class Dispatch:
         return ready
 
     def _unsupported_version(self, ready: _Ready, header: RequestHeader) -> Segments:
+        """Only ApiVersions is answered: with what we do know of it, in version 0."""
+        route = ready.route
         if header.api_key != ApiKey.API_VERSIONS:
-            raise CloseConnection(f"{ready.route.api_key.name} v{header.api_version} is not served")
-        from ottla.broker.handlers.api_versions import unsupported_version  # noqa: PLC0415  (rare)
+            raise CloseConnection(f"{route.api_key.name} v{header.api_version} is not served")
+        from ottla.wire.messages.api_versions_response import ApiVersion  # noqa: PLC0415  (rare)
 
-        return encode_answer(header, unsupported_version(ready.route), version=0)
+        response = ready.response_class(error_code=int(ErrorCode.UNSUPPORTED_VERSION))
+        response.api_keys = [
+            ApiVersion(api_key=route.api_key, min_version=route.advertised_min, max_version=route.max_version)
+        ]
+        return encode_answer(header, response, version=0)
 
     def _failed(self, ready: _Ready, header: RequestHeader, error: Exception) -> Segments:
         """An error that a handler did not turn into its answer."""

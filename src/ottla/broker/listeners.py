@@ -1,5 +1,6 @@
 """The sockets of a node: bound before anything else (a taken port is the most frequent failure), opened last."""
 
+import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -13,8 +14,6 @@ from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
 
 WILDCARDS = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - never bound here, only recognised
-RECEIVE_BUFFER_BYTES = 1024 * 1024
-"""Large produce requests arrive in few reads then; the default costs two thirds of the throughput."""
 SECURITY_PROTOCOL_PLAINTEXT = 0
 CONTROLLER_PORT = 9093
 
@@ -61,7 +60,7 @@ class Listeners:
         found = []
         for listener_config, listener in self._bound:
             public = advertised.get(listener_config.name, listener_config)
-            host = "localhost" if public.host in WILDCARDS else public.host
+            host = socket.gethostname() if public.host in WILDCARDS else public.host
             port = public.port or listener.port
             found.append(
                 Endpoint(name=listener_config.name, host=host, port=port, security_protocol=SECURITY_PROTOCOL_PLAINTEXT)
@@ -104,9 +103,8 @@ def limits_of(config: BrokerConfig) -> ListenerLimits:
         ),
         connections_max=network.connections_max,
         connections_per_address_max=network.connections_per_ip_max,
-        receive_buffer_bytes=(
-            network.receive_buffer_bytes if "socket.receive.buffer.bytes" in config.properties else RECEIVE_BUFFER_BYTES
-        ),
+        connections_per_address_overrides=network.connections_per_ip_overrides,
+        receive_buffer_bytes=network.receive_buffer_bytes,
         send_buffer_bytes=network.send_buffer_bytes if "socket.send.buffer.bytes" in config.properties else -1,
         backlog=network.backlog,
     )

@@ -42,8 +42,6 @@ from ottla.wire.errors import KafkaError
 
 log = get_logger(__name__)
 
-STOP_GRACE_SECONDS = 0.4
-
 
 class Node:
     """Broker and controller in one. Make and start it on the loop it is to live on."""
@@ -107,7 +105,7 @@ class Node:
             return
         self._stopped = True
         clean = not self._supervisor.failure.done()
-        await self._listeners.stop(STOP_GRACE_SECONDS)
+        await self._listeners.stop(self.config.network.stop_timeout_ms / 2000)
         if clean:
             clean = await self._lifecycle.shut_down()
         self._groups.close()

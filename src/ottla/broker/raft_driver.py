@@ -96,6 +96,7 @@ class RaftDriver:
         self._last_snapshot_ms = clock.now_ms()
         self._snapshot: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._supervisor: Supervisor | None = None
 
     def _load(self) -> Raft:
         """From snapshot, quorum state and log; what is not in the snapshot is folded when it commits. Blocking."""
@@ -121,6 +122,7 @@ class RaftDriver:
 
         Blocking is right here: nothing is served yet, and a thread would only cost time.
         """
+        self._supervisor = supervisor
         effects = self.raft.start(self._clock.now_ms())
         while True:
             flush = self._perform(effects)
@@ -358,7 +360,8 @@ class RaftDriver:
         by_size = size >= self.settings.snapshot_after_bytes
         by_time = size > 0 and now_ms - self._last_snapshot_ms >= self.settings.snapshot_interval_ms > 0
         if by_size or by_time:
-            self._snapshot = asyncio.ensure_future(self._take_snapshot(now_ms))
+            assert self._supervisor is not None
+            self._snapshot = self._supervisor.spawn(self._take_snapshot(now_ms), "metadata snapshot")
 
     async def _take_snapshot(self, now_ms: int) -> None:
         image = self.loader.image

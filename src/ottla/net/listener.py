@@ -4,9 +4,9 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ottla.net.connection import Answer, Connection, ConnectionLimits
 from ottla.runtime.telemetry import get_logger
@@ -24,6 +24,7 @@ class ListenerLimits(Struct, frozen=True, kw_only=True):
     connection: ConnectionLimits
     connections_max: int
     connections_per_address_max: int
+    connections_per_address_overrides: Mapping[str, int] = field(default_factory=dict)
     receive_buffer_bytes: int
     send_buffer_bytes: int
     backlog: int = 512
@@ -81,9 +82,9 @@ class Listener:
             sock.listen(self._limits.backlog)
             loop.add_reader(sock.fileno(), self._on_acceptable, sock)
 
-    def close_overdue(self) -> None:
+    def close_overdue(self, now: float | None = None) -> None:
         """Close every connection that is idle, stuck mid-frame or does not read its answers."""
-        now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time() if now is None else now
         for connection in list(self._connections):
             reason = connection.overdue(now)
             if reason is not None:
@@ -130,10 +131,9 @@ class Listener:
 
     def _admit(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         host = peer[0]
-        if (
-            len(self._connections) >= self._limits.connections_max
-            or self._per_address[host] >= self._limits.connections_per_address_max
-        ):
+        limits = self._limits
+        most = limits.connections_per_address_overrides.get(host, limits.connections_per_address_max)
+        if len(self._connections) >= limits.connections_max or self._per_address[host] >= most:
             log.warning("connection refused: too many", peer=peer, connections=len(self._connections))
             sock.close()
             return

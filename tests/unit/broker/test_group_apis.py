@@ -1,7 +1,6 @@
 """The group APIs from request to response, over a coordinator on a real log: every version, and what each can say."""
 
 import asyncio
-import inspect
 import types
 import typing
 from random import Random

@@ -309,16 +309,18 @@ def test_connections_over_the_limit_are_refused_and_places_come_free() -> None:
 
 def test_idle_and_half_frame_connections_are_overdue() -> None:
     async def main() -> None:
-        async with Server(echo, idle_seconds_max=0.05, frame_seconds_max=0.02) as server:
+        async with Server(echo, idle_seconds_max=600.0, frame_seconds_max=30.0) as server:
             idle_reader, idle_writer = await server.connect()
             half_reader, half_writer = await server.connect()
             half_writer.write(b"\x00\x00")
-            await asyncio.sleep(0.03)
-            server.listener.close_overdue()
+            await asyncio.sleep(0.05)
+            now = asyncio.get_running_loop().time()
+            server.listener.close_overdue(now + 20)
+            assert server.listener.connection_count == 2
+            server.listener.close_overdue(now + 40)
             assert await half_reader.read() == b""
             assert server.listener.connection_count == 1
-            await asyncio.sleep(0.05)
-            server.listener.close_overdue()
+            server.listener.close_overdue(now + 700)
             assert await idle_reader.read() == b""
             idle_writer.close()
             half_writer.close()

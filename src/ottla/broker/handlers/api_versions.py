@@ -57,8 +57,3 @@ class ApiVersionsHandler(Struct, frozen=True, kw_only=True):
 
 def row(route: Route) -> ApiVersion:
     return ApiVersion(api_key=route.api_key, min_version=route.advertised_min, max_version=route.max_version)
-
-
-def unsupported_version(route: Route) -> ApiVersionsResponse:
-    """The answer to a version we do not know: what we do know of ApiVersions itself."""
-    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[row(route)])
