@@ -33,6 +33,7 @@ UNITS = {
     "idle_mb": "MB idle",
     "usable_ms": "ms to usable",
     "import_ms": "ms of import",
+    "stop_ms": "ms to stop",
 }
 
 
