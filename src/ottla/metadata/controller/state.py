@@ -75,6 +75,8 @@ class ControllerState:
         self.last_append_ms = 0
         self.next_rebalance_ms = 0
         self._colliding: dict[str, dict[str, None]] = {}
+        self._merged_of: Mapping[ConfigResource, Mapping[str, str]] | None = None
+        self._merged: Mapping[str, str] = {}
         for name in image.topics:
             self._note_name(name)
 
@@ -122,7 +124,12 @@ class ControllerState:
     def topic_setting(self, topic: str, name: str) -> str | None:
         """The text in force for a topic key whose broker key has the same name; ``None``: the default."""
         own = self.image.topic_config(topic).get(name)
-        return own if own is not None else self.layers(self.settings.node_id).merged.get(name)
+        if own is not None:
+            return own
+        if self._merged_of is not self.image.configs:
+            # Asked for every partition when a broker goes: merged once for all that see the same settings.
+            self._merged_of, self._merged = self.image.configs, self.layers(self.settings.node_id).merged
+        return self._merged.get(name)
 
     def min_isr(self, topic: str) -> int:
         return int(self.topic_setting(topic, "min.insync.replicas") or 1)
