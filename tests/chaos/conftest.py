@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if here in item.path.parents:
             item.add_marker(pytest.mark.chaos)
             item.add_marker(pytest.mark.timeout(seconds))
+
+
+@pytest.fixture
+def planted(cluster_kind: str) -> Callable[[str], list[str]]:
+    """The command that runs Ottla with a bug of `harness.planted`."""
+    if cluster_kind != "ottla":
+        pytest.skip("bugs are planted in Ottla only")
+    script = Path(__file__).resolve().parents[1] / "harness" / "planted.py"
+    return lambda bug: [sys.executable, str(script), bug]

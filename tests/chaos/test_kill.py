@@ -9,6 +9,8 @@ import os
 import random
 import time
 
+import pytest
+
 from harness.clusters import make_node
 from harness.history import History, verdict
 from harness.load import ProducingWorker, ReadingWorker, read_to_end
@@ -17,6 +19,7 @@ from harness.processes import wait_until
 PARTITIONS = 3
 TOPIC = "chaos"
 ACKNOWLEDGED_PER_ROUND_MIN = 20
+PLANTED_TRIES = 3
 
 
 def run_rounds(node, rounds, seed, *, pause=(0.05, 0.5), history=None):
@@ -76,3 +79,26 @@ def test_a_clean_stop_under_load_loses_nothing(cluster_kind, tmp_path):
     finally:
         hard()
     assert [str(violation) for violation in verdict(history)] == []
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        "acknowledge-without-appending",
+        "forget-duplicates",
+        "window-of-one",
+        "answer-with-a-wrong-offset",
+        "drop-the-last-batch-at-start",
+    ],
+)
+def test_planted_bugs_are_caught(planted, bug, tmp_path):
+    """A few rounds are enough to see each of them."""
+    for seed in range(PLANTED_TRIES):
+        node = make_node("ottla", tmp_path / f"data{seed}", launcher=planted(bug))
+        try:
+            history = run_rounds(node, 4, seed, pause=(0.2, 0.5))
+        finally:
+            node.kill()
+        if verdict(history):
+            return
+    pytest.fail(f"{bug} was not noticed")
