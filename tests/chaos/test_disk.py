@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.clusters import make_node
+from harness.processes import wait_until
 from harness.raw import ProtocolFailure, build_batch, retry
 
 TOPIC = "chaos-disk"
@@ -106,7 +107,7 @@ def test_nothing_is_acknowledged_after_a_failed_flush(on_shim):
     node.kill()
     node.start()
     with node.connect() as connection:
-        retry(lambda: connection.end_offset(TOPIC, 0))
+        wait_until(lambda: retry(lambda: connection.end_offset(TOPIC, 0)) >= 2, seconds=10, what="the kept records")
         assert [record.value for record in connection.fetch(TOPIC, 0, 0)[1][:2]] == [b"first", b"kept"]
 
 
