@@ -116,6 +116,7 @@ class Partition:
         self._offline: KafkaError | None = None
         self._flush_running = False
         self._acknowledgements = OffsetWaiters()
+        self._flush_waiters = OffsetWaiters()
         self.data_waiters = DataWaiters()
         self._bytes_unseen = 0
 
@@ -162,14 +163,14 @@ class Partition:
     def set_offline(self, reason: str) -> None:
         """The log cannot be trusted any more: everything that waits, and everything that comes, is told so."""
         self._offline = KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, reason)
-        self._acknowledgements.fail(self._offline)
+        self._fail_waiters(self._offline)
         self.data_waiters.notify(0)
 
     def set_deleted(self) -> None:
         """The topic is gone, or the replica lives elsewhere now."""
         self._ledger = None
         self._offline = KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.topic_partition} was deleted")
-        self._acknowledgements.fail(self._offline)
+        self._fail_waiters(self._offline)
         self.data_waiters.notify(0)
 
     def set_config(self, config: LogConfig) -> None:
@@ -230,11 +231,19 @@ class Partition:
             duplicate.base_offset, duplicate.last_offset, append_time, self.log.log_start_offset, duplicate=True
         )
 
-    def when_acknowledged(self, last_offset: int, resolve: Resolve) -> bool:
+    def is_acknowledged(self, last_offset: int, required_acks: int) -> bool:
+        """Whether an append up to ``last_offset`` may be answered: acks=all by the high watermark, acks=1 at once, or
+        with ``ottla.flush=always`` once this replica has flushed it."""
+        if required_acks == ACKS_ALL:
+            return self._ledger is not None and self._ledger.high_watermark > last_offset
+        return self._settings.flush_policy is not FlushPolicy.ALWAYS or self.log.recovery_point > last_offset
+
+    def when_acknowledged(self, last_offset: int, resolve: Resolve, required_acks: int = ACKS_ALL) -> bool:
         """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or fails."""
-        if self._ledger is not None and self._ledger.high_watermark > last_offset:
+        if self.is_acknowledged(last_offset, required_acks):
             return True
-        self._acknowledgements.add(last_offset + 1, resolve)
+        waiters = self._acknowledgements if required_acks == ACKS_ALL else self._flush_waiters
+        waiters.add(last_offset + 1, resolve)
         return False
 
     def acknowledged(self, last_offset: int) -> "asyncio.Future[None] | None":
@@ -342,7 +351,7 @@ class Partition:
             return
         self._checkpointed_high_watermark = self._ledger.high_watermark
         self._ledger = None
-        self._acknowledgements.fail(
+        self._fail_waiters(
             KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{self.topic_partition} is led by {self.leader_id} now")
         )
         self.data_waiters.notify(0)
@@ -388,7 +397,12 @@ class Partition:
         if error is not None:
             self.set_offline(f"flush of {self.topic_partition}: {error}")
         elif self._ledger is not None:
+            self._flush_waiters.advance(self.log.recovery_point)
             self._appended(self._ledger)
+
+    def _fail_waiters(self, error: KafkaError) -> None:
+        self._acknowledgements.fail(error)
+        self._flush_waiters.fail(error)
 
     def _woken(self, ledger: LeaderLedger) -> None:
         """The high watermark moved: wake who waited for it."""

@@ -206,6 +206,18 @@ def test_acks_all_waits_for_the_flush_and_times_out_without_it(serve, make_batch
     asyncio.run(main())
 
 
+def test_always_makes_acks_1_wait_for_the_flush(serve, make_batch):
+    async def main():
+        served = serve(FlushPolicy.ALWAYS)
+        waiting = asyncio.ensure_future(served.produce(make_batch(b"x"), acks=1))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await served.bench.flushes.flush()
+        assert (await waiting).error_code == 0
+
+    asyncio.run(main())
+
+
 def test_a_fetch_waits_for_data_and_is_woken_by_the_append(serve, make_batch):
     async def main():
         served = serve()

@@ -1,10 +1,11 @@
 """Produce (0), versions 3-13: append record batches; advertised from 0, as old librdkafka clients need.
 
-v13 names topics by id, v12 and older by name. acks=0 is not answered; an error then closes the connection, which is all
-a client without answers can notice. acks=1 is answered after the append, acks=all once the high watermark has passed
-the records (see ``broker.partition`` for what that promises) or ``timeout_ms`` is over (REQUEST_TIMED_OUT; the records
-may still become visible). v10+ names the current leader where this broker is not it. Transactional batches are refused
-with INVALID_TXN_STATE until a transaction coordinator exists.
+v13 names topics by id, v12 and older by name. acks=0 is not answered; an error then closes the connection, which is
+all a client without answers can notice. acks=1 is answered after the append (with ``ottla.flush=always`` after the
+flush), acks=all once the high watermark has passed the records (see ``broker.partition`` for what that promises) or
+``timeout_ms`` is over (REQUEST_TIMED_OUT; the records may still become visible). v10+ names the current leader where
+this broker is not it. Transactional batches are refused with INVALID_TXN_STATE until a transaction coordinator
+exists.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from msgspec import Struct
 from ottla.broker.context import RequestContext
 from ottla.broker.dispatch import NO_RESPONSE, NoResponse
 from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
-from ottla.broker.partition import ACKS_ALL, Partition
+from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
 from ottla.net.connection import CloseConnection
 from ottla.records.validate import Origin, RecordsRejected, read_produce_batch
@@ -39,6 +40,7 @@ class Unacknowledged(Struct, frozen=True, kw_only=True):
 
     partition: Partition
     last_offset: int
+    acks: int
     result: PartitionProduceResponse
 
 
@@ -110,8 +112,10 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
         result.base_offset = appended.base_offset
         result.log_append_time_ms = appended.log_append_time
         result.log_start_offset = appended.log_start_offset
-        if request.acks == ACKS_ALL and partition.high_watermark <= appended.last_offset:
-            waiting.append(Unacknowledged(partition=partition, last_offset=appended.last_offset, result=result))
+        if not partition.is_acknowledged(appended.last_offset, request.acks):
+            waiting.append(
+                Unacknowledged(partition=partition, last_offset=appended.last_offset, acks=request.acks, result=result)
+            )
 
     def _add_leader_hints(self, context: RequestContext, response: ProduceResponse) -> None:
         """v10+: say who leads the partitions that this broker does not."""
@@ -144,7 +148,7 @@ class Acknowledgement:
         self._timer = loop.call_later(max(timeout_ms, 0) / 1000, self._finish)
         for key, item in enumerate(waiting):
             resolve = partial(self._resolve, key)
-            if item.partition.when_acknowledged(item.last_offset, resolve):
+            if item.partition.when_acknowledged(item.last_offset, resolve, item.acks):
                 resolve(None)
 
     def _resolve(self, key: int, error: KafkaError | None) -> None:
