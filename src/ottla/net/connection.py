@@ -23,8 +23,11 @@ log = get_logger(__name__)
 Segments: TypeAlias = list[Segment]
 Answer: TypeAlias = Segments | Awaitable[Segments | None] | None
 
-BUFFER_BYTES_START = 64 * 1024
+BUFFER_BYTES_START = 16 * 1024
 BUFFER_BYTES_KEPT = 4 * 1024 * 1024
+BUFFER_IDLE_SECONDS = 10.0
+FRAME_BYTES_PER_SECOND_MIN = 16 * 1024
+"""A peer that sends a frame at this rate or faster is slow, not stuck."""
 LENGTH_BYTES = 4
 
 
@@ -66,6 +69,7 @@ class Connection:
         "_pending",
         "_read_position",
         "_serve",
+        "_serve_soon",
         "_sock",
         "_spawn",
         "_view",
@@ -102,6 +106,7 @@ class Connection:
         self._frame_started_at = 0.0
         self._paused = False
         self._writing = False
+        self._serve_soon = False
         self._closed = False
         self._draining = False
         self.last_active_at = self._loop.time()
@@ -114,14 +119,22 @@ class Connection:
 
     def overdue(self, now: float) -> str | None:
         """Why this connection has outstayed its limits, if it has."""
-        if self._frame_started_at and now - self._frame_started_at > self.limits.frame_seconds_max:
-            return "a frame was begun and not finished in time"
+        if self._frame_started_at:
+            patience = self.limits.frame_seconds_max + self._write_position / FRAME_BYTES_PER_SECOND_MIN
+            if now - self._frame_started_at > patience:
+                return "a frame was begun and not finished in time"
         silent = now - self.last_active_at
         if self._outbox.queued_bytes and silent > self.limits.frame_seconds_max:
             return "answers are not being read"
         if silent > self.limits.idle_seconds_max and not self._pending:
             return "idle"
         return None
+
+    def relax(self, now: float) -> None:
+        """Give back a buffer that grew for large frames once the peer has been quiet for a while."""
+        empty = self._write_position == self._read_position
+        if empty and len(self._buffer) > BUFFER_BYTES_START and now - self.last_active_at > BUFFER_IDLE_SECONDS:
+            self._reset_buffer(kept_bytes=BUFFER_BYTES_START)
 
     def _pause_reading(self) -> None:
         if not self._closed and not self._paused:
@@ -210,9 +223,9 @@ class Connection:
         self._read_position = 0
         self._write_position = held
 
-    def _reset_buffer(self) -> None:
+    def _reset_buffer(self, kept_bytes: int = BUFFER_BYTES_KEPT) -> None:
         self._read_position = self._write_position = 0
-        if len(self._buffer) > BUFFER_BYTES_KEPT:
+        if len(self._buffer) > kept_bytes:
             self._buffer = bytearray(BUFFER_BYTES_START)
             self._view = memoryview(self._buffer)
 
@@ -300,12 +313,21 @@ class Connection:
     def _resume_reading(self) -> None:
         if self._paused and not self._closed and not self._draining and not self._over_limits():
             self._paused = False
-            self._loop.add_reader(self._sock.fileno(), self._on_readable)
             if self._write_position > self._read_position:
+                self._serve_soon = True
                 self._loop.call_soon(self._serve_buffered)
+            else:
+                self._loop.add_reader(self._sock.fileno(), self._on_readable)
+
+    def _may_read(self) -> bool:
+        return not (self._closed or self._paused or self._serve_soon)
 
     def _serve_buffered(self) -> None:
-        """Frames that were already read when reading stopped are served before the socket is asked again."""
+        """Frames that were already read when reading stopped are served before the socket is asked again.
+
+        The buffer may be full of them, and a read into no room would look like the end of the stream.
+        """
+        self._serve_soon = False
         if self._closed or self._paused:
             return
         try:
@@ -315,6 +337,8 @@ class Connection:
             self.close(str(error))
             return
         self._send_ready()
+        if self._may_read():
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
     def drain_and_stop(self) -> None:
         """Part of a graceful stop: no further request is read, not even when limits allow it again."""

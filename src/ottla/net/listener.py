@@ -89,6 +89,8 @@ class Listener:
             reason = connection.overdue(now)
             if reason is not None:
                 connection.close(reason)
+            else:
+                connection.relax(now)
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse the new, finish what is in flight within the grace, close the rest."""

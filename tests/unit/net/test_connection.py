@@ -149,7 +149,7 @@ def test_an_announced_frame_takes_memory_only_as_it_arrives() -> None:
             writer.write(FRAME_MAX.to_bytes(4) + bytes(10))
             await asyncio.sleep(0.05)
             (connection,) = server.listener._connections
-            assert len(connection._buffer) == 64 * 1024
+            assert len(connection._buffer) == 16 * 1024
             writer.close()
 
     run(main)
@@ -174,6 +174,38 @@ def test_reading_stops_while_answers_are_not_read_and_goes_on_after() -> None:
             for _ in range(200):
                 await read_frame(reader)
             assert served == 200
+            writer.close()
+
+    run(main)
+
+
+def test_a_full_buffer_of_waiting_frames_is_not_taken_for_the_end() -> None:
+    async def main() -> None:
+        big = frame(bytes(300 * 1024))
+
+        async with Server(lambda _, __: [big], queued_bytes_max=1 << 16) as server:
+            reader, writer = await server.connect()
+            count = 16 * 1024
+            writer.write(frame(b"") * count)
+            for _ in range(200):
+                assert await read_frame(reader) == big[4:]
+            writer.close()
+
+    run(main)
+
+
+def test_a_grown_buffer_is_given_back_when_the_peer_is_quiet() -> None:
+    async def main() -> None:
+        async with Server(echo) as server:
+            reader, writer = await server.connect()
+            writer.write(frame(bytes(1 << 20)))
+            await read_frame(reader)
+            (connection,) = server.listener._connections
+            assert len(connection._buffer) >= 1 << 20
+            server.listener.close_overdue(asyncio.get_running_loop().time() + 60)
+            assert len(connection._buffer) == 16 * 1024
+            writer.write(frame(b"still here"))
+            assert await read_frame(reader) == b"still here"
             writer.close()
 
     run(main)
