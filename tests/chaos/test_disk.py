@@ -78,7 +78,14 @@ def acknowledges_on_a_failed_disk(node, disk):
 
 @pytest.mark.parametrize(
     ("flush", "acks", "waits"),
-    [("auto", -1, True), ("auto", 1, False), ("never", -1, False), ("never", 1, False), ("always", -1, True)],
+    [
+        ("auto", -1, True),
+        ("auto", 1, False),
+        ("never", -1, False),
+        ("never", 1, False),
+        ("always", -1, True),
+        ("always", 1, True),
+    ],
 )
 def test_an_acknowledgement_waits_for_the_disk_as_asked(on_shim, flush, acks, waits):
     node, disk = on_shim({"ottla.flush": flush})

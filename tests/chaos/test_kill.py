@@ -40,14 +40,16 @@ def run_rounds(node, rounds, seed, *, pause=(0.05, 0.5), history=None):
     for _ in range(rounds):
         enough = history.acknowledged_count + ACKNOWLEDGED_PER_ROUND_MIN
         wait_until(
-            lambda enough=enough: history.acknowledged_count >= enough or bool(history.found),
+            lambda enough=enough: (
+                history.acknowledged_count >= enough or bool(history.found) or any(worker.failure for worker in workers)
+            ),
             seconds=60,
             what="acknowledgements after a restart",
         )
         time.sleep(dice.uniform(*pause))
         node.kill()
         node.start()
-        if history.found:
+        if history.found or any(worker.failure for worker in workers):
             break
     for worker in workers:
         worker.finish()
