@@ -6,8 +6,10 @@ from ottla.wire.errors import ErrorCode, KafkaError
 class CorruptLogError(KafkaError):
     """Bytes that were durable are damaged: the partition goes offline, and nothing of it is cut or deleted."""
 
-    def __init__(self, path: str, position: int, reason: str) -> None:
+    def __init__(self, path: str, position: int, reason: str, *, durable_to: int | None = None) -> None:
+        """``durable_to``: a recovery point found out by looking at the damage, where the checkpoint has none."""
         super().__init__(ErrorCode.KAFKA_STORAGE_ERROR, f"{path} is damaged at position {position}: {reason}")
+        self.durable_to = durable_to
         self.path = path
         self.position = position
         self.reason = reason

@@ -118,12 +118,14 @@ class Log:
         now_ms: int = 0,
         clean_shutdown: bool = False,
         recovery_point: int = 0,
+        recovery_point_known: bool = True,
         log_start_offset: int = 0,
     ) -> Self:
         """Open or create the log in ``directory``; the directory is made if need be. Blocking.
 
         Without hints every batch is checked. Raises ``CorruptLogError`` where records below ``recovery_point`` are
-        damaged, and ``OSError``.
+        damaged, and ``OSError``. Where ``recovery_point_known`` is false, damage that good batches follow counts as
+        that.
         """
         disk = disk or Disk()
         path = str(directory)
@@ -133,6 +135,7 @@ class Log:
         hints = LogHints(
             clean_shutdown=clean_shutdown,
             recovery_point=recovery_point,
+            recovery_point_known=recovery_point_known,
             log_start_offset=log_start_offset,
             now_ms=now_ms,
         )

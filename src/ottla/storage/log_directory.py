@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from random import Random
+from threading import Lock
 
 from ottla.model import TopicPartition, Uuid
 from ottla.runtime.telemetry import get_logger
@@ -42,6 +43,10 @@ class LogDirectory:
         """The broker epoch in the mark of the last clean shutdown; -1 where there was none."""
         self.directory_id = Uuid.ZERO
         self.recovery_points: dict[TopicPartition, int] = {}
+        self.recovery_points_known = True
+        """False where there is a checkpoint of them that cannot be read: then any record may have been durable."""
+        self.checkpointing = Lock()
+        """Held while a checkpoint is put together and written: loop and worker threads both do."""
         self.log_starts: dict[TopicPartition, int] = {}
         self.high_watermarks: dict[TopicPartition, int] = {}
         self._lock = -1
@@ -97,17 +102,22 @@ class LogDirectory:
         )
 
     def _read_checkpoints(self) -> None:
-        self.recovery_points = self._offsets(RECOVERY_POINT_CHECKPOINT)
-        self.log_starts = self._offsets(LOG_START_CHECKPOINT)
-        self.high_watermarks = self._offsets(HIGH_WATERMARK_CHECKPOINT)
+        recovery_points = self._offsets(RECOVERY_POINT_CHECKPOINT)
+        self.recovery_points_known = recovery_points is not None
+        self.recovery_points = recovery_points or {}
+        self.log_starts = self._offsets(LOG_START_CHECKPOINT) or {}
+        self.high_watermarks = self._offsets(HIGH_WATERMARK_CHECKPOINT) or {}
 
-    def _offsets(self, name: str) -> dict[TopicPartition, int]:
-        """A checkpoint that cannot be read counts as absent: more is checked then, nothing is lost by it."""
+    def _offsets(self, name: str) -> dict[TopicPartition, int] | None:
+        """``None`` where there is a checkpoint that cannot be read.
+
+        Without log start offsets logs begin with their first segment: deleted records may come back, none is lost.
+        """
         try:
             return read_offsets(self.disk, self._file(name))
         except MalformedFile as error:
-            _log.warning("checkpoint unreadable", reason=error)
-            return {}
+            _log.error("checkpoint unreadable", reason=error)
+            return None
 
     def write_recovery_points(self, offsets: Mapping[TopicPartition, int]) -> None:
         write_offsets(self.disk, self._file(RECOVERY_POINT_CHECKPOINT), offsets)
@@ -121,10 +131,16 @@ class LogDirectory:
     def mark_clean_shutdown(self, broker_epoch: int) -> None:
         write_clean_shutdown(self.disk, self.path, broker_epoch)
 
+    @property
+    def locked(self) -> bool:
+        """Whether it is still this process's to write to."""
+        return self._lock >= 0
+
     def unlock(self) -> None:
-        if self._lock >= 0:
-            self.disk.close(self._lock)
-            self._lock = -1
+        with self.checkpointing:
+            if self._lock >= 0:
+                self.disk.close(self._lock)
+                self._lock = -1
 
     def _file(self, name: str) -> str:
         return os.path.join(self.path, name)

@@ -1,7 +1,8 @@
 """All logs of a node, in all its log directories: opening, creating, deleting, ageing, checkpoints, failures.
 
 ``open`` locks the directories and reads their checkpoints; ``load`` then opens the logs, which needs the topics'
-configuration and so comes after the metadata log, which this store leaves alone. A directory whose disk fails goes
+configuration and so comes after the metadata log. That one is not this store's; only its recovery point is kept here,
+because one file holds those of a directory. A directory whose disk fails goes
 offline with its logs; a partition whose files are damaged, or whose topic id cannot be read, goes offline alone and
 stays as it is on the disk.
 """
@@ -61,7 +62,13 @@ class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
 class LogStore:
     """The logs by partition. Methods belong to the loop's thread; those that say so block and may run in another."""
 
-    def __init__(self, disk: Disk, directories: Sequence[LogDirectory], rng: Random) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        directories: Sequence[LogDirectory],
+        rng: Random,
+        metadata_directory: LogDirectory | None = None,
+    ) -> None:
         self.disk = disk
         self.directories = tuple(directories)
         self.logs: dict[TopicPartition, Log] = {}
@@ -74,6 +81,9 @@ class LogStore:
         self._rng = rng
         self._condemned: deque[tuple[int, str]] = deque()
         self._offline_in: dict[TopicPartition, LogDirectory] = {}
+        self.metadata_directory = metadata_directory
+        """Where the metadata log is: one of ``directories``, or one of its own, if it was asked for."""
+        self._metadata_log: Log | None = None
 
     @classmethod
     def open(
@@ -84,8 +94,11 @@ class LogStore:
         node_id: int,
         disk: Disk | None = None,
         rng: Random | None = None,
+        metadata_directory: str | Path | None = None,
     ) -> Self:
         """Lock, format where fresh, read checkpoints. Blocking.
+
+        ``metadata_directory`` (metadata.log.dir) is locked too, but holds no partitions unless it is among the others.
 
         Raises ``LogDirectoryError`` (in use, another node's) and ``OSError``; then nothing stays locked.
         """
@@ -93,9 +106,11 @@ class LogStore:
         rng = rng or SystemRandom()
         opened: list[LogDirectory] = []
         try:
-            for path in directories:
-                absolute = os.path.abspath(path)
-                opened.append(LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng))
+            paths = [os.path.abspath(path) for path in directories]
+            beside = None if metadata_directory is None else os.path.abspath(metadata_directory)
+            for absolute in paths if beside is None or beside in paths else (*paths, beside):
+                directory = LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng)
+                opened.append(directory)
             ids = [directory.directory_id for directory in opened]
             for directory in opened:
                 if ids.count(directory.directory_id) > 1:
@@ -104,7 +119,12 @@ class LogStore:
             for directory in opened:
                 directory.unlock()
             raise
-        return cls(disk, opened, rng)
+        return cls(
+            disk,
+            opened[: len(paths)],
+            rng,
+            next((directory for directory in opened if directory.path == beside), None),
+        )
 
     # Loading ---------------------------------------------------------------------------------------------------------
 
@@ -133,7 +153,7 @@ class LogStore:
                 _log.warning("not a partition directory, left alone", path=path)
             elif topic_partition != CLUSTER_METADATA:
                 cut += self._load_log(directory, path, topic_partition, config_of, now_ms)
-        stale = directory.recovery_points.keys() | directory.log_starts.keys()
+        stale = (directory.recovery_points.keys() | directory.log_starts.keys()) - {CLUSTER_METADATA}
         if cut or any(self._directory_of(partition) is not directory for partition in sorted(stale)):
             self._checkpoint(directory)
 
@@ -158,12 +178,16 @@ class LogStore:
                 now_ms=now_ms,
                 clean_shutdown=directory.clean_shutdown,
                 recovery_point=directory.recovery_points.get(topic_partition, 0),
+                recovery_point_known=directory.recovery_points_known,
                 log_start_offset=directory.log_starts.get(topic_partition, 0),
             )
         except KafkaError as error:
             _log.error("partition offline", partition=topic_partition, reason=error.message)
             self.offline_logs.setdefault(topic_partition, error)
             self._offline_in.setdefault(topic_partition, directory)
+            if isinstance(error, CorruptLogError) and error.durable_to is not None:
+                # What was learned of the damage must outlive the unreadable checkpoint.
+                directory.recovery_points.setdefault(topic_partition, error.durable_to)
             return 0
         log.topic_id = topic_id
         log.events = self
@@ -177,7 +201,8 @@ class LogStore:
         except MalformedFile as error:
             metadata = os.path.join(path, PARTITION_METADATA)
             written = bool(self.disk.read_file(metadata).strip(b"\0"))
-            if not written and not directory.recovery_points.get(topic_partition, 0):
+            durable = directory.recovery_points.get(topic_partition, 0) or not directory.recovery_points_known
+            if not written and not durable:
                 # Power was lost before the first flush of a new partition. Whoever creates it again gives it its id.
                 self.disk.unlink(metadata)
                 return None
@@ -303,9 +328,14 @@ class LogStore:
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
+    def keep_recovery_point_of(self, metadata_log: Log) -> None:
+        """Write the recovery point of the metadata log along with those of its log directory, from now on."""
+        self._metadata_log = metadata_log
+        metadata_log.events = self
+
     def checkpoint_recovery_points(self) -> None:
         """Every minute. Blocking, any thread."""
-        for directory in self._online():
+        for directory in self._with_metadata(self._online()):
             self._guarded(directory, self._write_recovery_points)
 
     def checkpoint_log_starts(self) -> None:
@@ -322,7 +352,9 @@ class LogStore:
                 if log.topic_partition in high_watermarks
             }
             try:
-                directory.write_high_watermarks(held)
+                with directory.checkpointing:
+                    if directory.locked:
+                        directory.write_high_watermarks(held)
             except OSError as error:
                 _log.error("checkpoint not written", path=directory.path, reason=error)
 
@@ -339,18 +371,27 @@ class LogStore:
 
     def _write_recovery_points(self, directory: LogDirectory) -> None:
         """Of offline logs, what stood there: their records are still as durable."""
-        points = self._of_offline_logs(directory, directory.recovery_points)
-        points |= {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
-        directory.write_recovery_points(points)
+        with directory.checkpointing:
+            points = self._of_offline_logs(directory, directory.recovery_points)
+            points |= {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
+            metadata_log = self._metadata_log
+            if metadata_log is not None and metadata_log.log_directory == directory.path:
+                points[CLUSTER_METADATA] = metadata_log.recovery_point
+            elif CLUSTER_METADATA in directory.recovery_points:
+                points[CLUSTER_METADATA] = directory.recovery_points[CLUSTER_METADATA]
+            if directory.locked:
+                directory.write_recovery_points(points)
 
     def _write_log_starts(self, directory: LogDirectory) -> None:
-        starts = self._of_offline_logs(directory, directory.log_starts)
-        starts |= {
-            log.topic_partition: log.log_start_offset
-            for log in self._logs_in(directory)
-            if log.log_start_offset > log.segments[0].base_offset
-        }
-        directory.write_log_starts(starts)
+        with directory.checkpointing:
+            starts = self._of_offline_logs(directory, directory.log_starts)
+            starts |= {
+                log.topic_partition: log.log_start_offset
+                for log in self._logs_in(directory)
+                if log.log_start_offset > log.segments[0].base_offset
+            }
+            if directory.locked:
+                directory.write_log_starts(starts)
 
     def _of_offline_logs(
         self, directory: LogDirectory, loaded: Mapping[TopicPartition, int]
@@ -371,7 +412,7 @@ class LogStore:
     # Failures --------------------------------------------------------------------------------------------------------
 
     def log_rolled(self, log: Log) -> None:
-        if self.on_rolled is not None:
+        if self.on_rolled is not None and log is not self._metadata_log:
             self.on_rolled(log)
 
     def log_shrinking(self, log: Log) -> None:
@@ -391,6 +432,8 @@ class LogStore:
         for log in self._logs_in(directory):
             log.failure = log.failure or error
             self.offline_logs[log.topic_partition] = reason
+        if self._metadata_log is not None and self._metadata_log.log_directory == path:
+            self._metadata_log.failure = self._metadata_log.failure or error
         if self.on_directory_failed is not None:
             self.on_directory_failed(directory, error)
 
@@ -445,6 +488,11 @@ class LogStore:
                 except OSError as error:
                     _log.error("no clean shutdown", path=directory.path, reason=error)
             directory.unlock()
+        beside = self.metadata_directory
+        if beside is not None and beside not in self.directories:
+            if clean and beside.failure is None:
+                self._guarded(beside, self._write_recovery_points)
+            beside.unlock()
 
     def _close_log(self, log: Log, clean: bool) -> bool:
         try:
@@ -458,11 +506,16 @@ class LogStore:
     def _online(self) -> list[LogDirectory]:
         return [directory for directory in self.directories if directory.failure is None]
 
+    def _with_metadata(self, directories: list[LogDirectory]) -> list[LogDirectory]:
+        beside = self.metadata_directory
+        return directories if beside is None or beside in self.directories else [*directories, beside]
+
     def _logs_in(self, directory: LogDirectory) -> list[Log]:
         return [log for log in tuple(self.logs.values()) if log.log_directory == directory.path]
 
     def _directory_at(self, path: str) -> LogDirectory:
-        return next(directory for directory in self.directories if directory.path == path)
+        held = self._with_metadata(list(self.directories))
+        return next(directory for directory in held if directory.path == path)
 
     def _directory_of(self, topic_partition: TopicPartition) -> LogDirectory | None:
         log = self.logs.get(topic_partition)

@@ -3,8 +3,9 @@
 After a clean shutdown nothing is read but the last headers. Otherwise every batch from the segment that holds the
 recovery point on is checked: up to the recovery point the bytes were durable, so damage there is ``CorruptLogError``
 and nothing is changed; beyond it a torn tail is what a crash leaves, and the log is cut at the last good batch, as
-Kafka does. Indexes and producer state of the checked segments are built anew; sealed segments below are checked when
-first used.
+Kafka does. Where the recovery point should be known and is not, its checkpoint being unreadable, damage that good
+batches follow is taken for damage of what was durable. Indexes and producer state of the checked segments are built
+anew; sealed segments below are checked when first used.
 
 Leftovers of an interrupted change are finished or undone first: ``.deleted`` and ``.cleaned`` files go, ``.swap``
 files take the place of the segments they replace. Loading twice gives the same result.
@@ -13,6 +14,8 @@ files take the place of the segments they replace. Loading twice gives the same 
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
+from mmap import mmap
+from typing import Final
 
 from msgspec import Struct
 
@@ -51,12 +54,17 @@ from ottla.transactions.producer_state import ProducerStateTable
 
 _log = get_logger("ottla.storage.recovery")
 
+MAGIC_BYTE: Final = bytes((MAGIC,))
+MAGIC_OFFSET: Final = 16
+"""Where in a batch its magic is."""
+
 
 class LogHints(Struct, frozen=True, kw_only=True):
     """What the log directory's checkpoints say of a log, and the time."""
 
     clean_shutdown: bool
     recovery_point: int
+    recovery_point_known: bool = True
     log_start_offset: int
     now_ms: int
 
@@ -179,6 +187,36 @@ def _batches(segment: Segment) -> Iterator[tuple[memoryview, int, BatchHeader | 
             window, window_at, at = memoryview(segment.read(position, max(size, SCAN_READ_BYTES))), position, 0
         yield window, at, header
         position += size
+
+
+def good_batch_after(disk: Disk, segment: Segment, verdict: Verdict) -> bool:
+    """Whether anywhere behind the flaw a whole batch with a true checksum begins: damage rather than a torn write."""
+    content = disk.map(segment.log_path)
+    try:
+        return _finds_good_batch(content, verdict.size, verdict.next_offset)
+    finally:
+        if not isinstance(content, bytes):
+            content.close()
+
+
+def _finds_good_batch(content: mmap | bytes, position: int, offset: int) -> bool:
+    at = content.find(MAGIC_BYTE, position + MAGIC_OFFSET)
+    while at >= 0:
+        position = at - MAGIC_OFFSET
+        header = content[position : position + BATCH_OVERHEAD]
+        if len(header) < BATCH_OVERHEAD:
+            return False
+        found = read_header(header)
+        if 0 <= found.base_offset - offset <= RELATIVE_OFFSET_MAX and found.size >= BATCH_OVERHEAD:
+            batch = content[position : position + found.size]
+            try:
+                if len(batch) == found.size:
+                    verify_crc(batch, 0, found)
+                    return True
+            except CorruptRecord:
+                pass
+        at = content.find(MAGIC_BYTE, at + 1)
+    return False
 
 
 class _Loader:
@@ -305,9 +343,10 @@ class _Loader:
         if self.config.compact or not self.segments:
             return
         first = self.segments[0].base_offset
+        durable = self.hints.recovery_point if self.hints.recovery_point_known else self.segments[-1].base_offset
         for name in orphans:
             base = _offset_in(name)
-            if first < base < self.hints.recovery_point:
+            if first < base < durable:
                 path = os.path.join(self.directory, segment_file(base, LOG_SUFFIX))
                 raise CorruptLogError(path, 0, "the file is missing, its index is there")
 
@@ -401,9 +440,11 @@ class _Loader:
             if segment.base_offset > end >= self.hints.recovery_point and not self.config.compact:
                 # The segment before lost its last batches, whole: what follows them was not durable either. Compaction,
                 # which leaves such gaps on purpose, is trusted with them.
+                self._refuse_if_unknown(segment, Verdict(size=0, next_offset=end, flaw=f"offset {end} is missing"))
                 break
             if segment.base_offset < end and segment.base_offset >= self.hints.recovery_point:
                 # A truncation whose renames were lost: the segment before has been appended to since.
+                self._refuse_if_unknown(segment, Verdict(size=0, next_offset=end, flaw="it overlaps the one before"))
                 break
             if segment.base_offset < end:
                 raise CorruptLogError(
@@ -415,10 +456,25 @@ class _Loader:
             if verdict.flaw is not None:
                 if verdict.unsupported or end < self.hints.recovery_point:
                     raise CorruptLogError(segment.log_path, verdict.size, verdict.flaw)
+                self._refuse_if_unknown(segment, verdict)
                 break
         else:
             self._refuse_short_log(end)
         return verdicts
+
+    def _refuse_if_unknown(self, segment: Segment, verdict: Verdict) -> None:
+        """The log is about to be cut: without a recovery point, only where nothing but a torn write would go."""
+        if self.hints.recovery_point_known:
+            return
+        behind = self.segments[self.segments.index(segment) + 1 :]
+        if not any(other.size for other in behind) and not good_batch_after(self.disk, segment, verdict):
+            return
+        raise CorruptLogError(
+            segment.log_path,
+            verdict.size,
+            f"{verdict.flaw}. Good batches follow, and the checkpoint of what was durable is unreadable",
+            durable_to=verdict.next_offset + 1,
+        )
 
     def _cut(self, segment: Segment, verdict: Verdict) -> None:
         if verdict.flaw is None:
@@ -430,28 +486,11 @@ class _Loader:
             position=verdict.size,
             offset=verdict.next_offset,
             bytes_cut=surplus,
-            good_batches_follow=self._good_batch_follows(segment, verdict.size),
+            good_batches_follow=good_batch_after(self.disk, segment, verdict),
             reason=verdict.flaw,
         )
         self.bytes_cut += surplus
         segment.cut(verdict.size)
-
-    def _good_batch_follows(self, segment: Segment, position: int) -> bool:
-        """Whether the flawed batch is followed by a good one: a sign of damage rather than of a torn write."""
-        data = segment.read(position, 2 * SCAN_READ_BYTES)
-        if len(data) < BATCH_OVERHEAD:
-            return False
-        following = read_header(data).size
-        if not BATCH_OVERHEAD <= following <= len(data) - BATCH_OVERHEAD:
-            return False
-        header = read_header(data, following)
-        if header.magic != MAGIC or not BATCH_OVERHEAD <= header.size <= len(data) - following:
-            return False
-        try:
-            verify_crc(data, following, header)
-        except CorruptRecord:
-            return False
-        return True
 
     def _drop(self, segment: Segment) -> None:
         _log.warning("dropping a segment behind the torn end", path=segment.log_path, bytes_cut=segment.size)

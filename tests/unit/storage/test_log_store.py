@@ -3,7 +3,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -192,6 +194,83 @@ def test_a_damaged_partition_is_offline_and_the_rest_serves(open_store, small, b
         again.close()
         assert os.path.getsize(tmp_path / "data/orders-0" / f"{0:020d}.log") == 100
         assert "orders 0 5" in read(tmp_path / "data/recovery-point-offset-checkpoint")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"0\n3\norders 0 30\n", b"0\n1\norders 0 many\n", b"\xff\xfe"])
+@pytest.mark.parametrize("victim", [0, 1, -1])
+def test_without_readable_recovery_points_damage_in_the_middle_is_not_cut(
+    open_store, small, batches, values_in, tmp_path, content, victim
+):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    torn = store.create(TopicPartition("torn", 0), TOPIC_ID, small, now_ms=0)
+    for _ in range(30):
+        batches.append(log)
+        batches.append(torn)
+    log.flush()
+    torn.flush()
+    store.close(clean=False)
+    checkpoint = tmp_path / "data/recovery-point-offset-checkpoint"
+    checkpoint.write_bytes(content)
+    segment = log.segments[victim]
+    os.truncate(torn.segments[-1].log_path, torn.segments[-1].size - 3)
+    path = Path(segment.log_path)
+    damaged = path.read_bytes()
+    damaged = damaged[:70] + b"\xff\xff" + damaged[72:]
+    path.write_bytes(damaged)
+    for _ in range(3):
+        again = open_store()
+        assert segment.log_path in str(again.offline_logs[ORDERS])
+        assert path.read_bytes() == damaged
+        assert len(values_in(again.get(torn.topic_partition))) == 29
+        # What is written now is readable, and must not make the next start forget.
+        again.checkpoint_recovery_points()
+        again.close(clean=False)
+
+
+def test_a_zeroed_topic_id_counts_as_lost_where_recovery_points_are_unreadable(open_store, small, batches, tmp_path):
+    store = open_store()
+    batches.append(store.create(ORDERS, TOPIC_ID, small, now_ms=0))
+    store.close()
+    (tmp_path / "data/orders-0/partition.metadata").write_bytes(bytes(20))
+    (tmp_path / "data/recovery-point-offset-checkpoint").write_bytes(b"?")
+    assert ORDERS in open_store().offline_logs
+
+
+def test_the_recovery_point_of_the_metadata_log_is_carried_along(open_store, small, batches, tmp_path):
+    open_store().close()
+    path = tmp_path / "data/recovery-point-offset-checkpoint"
+    path.write_text("0\n2\n__cluster_metadata 0 77\ngone 0 5\n")
+    store = open_store()
+    assert path.read_text() == "0\n1\n__cluster_metadata 0 77\n"
+    store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    store.checkpoint_recovery_points()
+    assert path.read_text() == "0\n2\norders 0 0\n__cluster_metadata 0 77\n"
+
+
+def test_checkpoints_from_loop_and_thread_do_not_get_in_each_others_way(open_store, small, batches, tmp_path):
+    """Deleting a partition writes the same file as the periodic checkpoint does."""
+    store = open_store()
+    for partition in range(40):
+        store.create(TopicPartition("t", partition), TOPIC_ID, small, now_ms=0)
+    failed = []
+    store.on_directory_failed = lambda directory, error: failed.append(error)
+    done = threading.Event()
+
+    def checkpoint():
+        while not done.is_set():
+            store.checkpoint_recovery_points()
+            store.checkpoint_log_starts()
+
+    thread = threading.Thread(target=checkpoint)
+    thread.start()
+    try:
+        for partition in range(40):
+            store.delete(TopicPartition("t", partition), now_ms=0)
+    finally:
+        done.set()
+        thread.join()
+    assert not failed
 
 
 def test_an_io_error_takes_one_directory_offline(open_store, small, batches, tmp_path):
