@@ -15,6 +15,8 @@ from ottla.model import Uuid
 from ottla.quorum.raft import RaftSettings
 from ottla.runtime.clock import Clock
 from ottla.storage.disk import Disk
+from ottla.storage.log_store import LogStore
+from ottla.storage.names import CLUSTER_METADATA
 
 IDLE_INTERVAL_KEY = "metadata.max.idle.interval.ms"
 
@@ -26,10 +28,11 @@ class Incarnation(Struct, frozen=True, kw_only=True):
     controller_endpoints: tuple[Endpoint, ...]
 
 
-def open_metadata_log(config: BrokerConfig, disk: Disk, now_ms: int) -> MetadataLog:
-    """Blocking; see ``MetadataLog.open`` for what it raises."""
-    quorum = config.quorum
-    return MetadataLog.open(
+def open_metadata_log(config: BrokerConfig, store: LogStore, disk: Disk, now_ms: int) -> MetadataLog:
+    """Blocking; see ``MetadataLog.open`` for what it raises. ``store`` keeps its recovery point from now on."""
+    quorum, directory = config.quorum, store.metadata_directory
+    assert directory is not None, "the store holds the lock of the metadata directory"
+    metadata_log = MetadataLog.open(
         config.metadata_log_dir,
         disk=disk,
         settings=MetadataLogSettings(
@@ -39,7 +42,11 @@ def open_metadata_log(config: BrokerConfig, disk: Disk, now_ms: int) -> Metadata
             retention_ms=quorum.retention_ms,
         ),
         now_ms=now_ms,
+        recovery_point=directory.recovery_points.get(CLUSTER_METADATA, 0),
+        recovery_point_known=directory.recovery_points_known,
     )
+    store.keep_recovery_point_of(metadata_log.log)
+    return metadata_log
 
 
 def make_raft_driver(

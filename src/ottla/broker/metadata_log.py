@@ -18,14 +18,15 @@ from ottla.config.log import LogConfig
 from ottla.metadata.record import MetadataRecord, decode_record, encode_record
 from ottla.model import Uuid
 from ottla.quorum.effects import LeaderChange, LogAppend, QuorumState
-from ottla.records.batch import BatchHeader, iter_headers, verify_crc
+from ottla.records.batch import BatchHeader, CorruptRecord, iter_headers, verify_crc
 from ottla.records.builder import BatchBuilder
 from ottla.records.control import control_batch
 from ottla.records.reader import read_records
 from ottla.storage.checkpoints import write_topic_id
 from ottla.storage.disk import Disk
+from ottla.storage.errors import CorruptLogError
 from ottla.storage.log import Log
-from ottla.storage.names import CLUSTER_METADATA, LOG_SUFFIX, PARTITION_METADATA
+from ottla.storage.names import CLUSTER_METADATA, LOG_SUFFIX, PARTITION_METADATA, segment_file
 from ottla.wire.messages.leader_change_message import LeaderChangeMessage, Voter
 from ottla.wire.messages.snapshot_footer_record import SnapshotFooterRecord
 from ottla.wire.messages.snapshot_header_record import SnapshotHeaderRecord
@@ -84,16 +85,28 @@ class MetadataLog:
 
     @classmethod
     def open(
-        cls, metadata_dir: str, *, disk: Disk, settings: MetadataLogSettings | None = None, now_ms: int
+        cls,
+        metadata_dir: str,
+        *,
+        disk: Disk,
+        settings: MetadataLogSettings | None = None,
+        now_ms: int,
+        recovery_point: int = 0,
+        recovery_point_known: bool = True,
     ) -> "MetadataLog":
         """Open or create the log below ``metadata_dir``; damaged tails are cut, unfinished snapshots removed. Blocking.
 
-        Raises ``CorruptLogError`` where what a snapshot covers is damaged.
+        Raises ``CorruptLogError`` where what a snapshot covers, or what was durable by the recovery point that the
+        directory's checkpoint has (see ``Log.open``), is damaged or missing.
         """
         settings = settings or MetadataLogSettings()
         directory = os.path.join(os.path.abspath(metadata_dir), str(CLUSTER_METADATA))
         snapshot = _latest_snapshot(disk, directory)
         fresh = not disk.is_directory(directory)
+        covered = snapshot.end_offset if snapshot is not None else 0
+        durable = max(covered, recovery_point)
+        if durable == covered and not _has_records(disk, directory):
+            durable = 0  # the snapshot has it all
         log = Log.open(
             directory,
             CLUSTER_METADATA,
@@ -106,7 +119,8 @@ class MetadataLog:
             ),
             disk=disk,
             now_ms=now_ms,
-            recovery_point=snapshot.end_offset if snapshot is not None and _has_records(disk, directory) else 0,
+            recovery_point=durable,
+            recovery_point_known=recovery_point_known,
         )
         log.topic_id = Uuid.ONE
         if fresh:
@@ -160,22 +174,34 @@ class MetadataLog:
         self.log.truncate_to(offset, now_ms)
 
     def read(self, offset: int, upper: int) -> Iterator[MetadataBatch]:
-        """The batches of ``[offset, upper)``. Blocking. Raises ``CorruptRecord`` and ``UnknownRecord``."""
+        """The batches of ``[offset, upper)``. Blocking.
+
+        Raises ``CorruptLogError``, also for an offset that is missing: the log has no gaps; and ``UnknownRecord``.
+        """
         while offset < upper:
             region = self.log.read(offset, READ_BYTES, upper=upper, at_least_one=True)
             if region is None:
                 return
-            data = region.pread()
+            data, at, base_offset = region.pread(), region.position, region.base_offset
             region.release()
             first = offset
             for position, header in iter_headers(data, partial_tail=True):
+                if header.base_offset > offset:
+                    raise self._damage(base_offset, at + position, f"offset {offset} is missing")
                 if header.base_offset >= upper:
                     return
+                try:
+                    verify_crc(data, position, header)
+                except CorruptRecord as error:
+                    raise self._damage(base_offset, at + position, str(error)) from error
                 if header.next_offset > offset:
                     yield _decode(data, position, header)
                     offset = header.next_offset
             if offset == first:
                 raise MetadataLogError(f"{self.directory}: no whole batch at offset {offset}")
+
+    def _damage(self, segment: int, position: int, reason: str) -> CorruptLogError:
+        return CorruptLogError(os.path.join(self.directory, segment_file(segment, LOG_SUFFIX)), position, reason)
 
     def close(self, *, clean: bool = True) -> None:
         """Blocking."""
@@ -332,7 +358,9 @@ def _decode(data: bytes, position: int, header: BatchHeader) -> MetadataBatch:
 
 def _has_records(disk: Disk, directory: str) -> bool:
     """Whether there is a log behind the snapshots. One that is there must reach what they cover."""
-    return any(entry.name.endswith(LOG_SUFFIX) and entry.size > 0 for entry in disk.entries(directory))
+    return disk.is_directory(directory) and any(
+        entry.name.endswith(LOG_SUFFIX) and entry.size > 0 for entry in disk.entries(directory)
+    )
 
 
 def _snapshots(disk: Disk, directory: str) -> list[SnapshotId]:

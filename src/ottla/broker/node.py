@@ -122,9 +122,14 @@ class Node:
             config.metadata_log_dir, node_id=config.node_id, disk=self._disk, rng=self._rng, now_ms=now_ms
         )
         self._store = LogStore.open(
-            config.log_dirs, cluster_id=identity.cluster_id, node_id=config.node_id, disk=self._disk, rng=self._rng
+            config.log_dirs,
+            cluster_id=identity.cluster_id,
+            node_id=config.node_id,
+            disk=self._disk,
+            rng=self._rng,
+            metadata_directory=config.metadata_log_dir,
         )
-        self._metadata_log = open_metadata_log(config, self._disk, now_ms)
+        self._metadata_log = open_metadata_log(config, self._store, self._disk, now_ms)
         loader = MetadataLoader()
         incarnation = Incarnation(
             incarnation_id=Uuid.random(self._rng), controller_endpoints=self._listeners.controller_endpoints()
@@ -251,8 +256,9 @@ class Node:
         self._flushes.close()
         if clean:
             self._store.checkpoint_high_watermarks(self._housekeeping.high_watermarks())
-        self._store.close(clean=clean, broker_epoch=self._lifecycle.broker_epoch)
+        # Before the store unlocks its directory, and writes the recovery point.
         self._metadata_log.close(clean=clean)
+        self._store.close(clean=clean, broker_epoch=self._lifecycle.broker_epoch)
         if self._ephemeral:
             for directory in dict.fromkeys((*self.config.log_dirs, self.config.metadata_log_dir)):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -264,7 +270,7 @@ class Node:
         await self._supervisor.stop()
         if hasattr(self, "_flushes"):
             self._flushes.close()
-        if hasattr(self, "_store"):
-            self._store.close(clean=False)
         if hasattr(self, "_metadata_log"):
             self._metadata_log.close(clean=False)
+        if hasattr(self, "_store"):
+            self._store.close(clean=False)
