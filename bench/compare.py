@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -40,6 +41,8 @@ UNITS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen lines and print the table."""
     options = _options(arguments)
+    # Users have compiled modules; a start that compiles its own would measure the compiler.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     lines = [name for name in measure.LINES if not options.line or any(part in name for part in options.line)]
     kinds = options.kind or list(measure.KINDS)
     samples: Samples = {}
