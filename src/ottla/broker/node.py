@@ -16,29 +16,27 @@ from ottla.broker.format import open_or_format
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.handlers.table import Parts, routes_of
 from ottla.broker.housekeeping import Housekeeping
+from ottla.broker.isr_proposals import IsrProposals
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.lifecycle import BrokerLifecycle, LifecycleSettings, LocalController
 from ottla.broker.listeners import Listeners
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.metadata_log import MetadataLog
-from ottla.broker.partition import FlushPolicy, Partition, PartitionSettings
+from ottla.broker.partition import FlushPolicy, PartitionSettings
 from ottla.broker.partitions import Partitions, broker_properties
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
 from ottla.broker.topic_creation import TopicCreator
 from ottla.config.broker import BrokerConfig
 from ottla.config.log import LogConfig
-from ottla.metadata.controller.isr import IsrProposal
 from ottla.model import Uuid
 from ottla.replication.fetch_session import FetchSessionCache
-from ottla.replication.leader import IsrChange, LeaderRecoveryState
 from ottla.runtime.clock import Clock, SystemClock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.disk import Disk
 from ottla.storage.group_commit import GroupCommit
 from ottla.storage.log_store import LogStore
-from ottla.wire.errors import KafkaError
 
 log = get_logger(__name__)
 
@@ -204,7 +202,7 @@ class Node:
                 flushes=self._flushes,
                 decompressed_bytes_max=config.storage.batch_decompression_bytes_max,
                 replica_lag_time_max_ms=config.replication.lag_time_ms_max,
-                propose_isr=self._propose_isr,
+                propose_isr=IsrProposals(alter=self._lifecycle.alter_partition, supervisor=self._supervisor).propose,
             ),
             clock=self._clock,
             static_properties=config.properties,
@@ -231,24 +229,6 @@ class Node:
         """The configuration of a topic as far as the metadata is known before the partitions follow it."""
         layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
         return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
-
-    def _propose_isr(self, partition: Partition, change: IsrChange) -> None:
-        self._supervisor.spawn(self._alter_isr(partition, change), name=f"isr of {partition.topic_partition}")
-
-    async def _alter_isr(self, partition: Partition, change: IsrChange) -> None:
-        """Ask the controller; what it decides comes back as metadata. A refusal is left to the next fetch."""
-        proposal = IsrProposal(
-            topic_id=partition.topic_id,
-            partition=partition.topic_partition.partition,
-            leader_epoch=change.leader_epoch,
-            partition_epoch=change.partition_epoch,
-            new_isr=tuple(zip(change.isr, change.broker_epochs, strict=True)),
-            recovering=change.leader_recovery_state is LeaderRecoveryState.RECOVERING,
-        )
-        try:
-            await self._lifecycle.alter_partition([proposal])
-        except KafkaError as error:
-            log.warning("change of the ISR refused", partition=partition.topic_partition, reason=error)
 
     # -- going down --------------------------------------------------------------------------------------------------
 

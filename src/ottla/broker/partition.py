@@ -157,8 +157,11 @@ class Partition:
             self._resign()
         elif self._ledger is None or new_term:
             self._lead(state_of(image), now_ms)
-        elif self._ledger.apply_partition_state(state_of(image), self._counted_offset(image.isr), now_ms) is not None:
-            self._woken(self._ledger)
+        else:
+            ledger = self._ledger
+            if ledger.apply_partition_state(state_of(image), self._counted_offset(image.isr), now_ms) is not None:
+                self._woken(ledger)
+            self._propose_recovered(ledger)
 
     def set_offline(self, reason: str) -> None:
         """The log cannot be trusted any more: everything that waits, and everything that comes, is told so."""
@@ -312,6 +315,15 @@ class Partition:
         if facts.isr_change is not None:
             self._settings.propose_isr(self, facts.isr_change)
 
+    def waits_for(self, change: IsrChange) -> bool:
+        """Whether ``change`` has been proposed and nothing is known of what became of it."""
+        return self._ledger is not None and self._ledger.pending_change is change
+
+    def drop_proposal(self, change: IsrChange) -> None:
+        """The controller refused ``change``."""
+        if self._ledger is not None and self._ledger.drop_proposal(change) is not None:
+            self._woken(self._ledger)
+
     def end_offset_for_epoch(self, leader_epoch: int) -> tuple[int, int]:
         """The largest epoch up to ``leader_epoch`` that this log knows, and where it ended; (-1, -1) if none."""
         return self.log.epochs.end_offset_for(leader_epoch, self.log.log_end_offset)
@@ -345,6 +357,13 @@ class Partition:
         )
         log.debug("became leader", partition=self.topic_partition, epoch=self.leader_epoch, log_end_offset=end)
         self._appended(self._ledger)
+        self._propose_recovered(self._ledger)
+
+    def _propose_recovered(self, ledger: LeaderLedger) -> None:
+        """Elected from outside the ISR (after a kill, say): the log is as good as it gets once it is open."""
+        change = ledger.propose_recovered()
+        if change is not None:
+            self._settings.propose_isr(self, change)
 
     def _resign(self) -> None:
         if self._ledger is None:

@@ -38,7 +38,7 @@ async def create(node: Node, *names: str) -> None:
 
 async def crash(node: Node) -> None:
     """Stop the tasks and let go of the files as they are."""
-    node._listeners.close()
+    await node._listeners.stop(0)
     await node._abandon()
 
 
