@@ -15,7 +15,7 @@ from ottla.model import Uuid
 from ottla.storage.region import FileRegion
 from ottla.wire.errors import ErrorCode, KafkaError
 
-NONE = 0
+NOT_TOLD = -1
 
 
 class FetchTarget(Struct, frozen=True, kw_only=True):
@@ -54,6 +54,11 @@ class FetchedPartition(Struct, kw_only=True):
     region: FileRegion | None = None
     aborted: list[tuple[int, int]] | None = None
 
+    def fail(self, error: KafkaError) -> None:
+        """An error hides what was found before it."""
+        self.error = error
+        self.high_watermark = self.last_stable_offset = self.log_start_offset = NOT_TOLD
+
     @property
     def size(self) -> int:
         return 0 if self.region is None else len(self.region)
@@ -85,7 +90,7 @@ def read_once(partitions: Partitions, targets: Sequence[FetchTarget], limits: Fe
         try:
             read_partition(partitions, fetched, limits, left, at_least_one=result.size == 0)
         except KafkaError as error:
-            fetched.error = error
+            fetched.fail(error)
             result.final = True
             continue
         size = fetched.size

@@ -33,7 +33,6 @@ log = get_logger(__name__)
 
 ACKS_ALL = -1
 NO_EPOCH = -1
-NO_TIMESTAMP = -1
 
 
 class FlushPolicy(StrEnum):
@@ -218,7 +217,7 @@ class Partition:
             if header.producer_id >= 0 and not header.is_control:
                 duplicate = log.producers.check(header, origin)
                 if duplicate is not None:
-                    return self._duplicate(duplicate, log_append_time)
+                    return self._duplicate(duplicate)
             stamp(batches, position, base_offset=offset, leader_epoch=self.leader_epoch)
             placed.append((position, BatchHeader._make((offset, header[1], self.leader_epoch, *header[3:]))))
             offset += header.last_offset_delta + 1
@@ -227,11 +226,11 @@ class Partition:
         self._appended(ledger)
         return AppendResult(base_offset, offset - 1, log_append_time, log.log_start_offset, duplicate=False)
 
-    def _duplicate(self, duplicate: Duplicate, log_append_time: int) -> AppendResult:
-        """A retry is answered as its first attempt was: same offsets, and the append time it got then."""
-        append_time = duplicate.timestamp if log_append_time >= 0 else NO_TIMESTAMP
+    def _duplicate(self, duplicate: Duplicate) -> AppendResult:
+        """The offsets of the first attempt, and the batch's timestamp: the append time it got then, or, as Apache Kafka
+        answers it, the producer's own."""
         return AppendResult(
-            duplicate.base_offset, duplicate.last_offset, append_time, self.log.log_start_offset, duplicate=True
+            duplicate.base_offset, duplicate.last_offset, duplicate.timestamp, self.log.log_start_offset, duplicate=True
         )
 
     def is_acknowledged(self, last_offset: int, required_acks: int) -> bool:

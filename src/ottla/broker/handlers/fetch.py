@@ -35,10 +35,14 @@ from ottla.wire.messages.fetch_response import (
     PartitionData,
 )
 
+CURRENT_LEADER_FROM = 12
 TOPIC_IDS_FROM = 13
 REPLICA_STATE_FROM = 15
 ENDPOINTS_FROM = 16
 READ_COMMITTED = 1
+NO_EPOCH = -1
+# Answered with an empty list of aborted transactions instead of none, as Apache Kafka does.
+UNKNOWN_PARTITION = frozenset((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID))
 
 
 class FetchHandler(Struct, frozen=True, kw_only=True):
@@ -113,7 +117,7 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
             if topic is None or (topic.topic, topic.topic_id) != (name, target.topic_id):
                 topic = FetchableTopicResponse(topic=name, topic_id=target.topic_id)
                 response.responses.append(topic)
-            topic.partitions.append(self._partition_data(fetched, leaders))
+            topic.partitions.append(self._partition_data(fetched, leaders, context.api_version))
         for fetched in by_key.values():
             if fetched.region is not None:
                 fetched.region.release()
@@ -124,7 +128,7 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
             ]
         return response
 
-    def _partition_data(self, fetched: FetchedPartition, leaders: set[int]) -> PartitionData:
+    def _partition_data(self, fetched: FetchedPartition, leaders: set[int], version: int) -> PartitionData:
         data = PartitionData(
             partition_index=fetched.target.partition,
             error_code=0,
@@ -143,7 +147,9 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
             ]
         if fetched.error is not None:
             data.error_code = int(fetched.error.code)
-            if fetched.error.code in LEADER_ERRORS:
+            if fetched.error.code in UNKNOWN_PARTITION:
+                data.aborted_transactions = []
+            if fetched.error.code in LEADER_ERRORS and version >= CURRENT_LEADER_FROM:
                 self._add_leader(data, fetched.target, leaders)
         return data
 
@@ -178,7 +184,7 @@ def wishes_of(request: FetchRequest, by_id: bool) -> dict[PartitionKey, FetchPar
         (topic.topic_id if by_id else topic.topic, part.partition): FetchPartition(
             fetch_offset=part.fetch_offset,
             max_bytes=part.partition_max_bytes,
-            current_leader_epoch=part.current_leader_epoch,
+            current_leader_epoch=max(part.current_leader_epoch, NO_EPOCH),
             last_fetched_epoch=part.last_fetched_epoch,
             log_start_offset=part.log_start_offset,
         )

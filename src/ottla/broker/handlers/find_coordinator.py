@@ -44,7 +44,7 @@ class FindCoordinatorHandler(Struct, frozen=True, kw_only=True):
         one = await self._find(context, request, request.key)
         return FindCoordinatorResponse(
             error_code=one.error_code,
-            error_message=one.error_message,
+            error_message=one.error_message or "NONE",
             node_id=one.node_id,
             host=one.host,
             port=one.port,
@@ -61,7 +61,7 @@ class FindCoordinatorHandler(Struct, frozen=True, kw_only=True):
             message = error.message or error.code.description
             return Coordinator(key=key, node_id=-1, host="", port=-1, error_code=int(error.code), error_message=message)
         return Coordinator(
-            key=key, node_id=node_id, host=endpoint.host, port=endpoint.port, error_code=0, error_message="NONE"
+            key=key, node_id=node_id, host=endpoint.host, port=endpoint.port, error_code=0, error_message=""
         )
 
     def _lookup(self, context: RequestContext, kind: int) -> CoordinatorLookup:

@@ -4,8 +4,8 @@ v13 names topics by id, v12 and older by name. acks=0 is not answered; an error 
 all a client without answers can notice. acks=1 is answered after the append (with ``ottla.flush=always`` after the
 flush), acks=all once the high watermark has passed the records (see ``broker.partition`` for what that promises) or
 ``timeout_ms`` is over (REQUEST_TIMED_OUT; the records may still become visible). v10+ names the current leader where
-this broker is not it. Transactional batches are refused with INVALID_TXN_STATE until a transaction coordinator
-exists.
+this broker is not it. Transactional batches are refused: with TRANSACTIONAL_ID_AUTHORIZATION_FAILED where the request
+names no transactional id, else with INVALID_TXN_STATE until a transaction coordinator exists.
 """
 
 import asyncio
@@ -33,6 +33,17 @@ from ottla.wire.messages.produce_response import (
 )
 
 VALID_ACKS = (-1, 0, 1)
+# Refusals that come before or instead of a look at the log; all others tell where the log starts.
+WITHOUT_LOG_START = frozenset(
+    (
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+        ErrorCode.CORRUPT_MESSAGE,
+        ErrorCode.KAFKA_STORAGE_ERROR,
+    )
+)
 
 
 class Unacknowledged(Struct, frozen=True, kw_only=True):
@@ -98,17 +109,22 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
         place: tuple[PartitionProduceData, PartitionProduceResponse, list[Unacknowledged]],
     ) -> None:
         part, result, waiting = place
-        if request.acks not in VALID_ACKS:
-            raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is -1, 0 or 1, not {request.acks}")
         records = part.records
         assert records is None or isinstance(records, memoryview)
         header = read_produce_batch(records, context.api_version)
         if header.is_transactional:
-            raise KafkaError(ErrorCode.INVALID_TXN_STATE, "there is no transaction coordinator yet")
+            raise transactions_refused(request)
+        if request.acks not in VALID_ACKS:
+            raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is -1, 0 or 1, not {request.acks}")
         assert records is not None
-        appended = partition.append(
-            records, origin=Origin.CLIENT, required_acks=request.acks, now_ms=context.now_ms, headers=((0, header),)
-        )
+        try:
+            appended = partition.append(
+                records, origin=Origin.CLIENT, required_acks=request.acks, now_ms=context.now_ms, headers=((0, header),)
+            )
+        except KafkaError as error:
+            if error.code not in WITHOUT_LOG_START:
+                result.log_start_offset = partition.log.log_start_offset
+            raise
         result.base_offset = appended.base_offset
         result.log_append_time_ms = appended.log_append_time
         result.log_start_offset = appended.log_start_offset
@@ -156,14 +172,14 @@ class Acknowledgement:
         if item is None:
             return
         if error is not None:
-            record_error(item.result, error)
+            record_late_error(item.result, error)
         if not self._unresolved:
             self._finish()
 
     def _finish(self) -> None:
         self._timer.cancel()
         for item in self._unresolved.values():
-            record_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
+            record_late_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
         self._unresolved.clear()
         if not self.response.done():
             self.response.set_result(self._answer)
@@ -172,14 +188,27 @@ class Acknowledgement:
 def record_error(result: PartitionProduceResponse, error: KafkaError) -> None:
     result.error_code = int(error.code)
     result.error_message = error.message
-    result.base_offset = -1
-    result.log_append_time_ms = -1
-    result.log_start_offset = -1
     if isinstance(error, RecordsRejected):
         result.record_errors = [
             BatchIndexAndErrorMessage(batch_index=index, batch_index_error_message=message)
             for index, message in error.record_errors
         ]
+
+
+def record_late_error(result: PartitionProduceResponse, error: KafkaError) -> None:
+    """The records are appended, but whether they stay is not known: no offset is promised."""
+    record_error(result, error)
+    result.base_offset = -1
+    result.log_append_time_ms = -1
+    result.log_start_offset = -1
+
+
+def transactions_refused(request: ProduceRequest) -> KafkaError:
+    if request.transactional_id is None:
+        return KafkaError(
+            ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "a transactional batch without a transactional id"
+        )
+    return KafkaError(ErrorCode.INVALID_TXN_STATE, "there is no transaction coordinator yet")
 
 
 def no_response(response: ProduceResponse) -> NoResponse:

@@ -1,0 +1,85 @@
+"""Apache Kafka and Ottla answer the same requests alike: every version, good input and bad."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
+from harness.twins import Case, Twin, differences, run
+
+AREAS = ("produce", "fetch", "offsets", "cluster", "groups")
+CONFIG = {"offsets.topic.num.partitions": "3", "group.initial.rebalance.delay.ms": "0"}
+
+
+class Deliberate(NamedTuple):
+    """A difference that is meant: all three are regular expressions that must match in full."""
+
+    case: str
+    label: str
+    path: str
+    reason: str
+
+
+DELIBERATE = (
+    Deliberate(r"produce\..*", ".*", r".*\.error_message", "Apache Kafka often says nothing; Ottla says what is wrong"),
+    Deliberate(
+        r"produce.transactional_ids", ".*", r"\.error_code", "COORDINATOR_NOT_AVAILABLE until there is a coordinator"
+    ),
+    Deliberate(r"fetch.places", ".* isolation 5", ".*", "Apache Kafka fails inside; Ottla reads uncommitted"),
+    Deliberate(r"cluster.auto_creation", ".* first|colli.*", ".*", "Ottla waits for the topic it creates"),
+    Deliberate(r"cluster.coordinators", "v. (2|3|-1) .*", r".*\.error_message", "only the wording differs"),
+    Deliberate(r"produce.damage", ".* null", "", "Apache Kafka fails inside and leaves the client waiting"),
+)
+
+
+def table() -> list[object]:
+    """All cases of all areas."""
+    return [
+        pytest.param(case, id=f"{area}.{case.__name__}")
+        for area in AREAS
+        for case in import_module(f"harness.differential.{area}").CASES
+    ]
+
+
+@pytest.fixture(scope="module")
+def twins(apache_kafka: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Twin, Twin]]:
+    """A fresh Apache node and a fresh Ottla node."""
+    place = tmp_path_factory.mktemp("twins")
+    flags = tuple(flag.replace("512m", "400m") for flag in SERVER_FLAGS)
+    nodes = (
+        ApacheNode(place / "apache", flags=flags, config=CONFIG),
+        OttlaNode(place / "ottla", config={"node.id": "1", **CONFIG}),
+    )
+    try:
+        for node in nodes:
+            node.start()
+        with nodes[1].connect() as link:
+            served = set(link.api_versions())
+        yield Twin(nodes[0], served), Twin(nodes[1], served)
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+@pytest.mark.parametrize("case", table())
+def test_answers_as_apache_kafka_does(twins: tuple[Twin, Twin], case: Case, request: pytest.FixtureRequest) -> None:
+    apache, ottla = (run(case, twin) for twin in twins)
+    name = request.node.callspec.id
+    found = [
+        f"{label}{path}: Apache {one!r}, Ottla {other!r}"
+        for label in apache
+        for path, one, other in differences(apache[label], ottla.get(label, "no answer"))
+        if not deliberate(name, label, path)
+    ]
+    assert not found, f"{len(found)} differences\n" + "\n".join(found)
+
+
+def deliberate(case: str, label: str, path: str) -> bool:
+    """Whether the table knows this difference."""
+    wanted = (case, label, path)
+    return any(all(map(re.fullmatch, known[:3], wanted)) for known in DELIBERATE)
