@@ -48,13 +48,18 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
             supervisor.spawn(repeat(name, interval_ms, duty), name=f"housekeeping: {name}")
 
     async def checkpoint_recovery_points(self) -> None:
-        await asyncio.to_thread(self.store.checkpoint_recovery_points)
+        self._give_up(await asyncio.to_thread(self.store.checkpoint_recovery_points))
 
     async def checkpoint_log_starts(self) -> None:
-        await asyncio.to_thread(self.store.checkpoint_log_starts)
+        self._give_up(await asyncio.to_thread(self.store.checkpoint_log_starts))
 
     async def checkpoint_high_watermarks(self) -> None:
-        await asyncio.to_thread(self.store.checkpoint_high_watermarks, self.high_watermarks())
+        self._give_up(await asyncio.to_thread(self.store.checkpoint_high_watermarks, self.high_watermarks()))
+
+    def _give_up(self, failed: dict[str, OSError]) -> None:
+        """A directory whose disk fails a checkpoint is as little to be trusted as one that fails an append."""
+        for path, error in failed.items():
+            self.store.fail_directory(path, error)
 
     def high_watermarks(self) -> dict[TopicPartition, int]:
         return {partition.topic_partition: partition.high_watermark for partition in self.partitions}

@@ -1,6 +1,10 @@
 """A node, assembled by hand: what it is made of, in which order it comes up, and in which it goes down.
 
 Up: addresses, directories (locked, recovered), metadata quorum, logs, registration, groups, then the first connection.
+A log directory whose disk fails goes offline with its partitions, and the node serves on from the others. If the
+metadata log is in it, or no other is left, the node answers what is in flight and stops: ``wait_stopped`` raises
+``LogDirectoryError``. Apache Kafka halts in the same two cases. After a start the directory is used again.
+
 Down: no new connection, what is in flight is answered, leadership handed over, everything flushed, the mark of a clean
 shutdown written. A failure that is our bug (``Supervisor.failure``) goes down without that mark, so that the next start
 checks what it finds.
@@ -35,7 +39,9 @@ from ottla.runtime.clock import Clock, SystemClock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.disk import Disk
+from ottla.storage.errors import LogDirectoryError
 from ottla.storage.group_commit import GroupCommit
+from ottla.storage.log_directory import LogDirectory
 from ottla.storage.log_store import LogStore
 
 log = get_logger(__name__)
@@ -84,6 +90,8 @@ class Node:
         self._listeners.bind()
         try:
             await self._assemble()
+            if self._supervisor.failure.done():
+                raise self._supervisor.failure.result()
         except BaseException:
             self._listeners.close()
             await self._abandon()
@@ -139,10 +147,8 @@ class Node:
         self._lifecycle = self._make_lifecycle(identity.cluster_id, incarnation, loader)
         self._flushes = GroupCommit(on_failed=self._store.fail_directory)
         self._store.on_rolled = self._flushes.flush_soon
-        self._store.on_directory_failed = lambda directory, _: self._lifecycle.report_offline_dirs(
-            [directory.directory_id]
-        )
         self.partitions = self._make_partitions()
+        self._store.on_directory_failed = self._directory_failed
         await self._lifecycle.register()
         self._store.load(self._log_config_of(loader), now_ms=now_ms)
         loader.add_listener(self.partitions.on_image)
@@ -170,6 +176,15 @@ class Node:
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)
+
+    def _directory_failed(self, directory: LogDirectory, error: OSError) -> None:
+        """Go on without the directory, or stop: without metadata or without any log there is nothing to go on with."""
+        self.partitions.set_directory_offline(directory.path, f"log directory {directory.path} is offline: {error}")
+        self._lifecycle.report_offline_dirs([directory.directory_id])
+        if directory is self._store.metadata_directory:
+            self._supervisor.fail(LogDirectoryError(directory.path, f"failed, and the metadata log is in it: {error}"))
+        elif all(other.failure is not None for other in self._store.directories):
+            self._supervisor.fail(LogDirectoryError(directory.path, f"failed, and no other one is left: {error}"))
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config

@@ -344,7 +344,10 @@ class Partition:
 
     def _lead(self, state: PartitionState, now_ms: int) -> None:
         end = self.log.log_end_offset
-        self.log.epochs.assign(state.leader_epoch, end)
+        try:
+            self.log.epochs.assign(state.leader_epoch, end)
+        except OSError as error:
+            self.log.fail(error)
         self._ledger = LeaderLedger(
             node_id=self._node_id,
             state=state,

@@ -86,7 +86,16 @@ class Partitions:
         """After the first image: logs of topics that are gone, or never were, stop being served."""
         for key in [key for key in self._store.logs if key not in self._partitions]:
             log.warning("a log that the metadata does not know is set aside", partition=key)
-            self._store.set_aside(key)
+            try:
+                self._store.set_aside(key)
+            except KafkaError as error:
+                log.error("a log could not be set aside", partition=key, error=error)
+
+    def set_directory_offline(self, path: str, reason: str) -> None:
+        """Nothing of a log directory can be trusted any more: its partitions say so to whoever waits or asks."""
+        for partition in tuple(self._partitions.values()):
+            if partition.log.log_directory == path:
+                partition.set_offline(reason)
 
     def _hold(self, key: TopicPartition, topic_id: Uuid, image: PartitionImage) -> None:
         if key in self._offline:
@@ -128,7 +137,11 @@ class Partitions:
     def _drop(self, key: TopicPartition) -> None:
         partition = self._partitions.pop(key)
         partition.set_deleted()
-        self._store.delete(key, now_ms=self._clock.now_ms())
+        try:
+            self._store.delete(key, now_ms=self._clock.now_ms())
+        except KafkaError as error:
+            # The topic is gone all the same. Its files are found and set aside at the next start.
+            log.error("the log of a deleted partition could not be removed", partition=key, error=error)
 
     def _log_config(self, topic: str) -> LogConfig:
         layers = broker_properties(self.image, self._node_id, self._static_properties)

@@ -182,7 +182,7 @@ class Disk:
                 self.sync_directory(path)
                 return
             fd = self.open(path, writable=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         try:
             self.sync(fd)

@@ -1,6 +1,13 @@
 """What can go wrong with files. Errors that concern one partition or directory travel as KAFKA_STORAGE_ERROR."""
 
+import errno
+from typing import Final
+
 from ottla.wire.errors import ErrorCode, KafkaError
+
+NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+SHORTAGES: Final = NO_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors of a machine that has too little of something just now: nothing is known against the disk, and it may pass."""
 
 
 class CorruptLogError(KafkaError):

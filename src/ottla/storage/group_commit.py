@@ -9,10 +9,12 @@ write and then report success.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from ottla.storage.errors import storage_error
@@ -21,6 +23,8 @@ from ottla.wire.errors import ErrorCode, KafkaError
 
 PARALLEL_FLUSHES: Final = 4
 """Files synced at the same time in one directory; several small ones cost little more than one."""
+DESCRIPTORS_WAIT_SECONDS: Final = 30.0
+DESCRIPTORS_RETRY_SECONDS: Final = 0.05
 
 
 class Waiter(NamedTuple):
@@ -120,7 +124,7 @@ class _Lane:
                 continue
             if self._failure is None:
                 try:
-                    self._flush(waiters)
+                    self._flush_patiently(waiters)
                 except Exception as error:  # whatever it is: these waiters must not be acknowledged
                     self._failure = error
             try:
@@ -139,6 +143,18 @@ class _Lane:
             except Empty:
                 return waiters, True
         return waiters, False
+
+    def _flush_patiently(self, waiters: list[Waiter]) -> None:
+        """Too many open files say nothing against the disk: nothing has been synced in vain, so it is tried again."""
+        deadline = monotonic() + DESCRIPTORS_WAIT_SECONDS
+        while True:
+            try:
+                self._flush(waiters)
+                return
+            except OSError as error:
+                if error.errno not in {errno.EMFILE, errno.ENFILE} or monotonic() >= deadline:
+                    raise
+            sleep(DESCRIPTORS_RETRY_SECONDS)
 
     def _flush(self, waiters: list[Waiter]) -> None:
         if len(waiters) == 1:

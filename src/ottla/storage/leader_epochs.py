@@ -10,9 +10,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from ottla.runtime.telemetry import get_logger
 from ottla.storage.checkpoints import MalformedFile, decode_lines, encode_lines
 from ottla.storage.disk import Disk
+from ottla.storage.errors import SHORTAGES
 from ottla.storage.names import LEADER_EPOCH_CHECKPOINT
+
+_log = get_logger("ottla.storage.log")
 
 UNDEFINED: Final = -1
 
@@ -27,7 +31,7 @@ class EpochStart(NamedTuple):
 class LeaderEpochCache:
     """The epochs of one log, in memory and in its file."""
 
-    __slots__ = ("_disk", "_entries", "latest_epoch", "on_written", "path")
+    __slots__ = ("_disk", "_entries", "latest_epoch", "on_written", "path", "unwritten")
 
     def __init__(self, disk: Disk, directory: str, on_written: Callable[[str], None] | None = None) -> None:
         self._disk = disk
@@ -36,6 +40,8 @@ class LeaderEpochCache:
         self.path = os.path.join(directory, LEADER_EPOCH_CHECKPOINT)
         self.latest_epoch = UNDEFINED
         """-1 where the log has no epoch yet."""
+        self.unwritten = False
+        """The file lags behind: there was no room for it."""
 
     @property
     def entries(self) -> tuple[EpochStart, ...]:
@@ -126,6 +132,15 @@ class LeaderEpochCache:
 
     def _write(self) -> None:
         lines = [f"{entry.epoch} {entry.start_offset}" for entry in self._entries]
-        self._disk.replace_file(self.path, encode_lines(lines), durable=False)
+        try:
+            self._disk.replace_file(self.path, encode_lines(lines), durable=False)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            # The batches carry their epochs too. A full disk must not end what may free it.
+            _log.warning("leader epochs not written", path=self.path, reason=error)
+            self.unwritten = True
+            return
+        self.unwritten = False
         if self.on_written is not None:
             self.on_written(self.path)

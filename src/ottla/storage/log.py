@@ -9,7 +9,6 @@ Invariants: ``log_start_offset <= log_end_offset``; ``recovery_point <= log_end_
 segments are sorted and only the last one is active.
 """
 
-import errno
 import os
 from bisect import bisect_right
 from collections import deque
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from threading import Lock
-from typing import Final, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
@@ -26,7 +25,7 @@ from ottla.records.control import read_end_transaction
 from ottla.records.reader import read_records
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.disk import Disk
-from ottla.storage.errors import storage_error
+from ottla.storage.errors import SHORTAGES, storage_error
 from ottla.storage.leader_epochs import LeaderEpochCache
 from ottla.storage.names import DELETED_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
@@ -40,8 +39,6 @@ from ottla.transactions.producer_state import CompletedTransaction, ProducerStat
 from ottla.wire.errors import ErrorCode, KafkaError
 
 _log = get_logger("ottla.storage.log")
-
-NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class TimestampOffset(NamedTuple):
@@ -222,9 +219,15 @@ class Log:
         self._note_unsynced(index.path)
 
     def _broken(self, error: OSError, *, recoverable: bool = True) -> KafkaError:
-        if not (recoverable and error.errno in NO_SPACE):
+        if not (recoverable and error.errno in SHORTAGES):
             self.fail(error)
         return storage_error(f"{self.topic_partition} could not be written in {self.directory}: {error}")
+
+    def unreadable(self, error: OSError) -> KafkaError:
+        """What to tell a reader; the log has failed unless only file descriptors or memory were short."""
+        if error.errno not in SHORTAGES:
+            self.fail(error)
+        return storage_error(f"{self.topic_partition} could not be read in {self.directory}: {error}")
 
     def fail(self, error: OSError) -> None:
         """The disk cannot be trusted any more."""
@@ -308,8 +311,7 @@ class Log:
         try:
             return self._read(offset, max_bytes, upper, at_least_one)
         except OSError as error:
-            self.fail(error)
-            raise storage_error(f"{self.topic_partition} could not be read in {self.directory}: {error}") from error
+            raise self.unreadable(error) from error
 
     def _read(self, offset: int, max_bytes: int, upper: int, at_least_one: bool) -> FileRegion | None:
         segments = self.segments
@@ -534,8 +536,13 @@ class Log:
                 if segment.base_offset <= self.recovery_point:
                     break
             for path in unsynced:
+                # First out of the list: whoever changes the file meanwhile puts it back.
                 self._unsynced.pop(path, None)
-                self.disk.sync_path(path)
+                try:
+                    self.disk.sync_path(path)
+                except OSError:
+                    self._unsynced[path] = None
+                    raise
             self.recovery_point = max(self.recovery_point, end)
             return self.recovery_point
 
@@ -583,6 +590,8 @@ class Log:
     def close(self, *, clean: bool = True) -> None:
         """Let go of the files. A clean close leaves the directory as Kafka leaves it at shutdown, durable. Blocking."""
         if clean and self.failure is None:
+            if self.epochs.unwritten:
+                self.epochs.write()
             self._active.seal(cut_log=True)
             self._take_snapshot(self.log_end_offset)
             for path in self._active.paths[1:]:

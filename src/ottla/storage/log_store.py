@@ -21,7 +21,7 @@ from ottla.model import TopicPartition, Uuid
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.checkpoints import MalformedFile, read_topic_id, write_topic_id
 from ottla.storage.disk import Disk
-from ottla.storage.errors import CorruptLogError, LogDirectoryError, storage_error
+from ottla.storage.errors import SHORTAGES, CorruptLogError, LogDirectoryError, storage_error
 from ottla.storage.log import Log
 from ottla.storage.log_directory import LogDirectory
 from ottla.storage.names import (
@@ -286,13 +286,24 @@ class LogStore:
         target = os.path.join(directory.path, name)
         try:
             self.disk.rename(log.directory, target)
-            self._checkpoint(directory)
+            self._forget_durably(directory)
         except OSError as error:
-            self.fail_directory(directory.path, error)
+            if error.errno not in SHORTAGES:
+                self.fail_directory(directory.path, error)
             raise storage_error(f"{log.topic_partition} could not be renamed in {directory.path}: {error}") from error
         log.moved(target)
         log.release()
         return target
+
+    def _forget_durably(self, directory: LogDirectory) -> None:
+        """A log of that name to come must not be held to what the checkpoints say of the one that goes."""
+        try:
+            self._checkpoint(directory)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            # Deleting is what may free a full disk; the next periodic checkpoint will do.
+            _log.warning("checkpoint not written", path=directory.path, reason=error)
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 
@@ -304,7 +315,9 @@ class LogStore:
                 try:
                     deleted += log.retain(now_ms, upper_of(log.topic_partition))
                 except OSError as error:
-                    log.fail(error)
+                    if error.errno not in SHORTAGES:
+                        log.fail(error)
+                    _log.warning("retention put off", partition=log.topic_partition, reason=error)
         return deleted
 
     def purge(self, now_ms: int) -> int:
@@ -333,30 +346,31 @@ class LogStore:
         self._metadata_log = metadata_log
         metadata_log.events = self
 
-    def checkpoint_recovery_points(self) -> None:
-        """Every minute. Blocking, any thread."""
-        for directory in self._with_metadata(self._online()):
-            self._guarded(directory, self._write_recovery_points)
+    def checkpoint_recovery_points(self) -> dict[str, OSError]:
+        """Every minute. Blocking, any thread.
 
-    def checkpoint_log_starts(self) -> None:
+        Returns, as all checkpoints do, which directories failed: for ``fail_directory``, on the loop's thread.
+        """
+        return self._write_everywhere(self._with_metadata(self._online()), self._write_recovery_points)
+
+    def checkpoint_log_starts(self) -> dict[str, OSError]:
         """Every minute, and before DeleteRecords is answered. Blocking, any thread."""
-        for directory in self._online():
-            self._guarded(directory, self._write_log_starts)
+        return self._write_everywhere(self._online(), self._write_log_starts)
 
-    def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, int]) -> None:
+    def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, int]) -> dict[str, OSError]:
         """Every five seconds. Blocking, any thread."""
-        for directory in self._online():
+
+        def write(directory: LogDirectory) -> None:
             held = {
                 log.topic_partition: high_watermarks[log.topic_partition]
                 for log in self._logs_in(directory)
                 if log.topic_partition in high_watermarks
             }
-            try:
-                with directory.checkpointing:
-                    if directory.locked:
-                        directory.write_high_watermarks(held)
-            except OSError as error:
-                _log.error("checkpoint not written", path=directory.path, reason=error)
+            with directory.checkpointing:
+                if directory.locked:
+                    directory.write_high_watermarks(held)
+
+        return self._write_everywhere(self._online(), write)
 
     def high_watermark(self, topic_partition: TopicPartition) -> int:
         """As checkpointed before this start; 0 where it was not."""
@@ -403,11 +417,18 @@ class LogStore:
             if held_by is directory and topic_partition in loaded
         }
 
-    def _guarded(self, directory: LogDirectory, write: Callable[[LogDirectory], None]) -> None:
-        try:
-            write(directory)
-        except OSError as error:
-            _log.error("checkpoint not written", path=directory.path, reason=error)
+    def _write_everywhere(
+        self, directories: Sequence[LogDirectory], write: Callable[[LogDirectory], None]
+    ) -> dict[str, OSError]:
+        failed = {}
+        for directory in directories:
+            try:
+                write(directory)
+            except OSError as error:
+                _log.error("checkpoint not written", path=directory.path, reason=error)
+                if error.errno not in SHORTAGES:
+                    failed[directory.path] = error
+        return failed
 
     # Failures --------------------------------------------------------------------------------------------------------
 
@@ -491,7 +512,7 @@ class LogStore:
         beside = self.metadata_directory
         if beside is not None and beside not in self.directories:
             if clean and beside.failure is None:
-                self._guarded(beside, self._write_recovery_points)
+                self._write_everywhere([beside], self._write_recovery_points)
             beside.unlock()
 
     def _close_log(self, log: Log, clean: bool) -> bool:

@@ -53,6 +53,7 @@ class Segment:
         "base_offset",
         "bytes_since_index_entry",
         "checked",
+        "closed",
         "created_ms",
         "directory",
         "index_interval_bytes",
@@ -80,6 +81,8 @@ class Segment:
         """Writes the indexes anew when they turn out to be unusable."""
         self.checked = True
         """The indexes can be used; not known of those found at start."""
+        self.closed = False
+        """Given up by its log: deleted, or shut down."""
         self.offset_index = OffsetIndex(disk, self._path(OFFSET_INDEX_SUFFIX), base_offset)
         self.time_index = TimeIndex(disk, self._path(TIME_INDEX_SUFFIX), base_offset)
         self.txn_index = TransactionIndex(disk, self._path(TXN_INDEX_SUFFIX))
@@ -419,9 +422,18 @@ class Segment:
                 self._max_timestamp_offset = header.last_offset
 
     def sync(self) -> None:
-        """Make the batches durable. May be called from any thread, also while batches are appended."""
-        handle = self.handle
-        self._disk.sync_data(handle.fd)
+        """Make the batches durable. May be called from any thread, also while batches are appended.
+
+        A segment that is deleted or closed under the flush needs none.
+        """
+        try:
+            handle = self._handle if self.closed else self.handle
+        except FileNotFoundError:
+            if self.closed:
+                return
+            raise
+        if handle is not None:
+            self._disk.sync_data(handle.fd)
 
     def moved(self, directory: str) -> None:
         """The directory has a new name; open files stay open."""
@@ -432,6 +444,7 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the files; regions that are still out keep theirs."""
+        self.closed = True
         self._handle = None
         self.offset_index.file.close()
         self.time_index.file.close()

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ottla.records.batch import iter_headers
 from ottla.records.control import EndTransaction, end_transaction_batch
+from ottla.storage.disk import Disk
 from ottla.testing.crash_images import FaultyDisk
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -438,3 +439,45 @@ def test_flush_is_due_by_count_and_by_time(open_log, batches, small):
     assert log.flush_due(1050)
     log.flush()
     assert not log.flush_due(10**9)
+
+
+def test_a_segment_that_goes_under_a_running_flush_is_not_missed(open_log, batches, small):
+    """Retention runs on the loop while a flush runs in its thread; with high watermarks ahead of flushes they meet."""
+
+    class BusyDisk(Disk):
+        meanwhile = None
+
+        def sync_data(self, fd):
+            super().sync_data(fd)
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
+
+    disk = BusyDisk()
+    log = open_log(disk=disk, config=replace(small, retention_bytes=0))
+    for _ in range(30):
+        batches.append(log)
+    assert len(log.segments) > 2
+    disk.meanwhile = lambda: log.retain(10**15, log.log_end_offset)
+    assert log.flush() == 30
+    assert log.log_start_offset > 0
+    assert log.failure is None
+
+
+def test_a_full_disk_does_not_end_retention(open_log, batches, small):
+    def gate(number, kind, path):
+        if full and kind in {"open", "write"}:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    full = False
+    log = open_log(disk=FaultyDisk(gate), config=replace(small, retention_bytes=1500))
+    for number in range(30):
+        batches.append(log, epoch=number // 3)
+    full = True
+    assert log.retain(0, 30) > 0
+    assert log.failure is None
+    assert log.epochs.entries[0].start_offset == log.log_start_offset
+    full = False
+    kept = log.epochs.entries
+    log.close()
+    assert open_log(clean_shutdown=True, recovery_point=30).epochs.entries == kept

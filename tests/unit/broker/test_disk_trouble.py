@@ -1,0 +1,371 @@
+"""A running node whose disk fails, fills up, or held damage at the start: what clients are told, what goes on."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from ottla.broker.node import Node
+from ottla.config.broker import BrokerConfig
+from ottla.metadata.controller.topics import CreateTopics, NewTopic
+from ottla.net.peer import Peer
+from ottla.records.batch import iter_headers
+from ottla.records.builder import BatchBuilder
+from ottla.records.reader import read_records
+from ottla.storage.errors import LogDirectoryError
+from ottla.testing.crash_images import FaultyDisk
+from ottla.wire.apis import ApiKey
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
+from ottla.wire.messages.describe_log_dirs_request import DescribeLogDirsRequest
+from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
+from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
+from ottla.wire.messages.metadata_request import MetadataRequest
+from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+
+STORAGE_ERROR = int(ErrorCode.KAFKA_STORAGE_ERROR)
+TOPIC = "orders"
+
+
+class Trouble:
+    """What the disk does to calls below a path: nothing, or an error for some kinds of calls."""
+
+    def __init__(self) -> None:
+        self.below = ""
+        self.kinds: frozenset[str] = frozenset()
+        self.number = errno.EIO
+        self.disk = FaultyDisk(self._gate)
+
+    def begin(self, below: Path | str, *kinds: str, number: int = errno.EIO) -> None:
+        self.below, self.kinds, self.number = str(below), frozenset(kinds), number
+
+    def end(self) -> None:
+        self.kinds = frozenset()
+
+    def _gate(self, number: int, kind: str, path: str) -> None:
+        if kind in self.kinds and path.startswith(self.below):
+            raise OSError(self.number, os.strerror(self.number), path)
+
+
+class Client:
+    """The few requests the tests make, on one connection."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    @classmethod
+    async def connect(cls, node: Node) -> "Client":
+        host, port = node.bootstrap.rsplit(":", 1)
+        return cls(await Peer.connect(host, int(port)))
+
+    async def produce(self, partition: int, value: bytes, *, acks: int = -1) -> int:
+        builder = BatchBuilder()
+        builder.append(1_700_000_000_000, None, value)
+        data = PartitionProduceData(index=partition, records=builder.build())
+        answer = await self.peer.request(
+            ApiKey.PRODUCE,
+            ProduceRequest(
+                acks=acks, timeout_ms=5000, topic_data=[TopicProduceData(name=TOPIC, partition_data=[data])]
+            ),
+            9,
+        )
+        return int(answer.responses[0].partition_responses[0].error_code)
+
+    async def consume(self, partition: int, offset: int = 0, *, max_wait_ms: int = 5000) -> tuple[int, list[bytes]]:
+        wanted = FetchPartition(partition=partition, fetch_offset=offset, partition_max_bytes=1 << 20)
+        answer = await self.peer.request(
+            ApiKey.FETCH,
+            FetchRequest(max_wait_ms=max_wait_ms, min_bytes=1, topics=[FetchTopic(topic=TOPIC, partitions=[wanted])]),
+            11,
+        )
+        part = answer.responses[0].partitions[0]
+        data = bytes(part.records or b"")
+        values = [
+            record.value or b""
+            for position, header in iter_headers(data, partial_tail=True)
+            for record in read_records(data[position : position + header.size])
+        ]
+        return int(part.error_code), values
+
+    async def directories(self) -> dict[str, int]:
+        answer = await self.peer.request(ApiKey.DESCRIBE_LOG_DIRS, DescribeLogDirsRequest(topics=None))
+        return {os.path.basename(result.log_dir): int(result.error_code) for result in answer.results}
+
+    async def topics(self) -> list[str]:
+        answer = await self.peer.request(ApiKey.METADATA, MetadataRequest(topics=None), 9)
+        return [topic.name for topic in answer.topics]
+
+    async def end_offset(self, partition: int) -> tuple[int, int]:
+        wanted = ListOffsetsPartition(partition_index=partition, timestamp=-1)
+        answer = await self.peer.request(
+            ApiKey.LIST_OFFSETS, ListOffsetsRequest(topics=[ListOffsetsTopic(name=TOPIC, partitions=[wanted])]), 5
+        )
+        part = answer.topics[0].partitions[0]
+        return int(part.error_code), int(part.offset)
+
+    async def delete_topic(self) -> int:
+        answer = await self.peer.request(
+            ApiKey.DELETE_TOPICS, DeleteTopicsRequest(topics=[DeleteTopicState(name=TOPIC)], timeout_ms=5000), 6
+        )
+        return int(answer.responses[0].error_code)
+
+
+def config_of(*directories: Path, **properties: str) -> BrokerConfig:
+    return BrokerConfig.parse(
+        {
+            "node.id": "1",
+            "listeners": "PLAINTEXT://127.0.0.1:0",
+            "log.dirs": ",".join(map(str, directories)),
+            **{key.replace("_", "."): value for key, value in properties.items()},
+        }
+    )
+
+
+async def create(node: Node, partitions: int) -> None:
+    topics = (NewTopic(name=TOPIC, partitions=partitions),)
+    await node._driver.submit(lambda controller, _: controller.create_topics(CreateTopics(topics=topics)))
+
+
+def in_directory(node: Node, name: str) -> int:
+    """A partition of the topic that lies in the log directory of that name."""
+    return next(
+        partition.topic_partition.partition
+        for partition in node.partitions
+        if os.path.basename(partition.log.log_directory) == name
+    )
+
+
+def in_loop(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+@pytest.mark.parametrize(("kind", "number"), [("sync", errno.EIO), ("sync", errno.ENOSPC), ("write", errno.EIO)])
+def test_one_of_two_directories_fails_and_the_other_serves(tmp_path: Path, kind: str, number: int) -> None:
+    trouble = Trouble()
+
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "a", tmp_path / "b"), disk=trouble.disk)
+        await node.start()
+        await create(node, 4)
+        client = await Client.connect(node)
+        good, bad = in_directory(node, "a"), in_directory(node, "b")
+        assert await client.produce(bad, b"kept") == 0
+        waiting = asyncio.ensure_future((await Client.connect(node)).consume(bad, 1, max_wait_ms=20_000))
+        await asyncio.sleep(0.05)
+
+        trouble.begin(tmp_path / "b" / f"{TOPIC}-", kind, number=number)
+        assert await client.produce(bad, b"lost") == STORAGE_ERROR
+        trouble.end()
+        # A disk that claims to work again is not believed: not for this partition, nor for its neighbours.
+        neighbour = next(
+            other.topic_partition.partition
+            for other in node.partitions
+            if other.log.log_directory == str(tmp_path / "b") and other.topic_partition.partition != bad
+        )
+        for partition in (bad, neighbour):
+            for acks in (-1, 1):
+                assert await client.produce(partition, b"never", acks=acks) == STORAGE_ERROR
+        # Whoever waited at the end of the log is told at once, and so is who asks there.
+        assert (await waiting)[0] == STORAGE_ERROR
+        assert (await client.consume(bad, 1))[0] == STORAGE_ERROR
+        assert (await client.end_offset(bad))[0] == STORAGE_ERROR
+        assert await client.directories() == {"a": 0, "b": STORAGE_ERROR}
+        assert await client.topics() == [TOPIC]
+        assert await client.produce(good, b"fine") == 0
+        assert await client.consume(good) == (0, [b"fine"])
+        assert not node._supervisor.failure.done()
+        await node.stop()
+
+        again = Node(config_of(tmp_path / "a", tmp_path / "b"))
+        await again.start()
+        client = await Client.connect(again)
+        error, values = await client.consume(bad)
+        assert (error, values[:1]) == (0, [b"kept"])
+        assert b"never" not in values
+        assert await client.consume(good) == (0, [b"fine"])
+        assert await client.produce(bad, b"again") == 0
+        assert await client.directories() == {"a": 0, "b": 0}
+        await again.stop()
+
+    in_loop(scenario)
+
+
+def test_the_only_directory_fails_and_the_node_says_why_and_stops(tmp_path: Path) -> None:
+    trouble = Trouble()
+
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "data"), disk=trouble.disk)
+        await node.start()
+        await create(node, 1)
+        client = await Client.connect(node)
+        assert await client.produce(0, b"kept") == 0
+        trouble.begin(tmp_path / "data" / f"{TOPIC}-", "sync")
+        assert await client.produce(0, b"lost") == STORAGE_ERROR
+        trouble.end()
+        assert await client.produce(0, b"never") == STORAGE_ERROR
+        with pytest.raises(LogDirectoryError, match="Input/output error"):
+            await node.wait_stopped()
+        await node.stop()
+        assert not (tmp_path / "data" / ".kafka_cleanshutdown").exists()
+
+        again = Node(config_of(tmp_path / "data"))
+        await again.start()
+        client = await Client.connect(again)
+        assert (await client.consume(0))[1][0] == b"kept"
+        assert await client.produce(0, b"again") == 0
+        await again.stop()
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("directories", [1, 2])
+def test_a_full_disk_is_an_error_that_passes(tmp_path: Path, directories: int) -> None:
+    trouble = Trouble()
+    paths = [tmp_path / name for name in "ab"[:directories]]
+
+    async def scenario() -> None:
+        node = Node(config_of(*paths, log_segment_bytes="1048576"), disk=trouble.disk)
+        await node.start()
+        await create(node, directories)
+        client = await Client.connect(node)
+        partition = in_directory(node, "ab"[directories - 1])
+        assert await client.produce(partition, b"first") == 0
+        trouble.begin(paths[-1] / f"{TOPIC}-", "write", "make_directory", number=errno.ENOSPC)
+        for acks in (-1, 1):
+            assert await client.produce(partition, b"no room", acks=acks) == STORAGE_ERROR
+        assert await client.consume(partition) == (0, [b"first"])
+        assert set((await client.directories()).values()) == {0}
+        trouble.end()
+        assert await client.produce(partition, b"second") == 0
+        assert await client.consume(partition) == (0, [b"first", b"second"])
+        assert not node._supervisor.failure.done()
+        await node.stop()
+
+    in_loop(scenario)
+
+
+def test_a_topic_can_be_deleted_from_a_full_disk(tmp_path: Path) -> None:
+    trouble = Trouble()
+
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "a", tmp_path / "b"), disk=trouble.disk)
+        await node.start()
+        await create(node, 2)
+        client = await Client.connect(node)
+        trouble.begin(tmp_path / "b", "write", number=errno.ENOSPC)
+        assert await client.delete_topic() == 0
+        assert await client.topics() == []
+        assert set((await client.directories()).values()) == {0}
+        trouble.end()
+        await create(node, 2)
+        assert await client.produce(0, b"new") == 0
+        assert await client.produce(1, b"new") == 0
+        await node.stop()
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("kind", ["rename", "sync", "write"])
+def test_a_topic_can_be_deleted_from_a_failing_disk(tmp_path: Path, kind: str) -> None:
+    trouble = Trouble()
+
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "a", tmp_path / "b"), disk=trouble.disk)
+        await node.start()
+        await create(node, 2)
+        client = await Client.connect(node)
+        trouble.begin(tmp_path / "b", kind)
+        assert await client.delete_topic() == 0
+        assert await client.topics() == []
+        assert await client.directories() == {"a": 0, "b": STORAGE_ERROR}
+        assert not node._supervisor.failure.done()
+        trouble.end()
+        await node.stop()
+
+    in_loop(scenario)
+
+
+def test_a_checkpoint_that_cannot_be_written_counts_against_its_directory(tmp_path: Path) -> None:
+    trouble = Trouble()
+
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "a", tmp_path / "b"), disk=trouble.disk)
+        await node.start()
+        await create(node, 2)
+        client = await Client.connect(node)
+        trouble.begin(tmp_path / "b" / "recovery-point", "write", number=errno.ENOSPC)
+        await node._housekeeping.checkpoint_recovery_points()
+        assert await client.directories() == {"a": 0, "b": 0}
+        trouble.begin(tmp_path / "b" / "recovery-point", "write")
+        await node._housekeeping.checkpoint_recovery_points()
+        assert await client.directories() == {"a": 0, "b": STORAGE_ERROR}
+        await node.stop()
+
+    in_loop(scenario)
+
+
+def test_damage_found_at_the_start_takes_one_partition_offline(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path))
+        await node.start()
+        await create(node, 3)
+        client = await Client.connect(node)
+        for partition in range(3):
+            assert await client.produce(partition, b"kept") == 0
+        await node.stop()
+        damaged = tmp_path / f"{TOPIC}-1" / f"{0:020d}.log"
+        os.truncate(damaged, damaged.stat().st_size - 1)
+
+        again = Node(config_of(tmp_path))
+        await again.start()
+        client = await Client.connect(again)
+        assert await client.produce(1, b"never") == STORAGE_ERROR
+        assert (await client.consume(1))[0] == STORAGE_ERROR
+        with pytest.raises(KafkaError, match="damaged at position 0"):
+            again.partitions.get(TOPIC, 1)
+        for partition in (0, 2):
+            assert await client.consume(partition) == (0, [b"kept"])
+            assert await client.produce(partition, b"more") == 0
+        assert await client.topics() == [TOPIC]
+        assert await client.directories() == {os.path.basename(tmp_path): 0}
+        await again.stop()
+        assert damaged.stat().st_size > 0
+
+    in_loop(scenario)
+
+
+def test_too_many_open_files_are_no_failure_of_the_disk(tmp_path: Path) -> None:
+    class Short(FaultyDisk):
+        short_of_files = False
+
+        def open(self, path: str, *, create: bool = False, writable: bool = True) -> int:
+            if self.short_of_files and f"{TOPIC}-" in path:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+            return super().open(path, create=create, writable=writable)
+
+    disk = Short(lambda number, kind, path: None)
+
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "data"), disk=disk)
+        await node.start()
+        await create(node, 1)
+        client = await Client.connect(node)
+        assert await client.produce(0, b"sealed") == 0
+        node.partitions.get(TOPIC, 0).log.roll(0)
+        await node.stop()
+        node = Node(config_of(tmp_path / "data"), disk=disk)
+        await node.start()
+        client = await Client.connect(node)
+        disk.short_of_files = True
+        node.partitions.get(TOPIC, 0).log.segments[0]._handle = None
+        assert (await client.consume(0))[0] == STORAGE_ERROR
+        disk.short_of_files = False
+        assert await client.consume(0) == (0, [b"sealed"])
+        assert await client.produce(0, b"more") == 0
+        assert not node._supervisor.failure.done()
+        await node.stop()
+
+    in_loop(scenario)
