@@ -63,6 +63,7 @@ def cluster(cluster_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def _require_oracle() -> Path:
     try:
         oracle.require_java()
-        return oracle.libraries()
+        # Never fetched behind somebody's back: `python tools/oracle.py` does that.
+        return oracle.libraries(fetch=False)
     except oracle.OracleMissing as missing:
         pytest.skip(str(missing))
