@@ -1,7 +1,8 @@
 """The same raw requests to an Apache node and an Ottla node, and their answers made comparable.
 
-A case is a generator: it is run once against each node and yields `(label, answer)`. What may differ between two healthy
-clusters (ids, clocks, addresses, sizes of disks) is masked or given a name; everything else is compared as it stands.
+A case is a generator: it is run once against each node and yields `(label, answer)`. What may differ between two
+healthy clusters (ids, clocks, addresses, sizes of disks) is masked or given a name; everything else is compared as it
+stands.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import itertools
 import re
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +27,7 @@ from ottla.wire.frame import RequestHeader, encode_request, read_response_header
 NOW = time.time_ns() // 1_000_000
 """One clock reading for both nodes: the timestamps of records are the same bytes in both."""
 
-MASKED = frozenset("cluster_id host port finalized_features_epoch log_dir total_bytes usable_bytes".split())
+MASKED = frozenset(["cluster_id", "host", "port", "finalized_features_epoch", "log_dir", "total_bytes", "usable_bytes"])
 _SUFFIX = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONG_TIME = re.compile(r"\b1[6-9]\d{11}\b")
 Answer = Any
@@ -226,8 +228,6 @@ def legacy_message(magic: int) -> bytes:
     """One message of format 0 or 1."""
     body = struct.pack(">bb", magic, 0) + (struct.pack(">q", NOW) if magic else b"")
     body += struct.pack(">i", 1) + b"k" + struct.pack(">i", 1) + b"v"
-    import zlib  # noqa: PLC0415 - nothing else here needs it
-
     body = struct.pack(">I", zlib.crc32(body)) + body
     return struct.pack(">qi", 0, len(body)) + body
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.twins import Case, Twin, differences, run
 
@@ -31,6 +32,10 @@ DELIBERATE = (
         r"produce.transactional_ids", ".*", r"\.error_code", "COORDINATOR_NOT_AVAILABLE until there is a coordinator"
     ),
     Deliberate(r"fetch.places", ".* isolation 5", ".*", "Apache Kafka fails inside; Ottla reads uncommitted"),
+    Deliberate(r"fetch.replicas", ".*", r"\.node_endpoints", "Ottla tells followers too where the leader listens"),
+    Deliberate(r"fetch.sizes", ".* -1", ".*", "Apache Kafka fails inside; Ottla reads at least one batch"),
+    Deliberate(r"cluster.metadata", ".* neither", ".*", "Apache Kafka fails inside; Ottla refuses the name"),
+    Deliberate(r"cluster.partitions", r"names \(''.*", ".*", "Apache Kafka fails inside; Ottla refuses the name"),
     Deliberate(r"cluster.auto_creation", ".* first|colli.*", ".*", "Ottla waits for the topic it creates"),
     Deliberate(r"cluster.coordinators", "v. (2|3|-1) .*", r".*\.error_message", "only the wording differs"),
     Deliberate(r"produce.damage", ".* null", "", "Apache Kafka fails inside and leaves the client waiting"),

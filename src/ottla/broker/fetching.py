@@ -112,7 +112,7 @@ def read_partition(
     partition.check_leader_epoch(target.current_leader_epoch)
     partition.require_leader()
     if limits.replica_id >= 0:
-        partition.record_fetch(target, limits.replica_id, limits.replica_epoch, limits.now_ms)
+        record_fetch(partition, target, limits)
     log = partition.log
     fetched.high_watermark = partition.high_watermark
     fetched.last_stable_offset = partition.last_stable_offset
@@ -129,6 +129,16 @@ def read_partition(
     )
     if limits.isolation is Isolation.LAST_STABLE:
         fetched.aborted = partition.aborted_transactions(target.fetch_offset, fetched.region)
+
+
+def record_fetch(partition: Partition, target: FetchTarget, limits: FetchLimits) -> None:
+    """A follower's progress. A stranger that names no epoch is told to look for the leader again."""
+    try:
+        partition.record_fetch(target, limits.replica_id, limits.replica_epoch, limits.now_ms)
+    except KafkaError as error:
+        if error.code is ErrorCode.UNKNOWN_LEADER_EPOCH and target.current_leader_epoch < 0:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, error.message) from error
+        raise
 
 
 def divergence(partition: Partition, target: FetchTarget) -> tuple[int, int] | None:

@@ -40,9 +40,9 @@ class DeleteRecordsHandler(Struct, frozen=True, kw_only=True):
     def _partition(self, topic: str, part: DeleteRecordsPartition) -> DeleteRecordsPartitionResult:
         result = DeleteRecordsPartitionResult(partition_index=part.partition_index, low_watermark=-1, error_code=0)
         try:
+            partition = self.partitions.get(topic, part.partition_index)
             if topic in INTERNAL_TOPICS:
                 raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic} is internal")
-            partition = self.partitions.get(topic, part.partition_index)
             result.low_watermark = partition.delete_records_before(part.offset)
         except KafkaError as error:
             result.error_code = int(error.code)

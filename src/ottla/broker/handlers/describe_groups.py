@@ -41,8 +41,6 @@ class DescribeGroupsHandler(Struct, frozen=True, kw_only=True):
         )
 
     async def _describe(self, group_id: str) -> DescribedGroup:
-        if not group_id:
-            return DescribedGroup(group_id=group_id, state="", error=ErrorCode.INVALID_GROUP_ID)
         try:
             described: list[DescribedGroup] = await self.coordinator.ask(
                 group_id, lambda shard, _now_ms, _token: shard.describe_groups((group_id,))
@@ -74,5 +72,5 @@ def _group(group: DescribedGroup, version: int, allowed: int) -> WireGroup:
             )
             for member in group.members
         ],
-        authorized_operations=allowed,
+        authorized_operations=allowed if error is ErrorCode.NONE else NOT_ASKED,
     )

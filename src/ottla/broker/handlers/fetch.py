@@ -2,7 +2,7 @@
 
 v7+ sessions (KIP-227), v9+ leader epochs fence, v12+ divergence from ``last_fetched_epoch``, v13+ topics by id, v15+
 replica id in ``replica_state``, v16+ endpoints of the current leaders where this broker is not it. The answer waits
-until ``min_bytes`` are visible or ``max_wait_ms`` is over; errors and divergences are answered at once. Records leave
+until ``min_bytes`` are visible or ``max_wait_ms`` (a minute at most) is over; errors and divergences are answered at once. Records leave
 as file regions, never copied. Nobody reads from followers yet: no preferred replica is named.
 """
 
@@ -35,11 +35,12 @@ from ottla.wire.messages.fetch_response import (
     PartitionData,
 )
 
-CURRENT_LEADER_FROM = 12
 TOPIC_IDS_FROM = 13
 REPLICA_STATE_FROM = 15
 ENDPOINTS_FROM = 16
 READ_COMMITTED = 1
+WAIT_MS_MAX = 60_000
+"""A fetch outlives its connection until it is over: peers that ask for days and hang up must not pile up here."""
 NO_EPOCH = -1
 # Answered with an empty list of aborted transactions instead of none, as Apache Kafka does.
 UNKNOWN_PARTITION = frozenset((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID))
@@ -76,7 +77,7 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         delayed = DelayedFetch(self.partitions, targets, limits)
         delayed.watch(found.size)
         found.release()
-        return self._respond_later(context, session, delayed, request.max_wait_ms)
+        return self._respond_later(context, session, delayed, min(request.max_wait_ms, WAIT_MS_MAX))
 
     async def _respond_later(
         self, context: RequestContext, session: FetchContext, delayed: DelayedFetch, max_wait_ms: int
@@ -149,7 +150,7 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
             data.error_code = int(fetched.error.code)
             if fetched.error.code in UNKNOWN_PARTITION:
                 data.aborted_transactions = []
-            if fetched.error.code in LEADER_ERRORS and version >= CURRENT_LEADER_FROM:
+            if fetched.error.code in LEADER_ERRORS and version >= ENDPOINTS_FROM:
                 self._add_leader(data, fetched.target, leaders)
         return data
 

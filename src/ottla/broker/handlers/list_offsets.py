@@ -49,7 +49,7 @@ class ListOffsetsHandler(Struct, frozen=True, kw_only=True):
                         self._partition(context, isolation, topic, part)
                         if (topic.name, part.partition_index) not in repeated
                         else failed(part, ErrorCode.INVALID_REQUEST)
-                        for part in topic.partitions
+                        for part in {part.partition_index: part for part in topic.partitions}.values()
                     ],
                 )
                 for topic in request.topics

@@ -88,7 +88,7 @@ class MetadataHandler(Struct, frozen=True, kw_only=True):
     ) -> list[MetadataResponseTopic]:
         image = self.image()
         answered: list[MetadataResponseTopic] = []
-        for topic in asked:
+        for topic in {(topic.name, topic.topic_id): topic for topic in asked}.values():
             by_id = topic.topic_id != Uuid.ZERO
             found = image.topics_by_id.get(topic.topic_id) if by_id else image.topics.get(topic.name or "")
             if found is not None:
@@ -126,7 +126,9 @@ class MetadataHandler(Struct, frozen=True, kw_only=True):
     def _refused(self, context: RequestContext, asked: Sequence[MetadataRequestTopic]) -> MetadataResponse:
         """Ids, or no name, in a version that knows names only."""
         code = int(ErrorCode.INVALID_REQUEST)
-        topics = [MetadataResponseTopic(error_code=code, name=topic.name or "") for topic in asked]
+        topics = [
+            MetadataResponseTopic(error_code=code, name=topic.name or "", topic_id=topic.topic_id) for topic in asked
+        ]
         return MetadataResponse(topics=topics, cluster_id=self.cluster_id)
 
 
