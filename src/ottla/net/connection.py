@@ -4,7 +4,9 @@ Invariants:
 - A frame's announced length is checked before anything is allocated for it, and the buffer only grows as bytes arrive.
 - The memoryview given to ``serve`` is valid during that call only: the buffer is used again right after.
 - Requests are served as they arrive (pipelining); answers leave in request order, whatever finishes first.
-- Reading stops while unsent bytes or unanswered requests exceed their limits, and goes on when they fall.
+- Reading stops while unsent bytes or unanswered requests exceed their limits, and goes on when they fall. Answers that
+  wait behind an earlier one count as unsent.
+- An exception of ``serve`` ends this connection and nothing else: a request without an answer would end it anyway.
 """
 
 import asyncio
@@ -62,6 +64,7 @@ class Connection:
         "_closed",
         "_draining",
         "_frame_started_at",
+        "_held_bytes",
         "_loop",
         "_on_close",
         "_outbox",
@@ -99,6 +102,7 @@ class Connection:
         self._on_close = on_close
         self._outbox = Outbox(sock)
         self._pending: deque[Slot] = deque()
+        self._held_bytes = 0
         self._buffer = bytearray(BUFFER_BYTES_START)
         self._view = memoryview(self._buffer)
         self._read_position = 0
@@ -152,6 +156,7 @@ class Connection:
         self._outbox.discard()
         while self._pending:
             release(self._pending.popleft().segments)
+        self._held_bytes = 0
         self._sock.close()
         self._on_close(self)
 
@@ -170,14 +175,24 @@ class Connection:
             return
         self._write_position += received
         self.last_active_at = self._loop.time()
+        if self._take_frames_or_close():
+            self._send_ready()
+
+    def _take_frames_or_close(self) -> bool:
         try:
             self._take_frames()
         except CloseConnection as error:
             log.warning("peer dropped", peer=self.peer, reason=error)
-            self._send_ready()
-            self.close(str(error))
-            return
+            failure = str(error)
+        except Exception as error:
+            log.error("request failed", peer=self.peer, exc_info=error)
+            failure = repr(error)
+        else:
+            return not self._closed
+        # What came before was in order.
         self._send_ready()
+        self.close(failure)
+        return False
 
     def _take_frames(self) -> None:
         while not self._closed:
@@ -231,7 +246,7 @@ class Connection:
 
     def _over_limits(self) -> bool:
         return (
-            self._outbox.queued_bytes > self.limits.queued_bytes_max
+            self._outbox.queued_bytes + self._held_bytes > self.limits.queued_bytes_max
             or len(self._pending) >= self.limits.pending_requests_max
         )
 
@@ -246,7 +261,7 @@ class Connection:
         slot = Slot()
         self._pending.append(slot)
         if isinstance(answer, list):
-            slot.segments = answer
+            self._fill(slot, answer)
         elif isinstance(answer, asyncio.Future):
             answer.add_done_callback(lambda done: self._answered(slot, done))
         else:
@@ -254,12 +269,15 @@ class Connection:
 
     async def _await_answer(self, slot: Slot, answer: Awaitable[Segments | None]) -> None:
         try:
-            slot.segments = await answer or []
+            segments = await answer or []
         except CloseConnection as error:
             log.warning("peer dropped", peer=self.peer, reason=error)
             self.close(str(error))
-            return
-        self._slot_filled(slot)
+        except Exception as error:
+            log.error("request failed", peer=self.peer, exc_info=error)
+            self.close(repr(error))
+        else:
+            self._slot_filled(slot, segments)
 
     def _answered(self, slot: Slot, done: "asyncio.Future[Segments | None]") -> None:
         if done.cancelled():
@@ -269,13 +287,17 @@ class Connection:
         if error is not None:
             self.close(str(error))
             return
-        slot.segments = done.result() or []
-        self._slot_filled(slot)
+        self._slot_filled(slot, done.result() or [])
 
-    def _slot_filled(self, slot: Slot) -> None:
+    def _fill(self, slot: Slot, segments: Segments) -> None:
+        slot.segments = segments
+        self._held_bytes += sum(map(len, segments))
+
+    def _slot_filled(self, slot: Slot, segments: Segments) -> None:
         if self._closed:
-            release(slot.segments)
+            release(segments)
             return
+        self._fill(slot, segments)
         if self._pending[0] is slot:
             self._send_ready()
 
@@ -285,6 +307,7 @@ class Connection:
         while pending and pending[0].segments is not None:
             segments = pending.popleft().segments
             assert segments is not None
+            self._held_bytes -= sum(map(len, segments))
             self._outbox.push(segments)
         if self._outbox.queued_bytes and not self._writing and not self._closed:
             self._drain()
@@ -330,11 +353,7 @@ class Connection:
         self._serve_soon = False
         if self._closed or self._paused:
             return
-        try:
-            self._take_frames()
-        except CloseConnection as error:
-            log.warning("peer dropped", peer=self.peer, reason=error)
-            self.close(str(error))
+        if not self._take_frames_or_close():
             return
         self._send_ready()
         if self._may_read():

@@ -99,6 +99,7 @@ class Log:
         self._condemned: deque[Condemned] = deque()
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
         self._flush_lock = Lock()
+        self._released = False
         self._jitter = Random(str(topic_partition))
         self._roll_jitter_ms = self._next_jitter()
         self.unflushed_since_ms = 0
@@ -349,7 +350,16 @@ class Log:
         return segment.size if location is None else location.position
 
     def offset_for_timestamp(self, timestamp: int, *, upper: int) -> TimestampOffset | None:
-        """The first record at or after ``timestamp`` that lies below ``upper``. Reads and unpacks one batch or more."""
+        """The first record at or after ``timestamp`` that lies below ``upper``. Reads and unpacks one batch or more.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``, as ``max_timestamp_offset`` does.
+        """
+        try:
+            return self._offset_for_timestamp(timestamp, upper)
+        except OSError as error:
+            raise self.unreadable(error) from error
+
+    def _offset_for_timestamp(self, timestamp: int, upper: int) -> TimestampOffset | None:
         for segment in self.segments:
             if segment.max_timestamp < timestamp:
                 continue
@@ -367,6 +377,12 @@ class Log:
     @property
     def max_timestamp_offset(self) -> TimestampOffset | None:
         """The first record that has the greatest timestamp of the log; ``None`` where no record has one."""
+        try:
+            return self._max_timestamp_offset()
+        except OSError as error:
+            raise self.unreadable(error) from error
+
+    def _max_timestamp_offset(self) -> TimestampOffset | None:
         best: Segment | None = None
         for segment in self.segments:
             if segment.max_timestamp >= 0 and (best is None or segment.max_timestamp > best.max_timestamp):
@@ -468,7 +484,10 @@ class Log:
             )
         if offset > self.log_start_offset:
             self.log_start_offset = offset
-            self.epochs.truncate_from_start(offset)
+            try:
+                self.epochs.truncate_from_start(offset)
+            except OSError as error:
+                raise self._broken(error) from error
             self.producers.truncate_start(offset)
 
     def retain(self, now_ms: int, upper: int) -> int:
@@ -526,7 +545,7 @@ class Log:
         must then not be trusted again, for the kernel may have dropped what it could not write.
         """
         with self._flush_lock:
-            if through is not None and through <= self.recovery_point:
+            if self._released or (through is not None and through <= self.recovery_point):
                 return self.recovery_point
             end = self.log_end_offset
             unsynced = list(self._unsynced)
@@ -543,7 +562,8 @@ class Log:
                 except OSError:
                     self._unsynced[path] = None
                     raise
-            self.recovery_point = max(self.recovery_point, end)
+            if not self._released:
+                self.recovery_point = max(self.recovery_point, end)
             return self.recovery_point
 
     def flush_due(self, now_ms: int) -> bool:
@@ -601,6 +621,7 @@ class Log:
         self.release()
 
     def release(self) -> None:
-        """Close all files, changing nothing on the disk."""
+        """Close all files, changing nothing on the disk. Flushes do nothing from now on, and say so."""
+        self._released = True
         for segment in self.segments:
             segment.close()

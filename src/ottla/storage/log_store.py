@@ -318,6 +318,8 @@ class LogStore:
                     if error.errno not in SHORTAGES:
                         log.fail(error)
                     _log.warning("retention put off", partition=log.topic_partition, reason=error)
+                except KafkaError as error:
+                    _log.warning("retention put off", partition=log.topic_partition, reason=error)
         return deleted
 
     def purge(self, now_ms: int) -> int:

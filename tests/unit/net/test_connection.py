@@ -254,6 +254,67 @@ def test_serve_may_drop_the_peer_after_answering_what_came_before() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_bug_in_serving_ends_its_connection_and_nothing_else(later: bool) -> None:
+    async def late() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("a bug")
+
+    def serve(_: Connection, request: memoryview) -> Answer:
+        if request == b"bug":
+            if later:
+                return late()
+            raise RuntimeError("a bug")
+        return [frame(bytes(request))]
+
+    async def main() -> None:
+        async with Server(serve) as server:
+            reader, writer = await server.connect()
+            writer.write(frame(b"fine") + frame(b"bug") + frame(b"never"))
+            assert await read_frame(reader) == b"fine"
+            assert b"never" not in await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            reader, writer = await server.connect()
+            writer.write(frame(b"still there"))
+            assert await read_frame(reader) == b"still there"
+            writer.close()
+            assert not server.supervisor.failure.done()
+
+    run(main)
+
+
+def test_answers_behind_a_waiting_one_count_against_the_limit() -> None:
+    """One long poll in front, and every cheap question behind it would pile up an answer."""
+    gate: asyncio.Future[None]
+    served = 0
+
+    async def waiting() -> list[bytes]:
+        await gate
+        return [frame(b"first")]
+
+    def serve(_: Connection, request: memoryview) -> Answer:
+        nonlocal served
+        served += 1
+        return waiting() if request == b"wait" else [frame(bytes(200_000))]
+
+    async def main() -> None:
+        nonlocal gate
+        gate = asyncio.get_running_loop().create_future()
+        async with Server(serve) as server:
+            reader, writer = await server.connect()
+            writer.write(frame(b"wait") + frame(b"?") * 50)
+            await asyncio.sleep(0.1)
+            assert served <= 8
+            gate.set_result(None)
+            assert await read_frame(reader) == b"first"
+            for _ in range(50):
+                assert len(await read_frame(reader)) == 200_000
+            assert served == 51
+            writer.close()
+
+    run(main)
+
+
 class Region:
     """A file region that counts its releases."""
 

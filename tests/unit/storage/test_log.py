@@ -481,3 +481,33 @@ def test_a_full_disk_does_not_end_retention(open_log, batches, small):
     kept = log.epochs.entries
     log.close()
     assert open_log(clean_shutdown=True, recovery_point=30).epochs.entries == kept
+
+
+def test_a_flush_that_comes_too_late_claims_nothing(open_log, batches):
+    """The log was deleted while its flush was queued."""
+    log = open_log()
+    batches.append(log)
+    log.release()
+    assert log.flush() == 0
+
+
+@pytest.mark.parametrize(("number", "fails"), [(errno.EIO, True), (errno.EMFILE, False)])
+def test_a_disk_that_cannot_be_read_is_a_storage_error(open_log, batches, number, fails):
+    class Unreadable(Disk):
+        broken = False
+
+        def read(self, fd, size, position):
+            if self.broken:
+                raise OSError(number, "broken")
+            return super().read(fd, size, position)
+
+    disk = Unreadable()
+    log = open_log(disk=disk)
+    for _ in range(30):
+        batches.append(log)
+    disk.broken = True
+    for ask in (lambda: log.offset_for_timestamp(1005, upper=30), lambda: log.max_timestamp_offset):
+        with pytest.raises(KafkaError) as raised:
+            ask()
+        assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+    assert (log.failure is not None) is fails

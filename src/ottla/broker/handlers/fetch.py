@@ -2,8 +2,8 @@
 
 v7+ sessions (KIP-227), v9+ leader epochs fence, v12+ divergence from ``last_fetched_epoch``, v13+ topics by id, v15+
 replica id in ``replica_state``, v16+ endpoints of the current leaders where this broker is not it. The answer waits
-until ``min_bytes`` are visible or ``max_wait_ms`` (a minute at most) is over; errors and divergences are answered at once. Records leave
-as file regions, never copied. Nobody reads from followers yet: no preferred replica is named.
+until ``min_bytes`` are visible or ``max_wait_ms`` (a minute at most) is over; errors and divergences are answered at
+once. Records leave as file regions, never copied. Nobody reads from followers yet: no preferred replica is named.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
