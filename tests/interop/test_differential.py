@@ -13,7 +13,7 @@ import pytest
 from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.twins import Case, Twin, differences, run
 
-AREAS = ("produce", "fetch", "offsets", "cluster", "groups")
+AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "admin")
 CONFIG = {"offsets.topic.num.partitions": "3", "group.initial.rebalance.delay.ms": "0"}
 
 
@@ -35,6 +35,7 @@ DELIBERATE = (
     Deliberate(r"fetch.replicas", ".*", r"\.node_endpoints", "Ottla tells followers too where the leader listens"),
     Deliberate(r"fetch.sizes", ".* -1", ".*", "Apache Kafka fails inside; Ottla reads at least one batch"),
     Deliberate(r"cluster.metadata", ".* neither", ".*", "Apache Kafka fails inside; Ottla refuses the name"),
+    Deliberate(r"admin.configs", ".* operation 9", ".*", "Apache Kafka fails inside; Ottla says INVALID_REQUEST"),
     Deliberate(r"cluster.partitions", r"names \(''.*", ".*", "Apache Kafka fails inside; Ottla refuses the name"),
     Deliberate(r"cluster.auto_creation", ".* first|colli.*", ".*", "Ottla waits for the topic it creates"),
     Deliberate(r"cluster.coordinators", "v. (2|3|-1) .*", r".*\.error_message", "only the wording differs"),

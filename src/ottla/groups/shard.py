@@ -237,7 +237,7 @@ class GroupShard:
                     client_id=member.client_id,
                     client_host=member.client_host,
                     metadata=member.metadata(group.protocol) if is_stable else b"",
-                    assignment=member.assignment if is_stable else b"",
+                    assignment=member.assignment,
                 )
                 for member in group.members.values()
             ),
