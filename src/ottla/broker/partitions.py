@@ -128,20 +128,19 @@ class Partitions:
         )
 
     def _delete_topic(self, topic: TopicImage) -> None:
-        for index in range(len(topic.partitions)):
-            key = TopicPartition(topic.name, index)
+        keys = [TopicPartition(topic.name, index) for index in range(len(topic.partitions))]
+        for key in keys:
             self._offline.pop(key, None)
-            if key in self._partitions:
-                self._drop(key)
+        self._drop(*(key for key in keys if key in self._partitions))
 
-    def _drop(self, key: TopicPartition) -> None:
-        partition = self._partitions.pop(key)
-        partition.set_deleted()
+    def _drop(self, *keys: TopicPartition) -> None:
+        for key in keys:
+            self._partitions.pop(key).set_deleted()
         try:
-            self._store.delete(key, now_ms=self._clock.now_ms())
+            self._store.delete_all(keys, now_ms=self._clock.now_ms())
         except KafkaError as error:
             # The topic is gone all the same. Its files are found and set aside at the next start.
-            log.error("the log of a deleted partition could not be removed", partition=key, error=error)
+            log.error("the log of a deleted partition could not be removed", partitions=keys, error=error)
 
     def _log_config(self, topic: str) -> LogConfig:
         layers = broker_properties(self.image, self._node_id, self._static_properties)

@@ -259,17 +259,29 @@ class LogStore:
         return min(online, key=lambda directory: held[directory.path])
 
     def delete(self, topic_partition: TopicPartition, *, now_ms: int) -> bool:
-        """Give up a log: its directory is renamed now, durably forgotten, and removed by ``purge``. Blocks for a
-        moment.
+        """``delete_all`` of one."""
+        return bool(self.delete_all([topic_partition], now_ms=now_ms))
 
-        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``.
+    def delete_all(self, topic_partitions: Sequence[TopicPartition], *, now_ms: int) -> int:
+        """Give up logs: their directories are renamed now, durably forgotten, and removed by ``purge``; returns how
+        many. Blocks for a moment, which depends little on their number.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)`` at the end where some could not be renamed.
         """
-        log = self.logs.pop(topic_partition, None)
-        if log is None:
-            return False
-        target = self._rename_marked(log, DELETE_DIRECTORY_SUFFIX)
-        self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
-        return True
+        found = [log for log in (self.logs.pop(key, None) for key in topic_partitions) if log is not None]
+        failures: list[KafkaError] = []
+        for log in found:
+            try:
+                target = self._rename_marked(log, DELETE_DIRECTORY_SUFFIX)
+            except KafkaError as error:
+                failures.append(error)
+            else:
+                self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
+        for path in dict.fromkeys(log.log_directory for log in found):
+            self._forget_durably(self._directory_at(path))
+        if failures:
+            raise failures[0]
+        return len(found)
 
     def set_aside(self, topic_partition: TopicPartition) -> None:
         """Stop serving a log that nobody claims: its directory becomes ``-stray`` and stays. Blocks for a moment.
@@ -279,6 +291,7 @@ class LogStore:
         log = self.logs.pop(topic_partition, None)
         if log is not None:
             self._rename_marked(log, STRAY_DIRECTORY_SUFFIX)
+            self._forget_durably(self._directory_at(log.log_directory))
 
     def _rename_marked(self, log: Log, suffix: str) -> str:
         directory = self._directory_at(log.log_directory)
@@ -286,7 +299,6 @@ class LogStore:
         target = os.path.join(directory.path, name)
         try:
             self.disk.rename(log.directory, target)
-            self._forget_durably(directory)
         except OSError as error:
             if error.errno not in SHORTAGES:
                 self.fail_directory(directory.path, error)
@@ -297,13 +309,15 @@ class LogStore:
 
     def _forget_durably(self, directory: LogDirectory) -> None:
         """A log of that name to come must not be held to what the checkpoints say of the one that goes."""
+        if directory.failure is not None:
+            return
         try:
             self._checkpoint(directory)
         except OSError as error:
-            if error.errno not in SHORTAGES:
-                raise
             # Deleting is what may free a full disk; the next periodic checkpoint will do.
             _log.warning("checkpoint not written", path=directory.path, reason=error)
+            if error.errno not in SHORTAGES:
+                self.fail_directory(directory.path, error)
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 

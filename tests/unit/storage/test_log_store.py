@@ -134,6 +134,21 @@ def test_delete_renames_then_removes(open_store, small, batches, tmp_path):
     assert len(region.pread()) == len(region)
 
 
+def test_many_logs_are_deleted_with_one_checkpoint(open_store, small, batches, tmp_path):
+    syncs = []
+    disk = FaultyDisk(lambda number, kind, path: syncs.append(path) if kind.startswith("sync") else None)
+    store = open_store("a", "b", disk=disk)
+    keys = [TopicPartition("t", partition) for partition in range(40)]
+    for key in keys:
+        batches.append(store.create(key, TOPIC_ID, small, now_ms=0))
+    syncs.clear()
+    assert store.delete_all([*keys, ORDERS], now_ms=0) == 40
+    assert len(syncs) <= 8
+    assert not store.logs
+    assert read(tmp_path / "a/recovery-point-offset-checkpoint") == "0\n0\n"
+    assert store.purge(small.file_delete_delay_ms) >= 40
+
+
 def test_deletion_goes_on_after_a_restart(open_store, small, tmp_path):
     store = open_store()
     store.create(ORDERS, TOPIC_ID, small, now_ms=0)
