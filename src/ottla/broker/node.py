@@ -3,7 +3,7 @@
 Up: addresses, directories (locked, recovered), metadata quorum, logs, registration, groups, then the first connection.
 A log directory whose disk fails goes offline with its partitions, and the node serves on from the others. If the
 metadata log is in it, or no other is left, the node answers what is in flight and stops: ``wait_stopped`` raises
-``LogDirectoryError``. Apache Kafka halts in the same two cases. After a start the directory is used again.
+``LogDirectoryFailed``. Apache Kafka halts in the same two cases. After a start the directory is used again.
 
 Down: no new connection, what is in flight is answered, leadership handed over, everything flushed, the mark of a clean
 shutdown written. A failure that is our bug (``Supervisor.failure``) goes down without that mark, so that the next start
@@ -39,7 +39,7 @@ from ottla.runtime.clock import Clock, SystemClock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.disk import Disk
-from ottla.storage.errors import LogDirectoryError
+from ottla.storage.errors import LogDirectoryFailed
 from ottla.storage.group_commit import GroupCommit
 from ottla.storage.log_directory import LogDirectory
 from ottla.storage.log_store import LogStore
@@ -182,9 +182,9 @@ class Node:
         self.partitions.set_directory_offline(directory.path, f"log directory {directory.path} is offline: {error}")
         self._lifecycle.report_offline_dirs([directory.directory_id])
         if directory is self._store.metadata_directory:
-            self._supervisor.fail(LogDirectoryError(directory.path, f"failed, and the metadata log is in it: {error}"))
+            self._supervisor.fail(LogDirectoryFailed(directory.path, f"failed, and the metadata log is in it: {error}"))
         elif all(other.failure is not None for other in self._store.directories):
-            self._supervisor.fail(LogDirectoryError(directory.path, f"failed, and no other one is left: {error}"))
+            self._supervisor.fail(LogDirectoryFailed(directory.path, f"failed, and no other one is left: {error}"))
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config

@@ -4,7 +4,7 @@ from typing import Final
 
 from ottla.client import ClusterUnreachable, ErrorCode, KafkaError
 from ottla.config.key import ConfigError
-from ottla.storage.errors import LogDirectoryError
+from ottla.storage.errors import CorruptLogError, LogDirectoryError, LogDirectoryFailed
 from ottla.wire import DecodeError
 
 FAILED: Final = 1
@@ -31,6 +31,9 @@ def explain(error: Exception) -> tuple[str | None, int]:
         case ClusterUnreachable():
             fix = "start a broker with `ottla start`, or name another with -b HOST:PORT or KAFKA_BOOTSTRAP_SERVERS."
             return _text(f"the cluster is not reachable: {error}", fix), UNREACHABLE
+        case CorruptLogError():
+            fix = "restore the file from a copy. Nothing has been cut or changed; the disk may be failing."
+            return _text(error.message or str(error), fix), FAILED
         case KafkaError():
             return _text(_kafka_cause(error), _FIXES.get(error.code)), FAILED
         case ConfigError():
@@ -44,6 +47,10 @@ def explain(error: Exception) -> tuple[str | None, int]:
             return _text(f"the broker sent something malformed: {error}", None), FAILED
         case ExceptionGroup() if len(error.exceptions) == 1:
             return explain(error.exceptions[0])
+        case LogDirectoryFailed():
+            return _text(
+                str(error), "look at the disk; what was acknowledged is found again at the next start."
+            ), FAILED
         case LogDirectoryError():
             return _text(str(error), "stop the other process, or choose another directory with --data."), FAILED
         case _ if type(error).__name__ == "FormatError":

@@ -31,5 +31,9 @@ class LogDirectoryError(Exception):
         self.reason = reason
 
 
+class LogDirectoryFailed(LogDirectoryError):
+    """The disk under a log directory failed, and the node cannot go on without it."""
+
+
 def storage_error(message: str) -> KafkaError:
     return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, message)

@@ -15,7 +15,7 @@ from ottla.net.peer import Peer
 from ottla.records.batch import iter_headers
 from ottla.records.builder import BatchBuilder
 from ottla.records.reader import read_records
-from ottla.storage.errors import LogDirectoryError
+from ottla.storage.errors import LogDirectoryFailed
 from ottla.testing.crash_images import FaultyDisk
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -206,7 +206,7 @@ def test_the_only_directory_fails_and_the_node_says_why_and_stops(tmp_path: Path
         assert await client.produce(0, b"lost") == STORAGE_ERROR
         trouble.end()
         assert await client.produce(0, b"never") == STORAGE_ERROR
-        with pytest.raises(LogDirectoryError, match="Input/output error"):
+        with pytest.raises(LogDirectoryFailed, match="Input/output error"):
             await node.wait_stopped()
         await node.stop()
         assert not (tmp_path / "data" / ".kafka_cleanshutdown").exists()
