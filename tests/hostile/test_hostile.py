@@ -35,8 +35,6 @@ from harness.raw import (
 )
 
 GROWTH_BYTES_MAX = 64 << 20
-# A batch is unfolded up to its limit of 128 MiB before it is refused.
-BOMB_GROWTH_BYTES_MAX = 160 << 20
 CLOSED_SECONDS_MAX = 10.0
 ANSWER_SECONDS_MAX = 5.0
 TOPIC = "victim"
@@ -65,15 +63,14 @@ def node(cluster_kind, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _others_are_served_and_memory_stays(node, cluster_kind, request):
+def _others_are_served_and_memory_stays(node, cluster_kind):
     before = node.usage().resident_bytes
     reset_peak(node.pid)
     yield
     good_client(node)
     growth = peak_bytes(node.pid) - before
-    allowed = GROWTH_BYTES_MAX if "bomb" not in request.node.name else BOMB_GROWTH_BYTES_MAX
     # Apache Kafka is here to prove the cases, not its frugality.
-    assert cluster_kind != "ottla" or growth <= allowed, f"grew by {growth >> 20} MiB"
+    assert cluster_kind != "ottla" or growth <= GROWTH_BYTES_MAX, f"grew by {growth >> 20} MiB"
 
 
 def good_client(node):

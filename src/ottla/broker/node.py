@@ -166,6 +166,7 @@ class Node:
         )
         loader.add_listener(self._groups.on_image)
         await self._lifecycle.unfence()
+        await self.partitions.settle()
         self._lifecycle.start(self._supervisor)
         self._housekeeping = Housekeeping(
             store=self._store,

@@ -248,6 +248,15 @@ class Partition:
         waiters.add(last_offset + 1, resolve)
         return False
 
+    def settled(self) -> "asyncio.Future[None] | None":
+        """Resolves when what recovery found, and the disk may not have yet, is flushed; None: nothing is waited for.
+
+        Until then the high watermark stands where the last checkpoint saw it.
+        """
+        if not self._flush_running:
+            return None
+        return self._settings.flushes.wait_flushed(self.log, self.log.log_end_offset)
+
     def acknowledged(self, last_offset: int) -> "asyncio.Future[None] | None":
         """The same as a future, or None where there is nothing to wait for."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

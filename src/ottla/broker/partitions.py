@@ -4,6 +4,7 @@ A log on disk that the image does not know is never deleted: it is set aside und
 the image may be the one that is wrong.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 
 from ottla.broker.partition import Partition, PartitionSettings
@@ -66,6 +67,12 @@ class Partitions:
         if topic is None:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID, f"there is no topic with the id {topic_id}")
         return topic.name
+
+    async def settle(self) -> None:
+        """Wait until every high watermark is as high as it was before a crash: nobody shall see one go back."""
+        waits = [partition.settled() for partition in self._partitions.values()]
+        await asyncio.gather(*(wait for wait in waits if wait is not None), return_exceptions=True)
+        await asyncio.sleep(0)
 
     # -- following the image -----------------------------------------------------------------------------------------
 
