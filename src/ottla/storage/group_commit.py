@@ -21,6 +21,9 @@ from ottla.storage.errors import storage_error
 from ottla.storage.log import Log
 from ottla.wire.errors import ErrorCode, KafkaError
 
+SERIAL_FLUSHES_MAX: Final = 8
+"""So many logs are synced one after the other: six small ones took 0.75 ms so, and 0.68 ms in parallel at twice the
+CPU, because threads that share an interpreter have to hand it over for each file."""
 PARALLEL_FLUSHES: Final = 4
 """Files synced at the same time in one directory; several small ones cost little more than one."""
 DESCRIPTORS_WAIT_SECONDS: Final = 30.0
@@ -161,8 +164,9 @@ class _Lane:
             waiters[0].log.flush()
             return
         logs = {id(waiter.log): waiter.log for waiter in waiters}
-        if len(logs) == 1:
-            waiters[0].log.flush()
+        if len(logs) <= SERIAL_FLUSHES_MAX:
+            for log in logs.values():
+                log.flush()
             return
         for _ in self.pool.map(Log.flush, logs.values()):
             pass
