@@ -29,7 +29,6 @@ Segment: TypeAlias = bytes | bytearray | memoryview | FileRegion
 SENDFILE = getattr(os, "sendfile", None)
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
 COPY_BYTES = 256 * 1024
-JOIN_BYTES_MAX = 64 * 1024
 
 
 class TruncatedRegion(OSError):
