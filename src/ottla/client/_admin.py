@@ -23,7 +23,6 @@ from ottla.wire.messages.list_groups_request import ListGroupsRequest
 from ottla.wire.messages.list_groups_response import ListGroupsResponse
 
 TOPIC_RESOURCE = 2
-BROKER_RESOURCE = 4
 
 
 class ConfigValue(Struct, frozen=True, kw_only=True):

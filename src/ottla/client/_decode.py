@@ -1,6 +1,6 @@
 """Fetched bytes into records: checked, in order, without what transactions have aborted."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -74,13 +74,6 @@ def iter_batches(fetched: Fetched, *, check_crcs: bool = True) -> Iterator[list[
             for offset, timestamp, key, value, headers in records_of(header, body)
             if offset >= fetched.offset
         ]
-
-
-def iter_records(chunks: Iterable[Fetched], *, check_crcs: bool = True) -> Iterator[ConsumerRecord]:
-    """The data records of several answers, one by one."""
-    for fetched in chunks:
-        for batch in iter_batches(fetched, check_crcs=check_crcs):
-            yield from batch
 
 
 def _end_transaction(data: memoryview, position: int, header: BatchHeader, aborting: set[int]) -> None:

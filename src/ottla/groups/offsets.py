@@ -73,9 +73,6 @@ class OffsetTable:
         """Whether the partition has a committed or a pending offset."""
         return key in self._open or self._entry(key) is not None
 
-    def is_unstable(self, key: OffsetKey) -> bool:
-        return key in self._open
-
     def groups(self) -> Iterator[str]:
         return iter(self._by_group)
 

@@ -147,10 +147,6 @@ class BatchHeader(NamedTuple):
         return self.attributes & CONTROL_FLAG != 0
 
     @property
-    def has_producer_id(self) -> bool:
-        return self.producer_id > NO_PRODUCER_ID
-
-    @property
     def last_sequence(self) -> int:
         if self.base_sequence == NO_SEQUENCE:
             return NO_SEQUENCE
