@@ -145,7 +145,7 @@ class Node:
         )
         self._driver.start(self._supervisor)
         self._lifecycle = self._make_lifecycle(identity.cluster_id, incarnation, loader)
-        self._flushes = GroupCommit(on_failed=self._store.fail_directory)
+        self._flushes = GroupCommit(on_failed=self._store.fail_directory, kernel=self._disk.kernel_sync())
         self._store.on_rolled = self._flushes.flush_soon
         self.partitions = self._make_partitions()
         self._store.on_directory_failed = self._directory_failed

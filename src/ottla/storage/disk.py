@@ -11,6 +11,8 @@ import os
 import shutil
 from typing import NamedTuple, TypeAlias
 
+from ottla.storage.kernel_sync import KernelSync
+
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -77,6 +79,11 @@ class Disk:
 
     def sync(self, fd: int) -> None:
         os.fsync(fd)
+
+    def kernel_sync(self) -> KernelSync | None:
+        """A queue that does what ``sync_data`` does without a thread, where the system has one. Whoever replaces
+        ``sync_data`` has none."""
+        return KernelSync.open()
 
     def map(self, path: str) -> mmap.mmap | bytes:
         """The file's content for reading, paged in where touched."""

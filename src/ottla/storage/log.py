@@ -31,7 +31,7 @@ from ottla.storage.names import DELETED_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
 from ottla.storage.producer_snapshots import ProducerSnapshots
 from ottla.storage.recovery import LoadedLog, LogHints, load_log, replay
-from ottla.storage.region import FileRegion
+from ottla.storage.region import FileHandle, FileRegion
 from ottla.storage.retention import expired_segments
 from ottla.storage.segment import Segment
 from ottla.storage.txn_index import AbortedTransaction
@@ -69,6 +69,14 @@ class Condemned(NamedTuple):
     paths: tuple[str, ...]
 
 
+class PendingFlush(NamedTuple):
+    """A sync under way: the file that has to reach the disk, and up to where the log is durable when it has."""
+
+    handle: FileHandle
+    end_offset: int
+    truncations: int
+
+
 class Log:
     """A partition's log. Open one with ``Log.open``."""
 
@@ -99,6 +107,8 @@ class Log:
         self._condemned: deque[Condemned] = deque()
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
         self._flush_lock = Lock()
+        self._recovery_point_lock = Lock()
+        self._truncations = 0
         self._released = False
         self._jitter = Random(str(topic_partition))
         self._roll_jitter_ms = self._next_jitter()
@@ -458,6 +468,7 @@ class Log:
             self._snapshots.remove_after(-1)
 
     def _lower_recovery_point(self, offset: int) -> None:
+        self._truncations += 1
         if self.recovery_point > offset:
             self.recovery_point = offset
             if self.events is not None:
@@ -563,8 +574,26 @@ class Log:
                     self._unsynced[path] = None
                     raise
             if not self._released:
-                self.recovery_point = max(self.recovery_point, end)
+                self._raise_recovery_point(end)
             return self.recovery_point
+
+    def begin_flush(self) -> PendingFlush | None:
+        """What somebody else has to sync so that all records so far are durable; ``None`` where that is more than the
+        active segment's file (a new segment, a new directory): ``flush`` then. Not blocking, on the loop."""
+        handle = self._active.open_handle
+        if self._unsynced or self._released or handle is None or self._active.base_offset > self.recovery_point:
+            return None
+        return PendingFlush(handle, self.log_end_offset, self._truncations)
+
+    def end_flush(self, pending: PendingFlush) -> None:
+        """``pending.handle`` has been synced. What was truncated meanwhile is not vouched for. On the loop."""
+        if pending.truncations == self._truncations and not self._released:
+            self._raise_recovery_point(pending.end_offset)
+
+    def _raise_recovery_point(self, offset: int) -> None:
+        # The loop and the thread of ``flush`` may both be here.
+        with self._recovery_point_lock:
+            self.recovery_point = max(self.recovery_point, offset)
 
     def flush_due(self, now_ms: int) -> bool:
         """Whether ``flush.messages`` or ``flush.ms`` ask for a flush."""
@@ -575,7 +604,7 @@ class Log:
 
     def mark_flushed(self, offset: int) -> None:
         """Take note that somebody else has made all below ``offset`` durable."""
-        self.recovery_point = max(self.recovery_point, min(offset, self.log_end_offset))
+        self._raise_recovery_point(min(offset, self.log_end_offset))
 
     @property
     def size(self) -> int:

@@ -130,6 +130,11 @@ class Segment:
             handle = self._handle = FileHandle(self._disk, self.log_path, self._disk.open(self.log_path))
         return handle
 
+    @property
+    def open_handle(self) -> FileHandle | None:
+        """The ``.log`` where it is open already."""
+        return self._handle
+
     def _path(self, suffix: str) -> str:
         return os.path.join(self.directory, segment_file(self.base_offset, suffix))
 

@@ -50,6 +50,9 @@ class FaultyDisk(Disk):
 
         return cls(gate)
 
+    def kernel_sync(self) -> None:
+        """Syncs pass the gate like all else."""
+
     def bury(self) -> None:
         """Release the locks, as the end of a killed process does."""
         for fd in tuple(self._locks):
@@ -142,6 +145,9 @@ class RecordingDisk(Disk):
         self._names: dict[int, dict[str, int]] = {ROOT: {}}
         self._fds: dict[int, int] = {}
         assert not os.listdir(self.root), "the record must begin with nothing"
+
+    def kernel_sync(self) -> None:
+        """Syncs are on the record."""
 
     def note(self, what: object) -> None:
         """Put a mark into the record: an acknowledgement, say."""
