@@ -66,6 +66,8 @@ class Flushes(Protocol):
 
     def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]": ...
 
+    def when_flushed(self, log: Log, offset: int, resolve: Resolve, /) -> None: ...
+
 
 class FollowerFetch(Protocol):
     """What a follower's fetch says of one partition."""
@@ -417,13 +419,10 @@ class Partition:
     def _ensure_flush(self) -> None:
         if not self._flush_running:
             self._flush_running = True
-            self._settings.flushes.wait_flushed(self.log, self.log.log_end_offset).add_done_callback(self._flushed)
+            self._settings.flushes.when_flushed(self.log, self.log.log_end_offset, self._flushed)
 
-    def _flushed(self, done: "asyncio.Future[None]") -> None:
+    def _flushed(self, error: KafkaError | None) -> None:
         self._flush_running = False
-        if done.cancelled():
-            return
-        error = done.exception()
         if error is not None:
             self.set_offline(f"flush of {self.topic_partition}: {error}")
         elif self._ledger is not None:
@@ -439,8 +438,8 @@ class Partition:
         visible, self._bytes_unseen = self._bytes_unseen, 0
         high_watermark = ledger.high_watermark
         self.log.producers.record_high_watermark(high_watermark)
-        self._acknowledgements.advance(high_watermark)
         self.data_waiters.notify(visible)
+        self._acknowledgements.advance(high_watermark)
 
 
 def state_of(image: PartitionImage) -> PartitionState:

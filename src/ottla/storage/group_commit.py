@@ -34,12 +34,15 @@ DESCRIPTORS_WAIT_SECONDS: Final = 30.0
 DESCRIPTORS_RETRY_SECONDS: Final = 0.05
 
 
+Resolve = Callable[[KafkaError | None], None]
+
+
 class Waiter(NamedTuple):
-    """Somebody who waits until ``log`` is durable below ``offset``; without a future nobody does, but flush it."""
+    """Somebody who waits until ``log`` is durable below ``offset``; without ``resolve`` nobody does, but flush it."""
 
     log: Log
     offset: int
-    future: asyncio.Future[None] | None
+    resolve: Resolve | None
 
 
 class GroupCommit:
@@ -60,14 +63,25 @@ class GroupCommit:
 
     def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
         """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
-        future = self._loop.create_future()
-        if self._has_failed(log):
-            future.set_exception(storage_error(f"{log.log_directory} is offline"))
-        elif log.recovery_point >= offset:
-            future.set_result(None)
-        else:
-            self._add(Waiter(log, offset, future))
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def resolve(error: KafkaError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self.when_flushed(log, offset, resolve)
         return future
+
+    def when_flushed(self, log: Log, offset: int, resolve: Resolve) -> None:
+        """The same by a call on the loop, in the step that learns of it; never within this one."""
+        if self._has_failed(log) or log.recovery_point >= offset:
+            self._loop.call_soon(resolve, self._verdict(log, offset))
+        else:
+            self._add(Waiter(log, offset, resolve))
 
     def flush_soon(self, log: Log) -> None:
         """Flush ``log`` without anybody waiting: a segment was sealed."""
@@ -108,23 +122,25 @@ class GroupCommit:
         """On the loop: a round has ended."""
         self.rounds += 1
         if error is None:
-            for log, offset, future in waiters:
-                if future is not None and not future.done():
-                    if self._has_failed(log):
-                        future.set_exception(storage_error(f"{directory} is offline"))
-                    elif log.recovery_point >= offset:
-                        future.set_result(None)
-                    else:
-                        future.set_exception(KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated"))
+            for log, offset, resolve in waiters:
+                if resolve is not None:
+                    resolve(self._verdict(log, offset))
             return
         self._failed.add(directory)
         if isinstance(error, OSError):
             self._on_failed(directory, error)
-        for log, _, future in waiters:
+        for log, _, resolve in waiters:
             if isinstance(error, OSError):
                 log.fail(error)
-            if future is not None and not future.done():
-                future.set_exception(storage_error(f"{directory} could not be flushed: {error}"))
+            if resolve is not None:
+                resolve(storage_error(f"{directory} could not be flushed: {error}"))
+
+    def _verdict(self, log: Log, offset: int) -> KafkaError | None:
+        if self._has_failed(log):
+            return storage_error(f"{log.log_directory} is offline")
+        if log.recovery_point < offset:
+            return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated")
+        return None
 
 
 class _KernelRounds:

@@ -26,24 +26,27 @@ class ManualFlushes:
     """Group commit by hand: nothing is durable before ``flush`` or ``fail``."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Log, asyncio.Future[None]]] = []
+        self.waiting: list[tuple[Log, Callable[[KafkaError | None], None]]] = []
 
     def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append((log, future))
+        self.when_flushed(log, offset, lambda error: future.set_exception(error) if error else future.set_result(None))
         return future
+
+    def when_flushed(self, log: Log, offset: int, resolve: Callable[[KafkaError | None], None], /) -> None:
+        self.waiting.append((log, resolve))
 
     async def flush(self) -> None:
         waiting, self.waiting = self.waiting, []
-        for log, future in waiting:
+        for log, resolve in waiting:
             log.mark_flushed(log.log_end_offset)
-            future.set_result(None)
+            resolve(None)
         await asyncio.sleep(0)
 
     async def fail(self) -> None:
         waiting, self.waiting = self.waiting, []
-        for _, future in waiting:
-            future.set_exception(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is gone"))
+        for _, resolve in waiting:
+            resolve(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is gone"))
         await asyncio.sleep(0)
 
 

@@ -13,6 +13,7 @@ from ottla.broker.handlers.produce import ProduceHandler
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.partition import FlushPolicy
 from ottla.net.connection import CloseConnection
+from ottla.net.deferred import Deferred
 from ottla.replication.fetch_session import FetchSessionCache
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
@@ -74,6 +75,10 @@ class Served:
         answer = self.send(key, version, request)
         if answer is None:
             return None
+        if isinstance(answer, Deferred):
+            later = asyncio.get_running_loop().create_future()
+            answer.then(later.set_result, later.set_exception)
+            answer = later
         if not isinstance(answer, list):
             answer = await answer
         raw = b"".join(part if isinstance(part, bytes) else part.pread() for part in answer)

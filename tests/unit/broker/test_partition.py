@@ -70,7 +70,7 @@ def test_appends_during_a_flush_are_taken_by_the_next(make_bench, one_led, make_
         append(partition, make_batch(b"b"))
         assert bench.flushes.waiting == []
         log.mark_flushed(1)
-        running.set_result(None)
+        running(None)
         await asyncio.sleep(0)
         assert partition.high_watermark == 1
         await bench.flushes.flush()

@@ -51,7 +51,8 @@ def test_an_append_is_acknowledged_after_its_flush(open_log, batches):
         disk.go.release()
         await asyncio.wait_for(waiting, 5)
         assert log.recovery_point == 3
-        assert commit.wait_flushed(log, 3).done()
+        await asyncio.wait_for(commit.wait_flushed(log, 3), 5)
+        assert disk.syncs == 1
         commit.close()
 
     asyncio.run(scenario())

@@ -9,7 +9,6 @@ names no transactional id, else with INVALID_TXN_STATE until a transaction coord
 """
 
 import asyncio
-from collections.abc import Awaitable
 from functools import partial
 
 from msgspec import Struct
@@ -20,6 +19,7 @@ from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
 from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
 from ottla.net.connection import CloseConnection
+from ottla.net.deferred import Deferred
 from ottla.records.validate import Origin, RecordsRejected, read_produce_batch
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -63,7 +63,7 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
 
     def handle(
         self, context: RequestContext, request: ProduceRequest
-    ) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse]:
+    ) -> ProduceResponse | NoResponse | Deferred[ProduceResponse]:
         waiting: list[Unacknowledged] = []
         response = ProduceResponse(
             responses=[self._topic(context, request, topic, waiting) for topic in request.topic_data]
@@ -154,11 +154,12 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
 class Acknowledgement:
     """Waits for every partition of one request; ``response`` resolves when all have acknowledged or time is up."""
 
-    __slots__ = ("_answer", "_timer", "_unresolved", "response")
+    __slots__ = ("_answer", "_loop", "_timer", "_unresolved", "response")
 
     def __init__(self, waiting: list[Unacknowledged], answer: ProduceResponse, timeout_ms: int) -> None:
         loop = asyncio.get_running_loop()
-        self.response: asyncio.Future[ProduceResponse] = loop.create_future()
+        self.response: Deferred[ProduceResponse] = Deferred()
+        self._loop = loop
         self._answer = answer
         self._unresolved = dict(enumerate(waiting))
         self._timer = loop.call_later(max(timeout_ms, 0) / 1000, self._finish)
@@ -181,8 +182,8 @@ class Acknowledgement:
         for item in self._unresolved.values():
             record_late_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
         self._unresolved.clear()
-        if not self.response.done():
-            self.response.set_result(self._answer)
+        # Not within the step that moved the high watermark: consumers hear of it first.
+        self._loop.call_soon(self.response.set, self._answer)
 
 
 def record_error(result: PartitionProduceResponse, error: KafkaError) -> None:
