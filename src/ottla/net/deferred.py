@@ -4,6 +4,7 @@ A future wakes whoever waits for it in the next turn of the loop, and a coroutin
 an acknowledgement from the disk to the socket that would be three turns and a task for each request.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -37,6 +38,21 @@ class Deferred(Generic[ValueT]):
         self._on_value, self._on_error = on_value, on_error
         if self._outcome is not None:
             self._tell(self._outcome)
+
+    def future(self) -> "asyncio.Future[ValueT]":
+        """For a coroutine that has to wait."""
+        future: asyncio.Future[ValueT] = asyncio.get_running_loop().create_future()
+
+        def on_value(value: ValueT) -> None:
+            if not future.done():
+                future.set_result(value)
+
+        def on_error(error: Exception) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.then(on_value, on_error)
+        return future
 
     def map(
         self, change: Callable[[ValueT], OtherT], recover: Callable[[Exception], OtherT] | None = None

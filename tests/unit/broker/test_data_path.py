@@ -12,6 +12,7 @@ from ottla.broker.handlers.list_offsets import ListOffsetsHandler
 from ottla.broker.handlers.produce import ProduceHandler
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.partition import FlushPolicy
+from ottla.broker.produce_verification import ProduceVerification
 from ottla.net.connection import CloseConnection
 from ottla.net.deferred import Deferred
 from ottla.replication.fetch_session import FetchSessionCache
@@ -38,7 +39,11 @@ class Served:
         hints = LeaderHints(image=lambda: bench.partitions.image)
         self.sessions = FetchSessionCache(rng=Random(3))
         handlers = {
-            ApiKey.PRODUCE: lambda: ProduceHandler(partitions=bench.partitions, leader_hints=hints),
+            ApiKey.PRODUCE: lambda: ProduceHandler(
+                partitions=bench.partitions,
+                leader_hints=hints,
+                verification=ProduceVerification(partitions=bench.partitions, verification=None),  # no transactions
+            ),
             ApiKey.FETCH: lambda: FetchHandler(
                 partitions=bench.partitions,
                 sessions=self.sessions,
@@ -76,9 +81,7 @@ class Served:
         if answer is None:
             return None
         if isinstance(answer, Deferred):
-            later = asyncio.get_running_loop().create_future()
-            answer.then(later.set_result, later.set_exception)
-            answer = later
+            answer = answer.future()
         if not isinstance(answer, list):
             answer = await answer
         raw = b"".join(part if isinstance(part, bytes) else part.pread() for part in answer)
