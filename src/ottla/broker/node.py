@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable
 from random import Random, SystemRandom
 
+from ottla.broker.cleaner import LogCleaner
 from ottla.broker.cluster import Incarnation, make_raft_driver, open_metadata_log
 from ottla.broker.format import open_or_format
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -32,6 +33,7 @@ from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
 from ottla.broker.topic_creation import TopicCreator
 from ottla.config.broker import BrokerConfig
+from ottla.config.cleaner import CleanerConfig
 from ottla.config.log import LogConfig
 from ottla.model import Uuid
 from ottla.replication.fetch_session import FetchSessionCache
@@ -78,6 +80,7 @@ class Node:
         self._groups: GroupCoordinator
         self._housekeeping: Housekeeping
         self._flushes: GroupCommit
+        self.cleaner: LogCleaner
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -177,6 +180,10 @@ class Node:
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)
+        self.cleaner = LogCleaner(
+            store=self._store, partitions=self.partitions, clock=self._clock, settings=self._cleaner_settings
+        )
+        self.cleaner.start(self._supervisor)
 
     def _directory_failed(self, directory: LogDirectory, error: OSError) -> None:
         """Go on without the directory, or stop: without metadata or without any log there is nothing to go on with."""
@@ -245,6 +252,10 @@ class Node:
         """The configuration of a topic as far as the metadata is known before the partitions follow it."""
         layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
         return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
+
+    def _cleaner_settings(self) -> CleanerConfig:
+        image = self.partitions.image
+        return CleanerConfig.resolve(broker_properties(image, self.config.node_id, self.config.properties))
 
     # -- going down --------------------------------------------------------------------------------------------------
 

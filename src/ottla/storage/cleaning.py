@@ -111,7 +111,7 @@ class CleaningPass:
         Raises ``CorruptLogError``, ``CorruptRecord``, ``CleaningStuck``, ``OSError`` and what ``moved`` raises.
         """
         job = self.job
-        self._drop_leftovers()
+        self.drop_leftovers()
         for base, _ in job.segments:
             self._aborted += Segment(self._disk, job.directory, base, 0, index_interval_bytes=0).txn_index.entries()
         transactions = CleanedTransactions(self._aborted, job.first_dirty_offset)
@@ -136,7 +136,7 @@ class CleaningPass:
         self._cleaner = BatchCleaner(rules, self.map, self._transactions)
         return self.map.latest_offset + 1
 
-    def _drop_leftovers(self) -> None:
+    def drop_leftovers(self) -> None:
         """Of an earlier cleaning that was given up: recovery would take them for a sign that a swap had not begun."""
         for entry in self._disk.entries(self.job.directory):
             if entry.name.endswith(CLEANED_SUFFIX):

@@ -323,11 +323,18 @@ class LogStore:
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 
-    def retain(self, now_ms: int, upper_of: Callable[[TopicPartition], int]) -> int:
-        """Retention on all logs; ``upper_of`` gives a partition's high watermark. Returns how many segments went."""
+    def retain(
+        self,
+        now_ms: int,
+        upper_of: Callable[[TopicPartition], int],
+        *,
+        chosen: Callable[[Log], bool] = lambda log: True,
+    ) -> int:
+        """Retention on all logs, or the ``chosen``; ``upper_of`` gives a partition's high watermark. Returns how many
+        segments went."""
         deleted = 0
         for log in tuple(self.logs.values()):
-            if log.failure is None:
+            if log.failure is None and chosen(log):
                 try:
                     deleted += log.retain(now_ms, upper_of(log.topic_partition))
                 except OSError as error:
