@@ -80,6 +80,6 @@ def _entry_of(key: bytes) -> bytes:
 
 def _entries_of(keys: list[bytes | None]) -> list[bytes | None]:
     """How the keys stand in the map."""
-    if any(len(key) > KEY_BYTES_MAX for key in keys if key is not None):
+    if max(map(len, filter(None, keys)), default=0) > KEY_BYTES_MAX:
         return [_entry_of(key) if key is not None and len(key) > KEY_BYTES_MAX else key for key in keys]
     return keys

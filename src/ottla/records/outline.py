@@ -10,7 +10,8 @@ from ottla.records.varint import read_varint
 __all__ = ["Outline", "outline"]
 
 NULL: Final = 1
-"""The varint of -1: a key or a value that is not there."""
+"""The varint of -1: a value that is not there."""
+NO_KEY: Final = -1
 
 
 class Outline(NamedTuple):
@@ -41,15 +42,18 @@ def outline(header: BatchHeader, body: bytes) -> Outline:
     return found
 
 
-def _outline(  # noqa: C901, PLR0912 - varints of one and two bytes are read in line: this is compaction's hot loop
+def _outline(  # noqa: C901, PLR0912, PLR0915 - varints of one and two bytes are read in line: compaction's hot loop
     base_offset: int, count: int, body: bytes
 ) -> Outline:
-    """``IndexError`` past the end."""
+    """``IndexError`` past the end. That records end where they should is seen by the key before and the record behind.
+
+    Zigzag numbers with a lowest bit are negative, which only a key's length may be.
+    """
     offsets: list[int] = []
     keys: list[bytes | None] = []
     ends: list[int] = []
     tombstones: list[int] = []
-    position, limit = 0, len(body)
+    position = 0
     for index in range(count):
         size = body[position]
         if size & 1:
@@ -63,30 +67,33 @@ def _outline(  # noqa: C901, PLR0912 - varints of one and two bytes are read in 
         else:
             size, position = read_varint(body, position)
             end = position + size
-        if not position + RECORD_BYTES_MIN - 1 <= end <= limit:
-            raise CorruptRecord(f"record {index} of {count} exceeds the batch")
         position += 1
         while body[position] >= 0x80:
             position += 1
         number = body[position + 1]
-        if number < 0x80 and not number & 1:
+        if number & 1:
+            raise CorruptRecord(f"record {index} of {count} has a negative offset")
+        if number < 0x80:
             offsets.append(base_offset + (number >> 1))
             position += 2
+        elif body[position + 2] < 0x80:
+            offsets.append(base_offset + ((number & 0x7F | body[position + 2] << 7) >> 1))
+            position += 3
         else:
             number, position = read_varint(body, position + 1)
             offsets.append(base_offset + number)
         number = body[position]
-        if number == NULL:
+        if number & 1:
+            if read_varint(body, position)[0] != NO_KEY:
+                raise CorruptRecord(f"record {index} of {count} has a key of negative length")
             keys.append(None)
             position += 1
         else:
-            if number < 0x80 and not number & 1:
+            if number < 0x80:
                 number >>= 1
                 position += 1
             else:
                 number, position = read_varint(body, position)
-                if number < 0:
-                    raise CorruptRecord(f"record {index} of {count} has a key of {number} bytes")
             keys.append(body[position : position + number])
             position += number
         if not position < end:
