@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable
 from random import Random, SystemRandom
 
+from ottla.broker.cleaner import LogCleaner
 from ottla.broker.cluster import Incarnation, make_raft_driver, open_metadata_log
 from ottla.broker.format import open_or_format
 from ottla.broker.group_coordinator import GroupCoordinator
@@ -35,6 +36,7 @@ from ottla.broker.transaction_coordinator import TransactionCoordinator
 from ottla.broker.transaction_markers import LocalMarkers, MarkerSender
 from ottla.broker.transaction_verification import TransactionVerification
 from ottla.config.broker import BrokerConfig
+from ottla.config.cleaner import CleanerConfig
 from ottla.config.log import LogConfig
 from ottla.model import Uuid
 from ottla.replication.fetch_session import FetchSessionCache
@@ -84,6 +86,7 @@ class Node:
         self._transactions: TransactionCoordinator
         self._housekeeping: Housekeeping
         self._flushes: GroupCommit
+        self.cleaner: LogCleaner
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -191,6 +194,10 @@ class Node:
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)
+        self.cleaner = LogCleaner(
+            store=self._store, partitions=self.partitions, clock=self._clock, settings=self._cleaner_settings
+        )
+        self.cleaner.start(self._supervisor)
 
     def _directory_failed(self, directory: LogDirectory, error: OSError) -> None:
         """Go on without the directory, or stop: without metadata or without any log there is nothing to go on with."""
@@ -291,6 +298,10 @@ class Node:
         """The configuration of a topic as far as the metadata is known before the partitions follow it."""
         layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
         return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
+
+    def _cleaner_settings(self) -> CleanerConfig:
+        image = self.partitions.image
+        return CleanerConfig.resolve(broker_properties(image, self.config.node_id, self.config.properties))
 
     # -- going down --------------------------------------------------------------------------------------------------
 

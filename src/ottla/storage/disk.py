@@ -73,6 +73,9 @@ class Disk:
     def modified_ms(self, path: str) -> int:
         return os.stat(path).st_mtime_ns // 1_000_000
 
+    def set_modified_ms(self, path: str, modified_ms: int) -> None:
+        os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
     def sync_data(self, fd: int) -> None:
         """Return when the file's bytes, and the size needed to read them, survive a power cut."""
         os.fdatasync(fd)

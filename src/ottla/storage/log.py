@@ -12,7 +12,7 @@ segments are sorted and only the last one is active.
 import os
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from threading import Lock
@@ -27,7 +27,7 @@ from ottla.runtime.telemetry import get_logger
 from ottla.storage.disk import Disk
 from ottla.storage.errors import SHORTAGES, storage_error
 from ottla.storage.leader_epochs import LeaderEpochCache
-from ottla.storage.names import DELETED_SUFFIX
+from ottla.storage.names import DELETED_SUFFIX, SWAP_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
 from ottla.storage.producer_snapshots import ProducerSnapshots
 from ottla.storage.recovery import LoadedLog, LogHints, load_log, replay
@@ -77,6 +77,19 @@ class PendingFlush(NamedTuple):
     truncations: int
 
 
+class Cleaning:
+    """A cleaning of a log under way. It is aborted by whatever else shortens, moves or closes the log."""
+
+    def __init__(self, on_aborted: Callable[[], None]) -> None:
+        self.aborted = False
+        self._on_aborted = on_aborted
+
+    def abort(self) -> None:
+        if not self.aborted:
+            self.aborted = True
+            self._on_aborted()
+
+
 class Log:
     """A partition's log. Open one with ``Log.open``."""
 
@@ -100,6 +113,8 @@ class Log:
         self.events: LogEvents | None = None
         self.failure: BaseException | None = None
         """Set once: nothing is appended, read or acknowledged any more."""
+        self.cleaning: Cleaning | None = None
+        """Set while the log is being cleaned: its oldest segments stay then."""
         self.segments: list[Segment] = loaded.segments
         self._bases = [segment.base_offset for segment in loaded.segments]
         self._active = loaded.segments[-1]
@@ -244,6 +259,7 @@ class Log:
         """The disk cannot be trusted any more."""
         if self.failure is None:
             self.failure = error
+            self._abort_cleaning()
             if self.events is not None:
                 self.events.log_failed(self, error)
 
@@ -428,6 +444,7 @@ class Log:
         if offset < self._bases[0]:
             self.truncate_fully_and_start_at(offset, now_ms)
             return
+        self._abort_cleaning()
         with self._flush_lock:
             self._lower_recovery_point(offset)
             kept = bisect_right(self._bases, offset)
@@ -445,6 +462,7 @@ class Log:
 
     def truncate_fully_and_start_at(self, offset: int, now_ms: int = 0) -> None:
         """Drop everything; the log begins and ends at ``offset``. Raises ``OSError``."""
+        self._abort_cleaning()
         with self._flush_lock:
             self._lower_recovery_point(offset)
             # The last first, so that a crash half way leaves a log that only lost its end.
@@ -504,9 +522,10 @@ class Log:
     def retain(self, now_ms: int, upper: int) -> int:
         """Delete the oldest segments that retention gives up and that lie below ``upper``; returns how many.
 
-        ``upper`` is the high watermark. Their files are renamed now and unlinked by ``purge``. Raises ``OSError``.
+        ``upper`` is the high watermark. Their files are renamed now and unlinked by ``purge``. A log that is being
+        cleaned keeps its segments until it is done. Raises ``OSError``.
         """
-        count = expired_segments(self, now_ms, upper)
+        count = expired_segments(self, now_ms, upper) if self.cleaning is None else 0
         if not count:
             return 0
         if count == len(self.segments):
@@ -518,11 +537,34 @@ class Log:
         self._note_unsynced(self.directory)
         return count
 
-    def _condemn(self, segments: Sequence[Segment], now_ms: int) -> None:
+    def replace_segments(self, replaced: Sequence[Segment], cleaned: Segment, now_ms: int) -> None:
+        """Put a segment whose files are durable under ``.cleaned`` names in the place of those it was made from.
+
+        A crash at any step leaves the old ones or the new one, none of it lost. It is settled when the directory has
+        been synced, which is the caller's. Raises ``OSError``: the log must then not be trusted.
+        """
+        slot = self.segments.index(replaced[0])
+        end = slot + len(replaced)
+        assert self.segments[slot:end] == list(replaced), "the segments have changed"
+        assert self.segments[end].base_offset <= self.recovery_point, "cleaned beyond what is durable"
+        cleaned.rename(SWAP_SUFFIX)
+        self._condemn(replaced, now_ms, snapshot_kept=cleaned.base_offset)
+        cleaned.rename("")
+        self.segments[slot:end] = [cleaned]
+        self._bases[slot:end] = [cleaned.base_offset]
+
+    def _abort_cleaning(self) -> None:
+        if self.cleaning is not None:
+            self.cleaning.abort()
+
+    def _condemn(self, segments: Sequence[Segment], now_ms: int, snapshot_kept: int = -1) -> None:
         for segment in segments:
             renamed = []
-            self._snapshots.forget(segment.base_offset)
-            for path in (*segment.paths, self._snapshots.path(segment.base_offset)):
+            paths = segment.paths
+            if segment.base_offset != snapshot_kept:
+                self._snapshots.forget(segment.base_offset)
+                paths = (*paths, self._snapshots.path(segment.base_offset))
+            for path in paths:
                 try:
                     self.disk.rename(path, path + DELETED_SUFFIX)
                 except FileNotFoundError:
@@ -624,6 +666,7 @@ class Log:
 
     def moved(self, directory: str) -> None:
         """The partition's directory has been renamed."""
+        self._abort_cleaning()
         self._unsynced = {
             os.path.join(directory, os.path.basename(path)) if os.path.dirname(path) == self.directory else path: None
             for path in self._unsynced
@@ -652,5 +695,6 @@ class Log:
     def release(self) -> None:
         """Close all files, changing nothing on the disk. Flushes do nothing from now on, and say so."""
         self._released = True
+        self._abort_cleaning()
         for segment in self.segments:
             segment.close()

@@ -153,7 +153,9 @@ class LogStore:
                 _log.warning("not a partition directory, left alone", path=path)
             elif topic_partition != CLUSTER_METADATA:
                 cut += self._load_log(directory, path, topic_partition, config_of, now_ms)
-        stale = (directory.recovery_points.keys() | directory.log_starts.keys()) - {CLUSTER_METADATA}
+        stale = (directory.recovery_points.keys() | directory.log_starts.keys() | directory.clean_points.keys()) - {
+            CLUSTER_METADATA
+        }
         if cut or any(self._directory_of(partition) is not directory for partition in sorted(stale)):
             self._checkpoint(directory)
 
@@ -321,11 +323,18 @@ class LogStore:
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 
-    def retain(self, now_ms: int, upper_of: Callable[[TopicPartition], int]) -> int:
-        """Retention on all logs; ``upper_of`` gives a partition's high watermark. Returns how many segments went."""
+    def retain(
+        self,
+        now_ms: int,
+        upper_of: Callable[[TopicPartition], int],
+        *,
+        chosen: Callable[[Log], bool] = lambda log: True,
+    ) -> int:
+        """Retention on all logs, or the ``chosen``; ``upper_of`` gives a partition's high watermark. Returns how many
+        segments went."""
         deleted = 0
         for log in tuple(self.logs.values()):
-            if log.failure is None:
+            if log.failure is None and chosen(log):
                 try:
                     deleted += log.retain(now_ms, upper_of(log.topic_partition))
                 except OSError as error:
@@ -388,6 +397,29 @@ class LogStore:
 
         return self._write_everywhere(self._online(), write)
 
+    def clean_point(self, log: Log) -> int | None:
+        """Up to where the log has been cleaned; ``None`` where it never was."""
+        return self._directory_at(log.log_directory).clean_points.get(log.topic_partition)
+
+    def record_clean_point(self, log: Log, offset: int) -> None:
+        """The log is clean up to ``offset``, durably so. Blocking, any thread. Raises ``OSError``."""
+        directory = self._directory_at(log.log_directory)
+        with directory.checkpointing:
+            directory.clean_points[log.topic_partition] = offset
+            if directory.locked:
+                directory.write_clean_points()
+
+    def _forget_clean_points(self, directory: LogDirectory) -> None:
+        """Of logs that are gone: another one of that name would be taken for clean."""
+        held = {log.topic_partition for log in self._logs_in(directory)}
+        held.update(partition for partition, holder in self._offline_in.items() if holder is directory)
+        with directory.checkpointing:
+            gone = [partition for partition in directory.clean_points if partition not in held]
+            for partition in gone:
+                del directory.clean_points[partition]
+            if gone and directory.locked:
+                directory.write_clean_points()
+
     def high_watermark(self, topic_partition: TopicPartition) -> int:
         """As checkpointed before this start; 0 where it was not."""
         for directory in self.directories:
@@ -398,6 +430,7 @@ class LogStore:
     def _checkpoint(self, directory: LogDirectory) -> None:
         self._write_recovery_points(directory)
         self._write_log_starts(directory)
+        self._forget_clean_points(directory)
 
     def _write_recovery_points(self, directory: LogDirectory) -> None:
         """Of offline logs, what stood there: their records are still as durable."""
@@ -454,6 +487,9 @@ class LogStore:
 
     def log_shrinking(self, log: Log) -> None:
         self._write_recovery_points(self._directory_at(log.log_directory))
+        clean_point = self.clean_point(log)
+        if clean_point is not None and clean_point > log.recovery_point:
+            self.record_clean_point(log, log.recovery_point)
 
     def log_failed(self, log: Log, error: OSError) -> None:
         self.fail_directory(log.log_directory, error)
