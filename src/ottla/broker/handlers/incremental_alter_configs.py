@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from ottla.broker.config_changes import change_configs
 from ottla.broker.context import RequestContext
 from ottla.broker.loggers import is_level, logger_levels, set_logger_level
 from ottla.broker.raft_driver import Command
 from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
-from ottla.metadata.controller.state import Problem
 from ottla.metadata.image import ConfigResource, ResourceType
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.incremental_alter_configs_request import (
@@ -41,42 +41,23 @@ class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
     async def handle(
         self, context: RequestContext, request: IncrementalAlterConfigsRequest
     ) -> IncrementalAlterConfigsResponse:
-        counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
-        outcomes: dict[int, Problem | None] = {}
-        forwarded: list[tuple[ConfigResource, Sequence[ConfigChange]]] = []
-        positions: list[int] = []
-        for position, resource in enumerate(request.resources):
-            try:
-                if counts[resource.resource_type, resource.resource_name] > 1:
-                    raise KafkaError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-                _check_keys(resource.configs)
-                changes = _changes(resource)
-                self._check_node(resource)
-                if resource.resource_type == ResourceType.BROKER_LOGGER:
-                    _alter_loggers(changes, request.validate_only)
-                    outcomes[position] = None
-                else:
-                    forwarded.append((ConfigResource(resource.resource_type, resource.resource_name), changes))
-                    positions.append(position)
-            except KafkaError as error:
-                outcomes[position] = Problem.of(error)
-        if forwarded:
-            problems = await self._alter(forwarded, request.validate_only)
-            outcomes.update(zip(positions, problems, strict=True))
-        return IncrementalAlterConfigsResponse(
-            responses=[_result(resource, outcomes[position]) for position, resource in enumerate(request.resources)]
-        )
+        def prepare(resource: AlterConfigsResource) -> list[ConfigChange] | None:
+            _check_keys(resource.configs)
+            changes = _changes(resource)
+            self._check_node(resource)
+            if resource.resource_type != ResourceType.BROKER_LOGGER:
+                return changes
+            _alter_loggers(changes, request.validate_only)
+            return None
 
-    async def _alter(
-        self, changes: list[tuple[ConfigResource, Sequence[ConfigChange]]], validate_only: bool
-    ) -> list[Problem | None]:
-        try:
-            outcomes: list[tuple[ConfigResource, Problem | None]] = await self.submit(
-                lambda controller, _: controller.incremental_alter_configs(changes, validate_only=validate_only)
+        def submit(changes: list[tuple[ConfigResource, list[ConfigChange]]]) -> Awaitable[Any]:
+            return self.submit(
+                lambda controller, _: controller.incremental_alter_configs(changes, validate_only=request.validate_only)
             )
-        except KafkaError as error:
-            return [Problem.of(error) for _ in changes]
-        return [problem for _, problem in outcomes]
+
+        return IncrementalAlterConfigsResponse(
+            responses=await change_configs(request.resources, prepare, submit, AlterConfigsResourceResponse)
+        )
 
     def _check_node(self, resource: AlterConfigsResource) -> None:
         """Settings of one broker, and its loggers, are changed by asking that broker."""
@@ -146,12 +127,3 @@ def _check_logger(change: ConfigChange, known: dict[str, str]) -> None:
         case _:
             message = f"{change.operation.name} operation is not allowed for the BROKER_LOGGER resource"
             raise KafkaError(ErrorCode.INVALID_REQUEST, message)
-
-
-def _result(resource: AlterConfigsResource, problem: Problem | None) -> AlterConfigsResourceResponse:
-    return AlterConfigsResourceResponse(
-        resource_type=resource.resource_type,
-        resource_name=resource.resource_name,
-        error_code=0 if problem is None else int(problem.code),
-        error_message=None if problem is None else problem.message,
-    )
