@@ -15,6 +15,7 @@ from ottla.model import TopicPartition
 from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
+from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
 from ottla.wire.errors import KafkaError
 
@@ -22,6 +23,8 @@ log = get_logger(__name__)
 
 OVERDUE_CHECK_MS = 2_000
 PURGE_INTERVAL_MS = 5_000
+FOREVER_MS = 2**63 - 1
+"""What Kafka means by "never": the default of log.flush.scheduler.interval.ms."""
 
 
 class Housekeeping(Struct, frozen=True, kw_only=True):
@@ -32,6 +35,7 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
     config: StorageConfig
     clock: Clock
     close_overdue: Callable[[], None]
+    flush_soon: Callable[[Log], None]
 
     def start(self, supervisor: Supervisor) -> None:
         config = self.config
@@ -44,6 +48,8 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
             ("producers", config.producer_id_expiration_check_interval_ms, self.expire_producers),
             ("connections", OVERDUE_CHECK_MS, self.drop_overdue),
         ]
+        if config.flush_scheduler_interval_ms < FOREVER_MS:
+            duties.append(("flushes", config.flush_scheduler_interval_ms, self.flush))
         for name, interval_ms, duty in duties:
             supervisor.spawn(repeat(name, interval_ms, duty), name=f"housekeeping: {name}")
 
@@ -73,6 +79,13 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
 
     async def purge(self) -> None:
         await asyncio.to_thread(self.store.purge, self.clock.now_ms())
+
+    async def flush(self) -> None:
+        """Hand the logs whose flush is due by ``flush.ms`` to the flushing threads."""
+        now_ms = self.clock.now_ms()
+        for partition in self.partitions:
+            if partition.log.flush_ms_due(now_ms):
+                self.flush_soon(partition.log)
 
     async def expire_producers(self) -> None:
         now_ms = self.clock.now_ms()

@@ -174,6 +174,7 @@ class Node:
             config=config.storage,
             clock=self._clock,
             close_overdue=self._listeners.close_overdue,
+            flush_soon=self._flushes.flush_soon,
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)

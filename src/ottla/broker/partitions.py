@@ -90,8 +90,11 @@ class Partitions:
                 self._drop(key)
 
     def set_strays_aside(self) -> None:
-        """After the first image: logs of topics that are gone, or never were, stop being served."""
-        for key in [key for key in self._store.logs if key not in self._partitions]:
+        """After the first image: logs of topics that are gone, or never were, stop being served.
+
+        A log whose partition could not be opened is somebody's: it stays where it is.
+        """
+        for key in [key for key in self._store.logs if key not in self._partitions and key not in self._offline]:
             log.warning("a log that the metadata does not know is set aside", partition=key)
             try:
                 self._store.set_aside(key)

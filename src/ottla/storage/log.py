@@ -566,12 +566,14 @@ class Log:
                 self.recovery_point = max(self.recovery_point, end)
             return self.recovery_point
 
-    def flush_due(self, now_ms: int) -> bool:
-        """Whether ``flush.messages`` or ``flush.ms`` ask for a flush."""
-        unflushed = self.log_end_offset - self.recovery_point
-        if not unflushed:
-            return False
-        return unflushed >= self.config.flush_messages or now_ms - self.unflushed_since_ms >= self.config.flush_ms
+    @property
+    def flush_messages_due(self) -> bool:
+        """Whether ``flush.messages`` asks for a flush, now that the last append was as large as it was."""
+        return self.log_end_offset - self.recovery_point >= self.config.flush_messages
+
+    def flush_ms_due(self, now_ms: int) -> bool:
+        """Whether ``flush.ms`` asks for a flush."""
+        return self.log_end_offset > self.recovery_point and now_ms - self.unflushed_since_ms >= self.config.flush_ms
 
     def mark_flushed(self, offset: int) -> None:
         """Take note that somebody else has made all below ``offset`` durable."""
