@@ -190,7 +190,7 @@ class Node:
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config
-        directories = self._store.directories
+        directories = [directory for directory in self._store.directories if directory.failure is None]
         clean = all(directory.clean_shutdown for directory in directories)
         return BrokerLifecycle(
             settings=LifecycleSettings(

@@ -19,6 +19,8 @@ from ottla.wire.errors import ErrorCode, KafkaError
 
 log = get_logger(__name__)
 
+SETTLE_SECONDS = 30.0
+
 
 class Partitions:
     """Every replica this broker holds, by topic and partition."""
@@ -39,6 +41,8 @@ class Partitions:
         self._static_properties = static_properties
         self._partitions: dict[TopicPartition, Partition] = {}
         self._offline: dict[TopicPartition, KafkaError] = {}
+        self._log_configs: dict[str, LogConfig] = {}
+        """Of the configurations in ``image``: a topic's partitions share one."""
         self.image = ClusterImage()
 
     def __iter__(self) -> Iterator[Partition]:
@@ -69,9 +73,16 @@ class Partitions:
         return topic.name
 
     async def settle(self) -> None:
-        """Wait until every high watermark is as high as it was before a crash: nobody shall see one go back."""
-        waits = [partition.settled() for partition in self._partitions.values()]
-        await asyncio.gather(*(wait for wait in waits if wait is not None), return_exceptions=True)
+        """Wait until every high watermark is as high as it was before a crash: nobody shall see one go back.
+
+        A disk that takes longer than ``SETTLE_SECONDS`` holds up nobody else's start: until its flush is through,
+        the partitions on it serve what the last checkpoint saw.
+        """
+        waits = [wait for partition in self._partitions.values() if (wait := partition.settled()) is not None]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=SETTLE_SECONDS)
+            if late:
+                log.warning("what recovery found is not flushed yet", partitions=len(late), seconds=SETTLE_SECONDS)
         await asyncio.sleep(0)
 
     # -- following the image -----------------------------------------------------------------------------------------
@@ -138,6 +149,7 @@ class Partitions:
         )
 
     def _delete_topic(self, topic: TopicImage) -> None:
+        self._log_configs.pop(topic.name, None)
         keys = [TopicPartition(topic.name, index) for index in range(len(topic.partitions))]
         for key in keys:
             self._offline.pop(key, None)
@@ -153,21 +165,23 @@ class Partitions:
             log.error("the log of a deleted partition could not be removed", partitions=keys, error=error)
 
     def _log_config(self, topic: str) -> LogConfig:
-        layers = broker_properties(self.image, self._node_id, self._static_properties)
-        return LogConfig.resolve(self.image.topic_config(topic), layers)
+        found = self._log_configs.get(topic)
+        if found is None:
+            layers = broker_properties(self.image, self._node_id, self._static_properties)
+            found = self._log_configs[topic] = LogConfig.resolve(self.image.topic_config(topic), layers)
+        return found
 
     def _apply_configs(self, delta: ImageDelta) -> None:
+        if delta.changed_configs:
+            self._log_configs.clear()
         brokers_changed = any(resource.type == ResourceType.BROKER for resource in delta.changed_configs)
         topics = {resource.name for resource in delta.changed_configs if resource.type == ResourceType.TOPIC}
         if not brokers_changed and not topics:
             return
-        configs: dict[str, LogConfig] = {}
         for partition in self._partitions.values():
             topic = partition.topic_partition.topic
             if brokers_changed or topic in topics:
-                if topic not in configs:
-                    configs[topic] = self._log_config(topic)
-                partition.set_config(configs[topic])
+                partition.set_config(self._log_config(topic))
 
 
 def broker_properties(image: ClusterImage, node_id: int, static: Mapping[str, str]) -> Mapping[str, str]:

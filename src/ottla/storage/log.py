@@ -76,6 +76,8 @@ class Log:
         self, directory: str, topic_partition: TopicPartition, config: LogConfig, disk: Disk, loaded: LoadedLog
     ) -> None:
         self.directory = directory
+        self.log_directory = os.path.dirname(directory)
+        """The log directory (of ``log.dirs``) that holds the partition."""
         self.topic_partition = topic_partition
         self.topic_id: Uuid | None = None
         self.config = config
@@ -588,11 +590,6 @@ class Log:
     def active_segment(self) -> Segment:
         return self._active
 
-    @property
-    def log_directory(self) -> str:
-        """The log directory (of ``log.dirs``) that holds the partition."""
-        return os.path.dirname(self.directory)
-
     # Life ------------------------------------------------------------------------------------------------------------
 
     def moved(self, directory: str) -> None:
@@ -604,6 +601,7 @@ class Log:
         }
         self._note_unsynced(directory)
         self.directory = directory
+        self.log_directory = os.path.dirname(directory)
         self._snapshots.directory = directory
         self.epochs.moved(directory)
         for segment in self.segments:
