@@ -16,6 +16,7 @@ from collections.abc import Callable
 from random import Random, SystemRandom
 
 from ottla.broker.cluster import Incarnation, make_raft_driver, open_metadata_log
+from ottla.broker.directory_assignments import DirectoryAssignments
 from ottla.broker.format import open_or_format
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.handlers.table import Parts, routes_of
@@ -223,6 +224,9 @@ class Node:
             ),
             clock=self._clock,
             static_properties=config.properties,
+            directories=DirectoryAssignments(
+                assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
+            ),
         )
 
     def _parts(self, cluster_id: str, creator: TopicCreator) -> Parts:

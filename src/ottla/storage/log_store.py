@@ -86,6 +86,8 @@ class LogStore:
         """Those that serve."""
         self.offline_logs: dict[TopicPartition, KafkaError] = {}
         """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.preferred_directories: dict[TopicPartition, str] = {}
+        """Where the operator wants replicas that are not here yet."""
         self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
         self.on_rolled: Callable[[Log], None] | None = None
         """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
@@ -229,8 +231,31 @@ class LogStore:
         """The log, if it is there and serves."""
         return self.logs.get(topic_partition)
 
-    def create(self, topic_partition: TopicPartition, topic_id: Uuid, config: LogConfig, *, now_ms: int) -> Log:
-        """The log of a new partition, in the online directory that holds the fewest; the one there is, if there is one.
+    def check_place(self, topic_partition: TopicPartition, directory_id: Uuid, *, new: bool) -> None:
+        """Whether a log that is not here may be made: not where the one that is meant may lie in a directory that is
+        offline. ``directory_id`` is where the controller believes it to be. Raises
+        ``KafkaError(KAFKA_STORAGE_ERROR)``."""
+        online = {directory.directory_id for directory in self._online()}
+        if new or len(online) == len(self.directories) or directory_id in online:
+            return
+        offline = ", ".join(directory.path for directory in self.directories if directory.failure is not None)
+        raise storage_error(f"{topic_partition} may lie in a log directory that is offline ({offline})")
+
+    def directory_id(self, log: Log) -> Uuid:
+        """The id of the log directory that holds the log."""
+        return self._directory_at(log.log_directory).directory_id
+
+    def create(
+        self,
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        directory_id: Uuid | None = None,
+    ) -> Log:
+        """The log of a new partition; the one there is, if there is one. It goes to the directory the operator asked
+        for, else to ``directory_id``, else to the one that holds the fewest, of those that are online.
 
         Durable with its first flush. Raises ``KafkaError(KAFKA_STORAGE_ERROR)``: the partition is offline, it is there
         with another topic id, no directory is online, or the disk refused.
@@ -241,7 +266,7 @@ class LogStore:
         offline = self.offline_logs.get(topic_partition)
         if offline is not None:
             raise offline
-        directory = self._emptiest()
+        directory = self._place(topic_partition, directory_id)
         path = os.path.join(directory.path, str(topic_partition))
         try:
             self.disk.make_directory(path)
@@ -263,8 +288,15 @@ class LogStore:
             raise storage_error(f"{log.directory} holds topic id {log.topic_id}, not {topic_id}")
         return log
 
+    def _place(self, topic_partition: TopicPartition, directory_id: Uuid | None) -> LogDirectory:
+        preferred = self.preferred_directories.pop(topic_partition, None)
+        for directory in self._online():
+            if directory.path == preferred or (preferred is None and directory.directory_id == directory_id):
+                return directory
+        return self._emptiest()
+
     def _emptiest(self) -> LogDirectory:
-        online = [directory for directory in self.directories if directory.failure is None]
+        online = self._online()
         if not online:
             raise storage_error("no log directory is online")
         if len(online) == 1:
