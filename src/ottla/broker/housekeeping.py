@@ -35,13 +35,14 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
 
     store: LogStore
     partitions: Partitions
-    config: StorageConfig
+    config: Callable[[], StorageConfig]
+    """As it is now: producer.id.expiration.ms may change at run time, the intervals may not."""
     clock: Clock
     close_overdue: Callable[[], None]
     flush_soon: Callable[[Log], None]
 
     def start(self, supervisor: Supervisor) -> None:
-        config = self.config
+        config = self.config()
         duties: list[tuple[str, int, Callable[[], Awaitable[None]]]] = [
             ("recovery points", config.recovery_point_checkpoint_interval_ms, self.checkpoint_recovery_points),
             ("log starts", config.start_offset_checkpoint_interval_ms, self.checkpoint_log_starts),
@@ -101,8 +102,9 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
                 self.flush_soon(partition.log)
 
     async def expire_producers(self) -> None:
-        now_ms = self.clock.now_ms()
+        now_ms, expiration_ms = self.clock.now_ms(), self.config().producer_id_expiration_ms
         async for partition in self._each():
+            partition.log.producers.expiration_ms = expiration_ms
             partition.log.producers.expire(now_ms)
 
     async def drop_overdue(self) -> None:

@@ -15,7 +15,7 @@ def housekeeping(bench, flushed):
     return Housekeeping(
         store=bench.store,
         partitions=bench.partitions,
-        config=config.storage,
+        config=lambda: config.storage,
         clock=bench.clock,
         close_overdue=lambda: None,
         flush_soon=flushed.append,

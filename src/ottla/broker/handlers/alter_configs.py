@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ottla.broker.config_changes import change_configs
+from ottla.broker.config_changes import BrokerSettings, change_configs
 from ottla.broker.context import RequestContext
 from ottla.broker.raft_driver import Command
 from ottla.metadata.image import ConfigResource, ResourceType
@@ -22,16 +22,24 @@ from ottla.wire.messages.alter_configs_response import AlterConfigsResourceRespo
 class AlterConfigsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
+    broker: BrokerSettings
     submit: Callable[[Command], Awaitable[Any]]
 
     async def handle(self, context: RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse:
+        def prepare(resource: AlterConfigsResource) -> dict[str, str]:
+            settings = _settings(resource)
+            if resource.resource_type == ResourceType.BROKER:
+                self.broker.check_node(resource.resource_type, resource.resource_name)
+                self.broker.check(resource.resource_name, settings)
+            return settings
+
         def submit(settings: list[tuple[ConfigResource, dict[str, str]]]) -> Awaitable[Any]:
             return self.submit(
                 lambda controller, _: controller.legacy_alter_configs(settings, validate_only=request.validate_only)
             )
 
         return AlterConfigsResponse(
-            responses=await change_configs(request.resources, _settings, submit, AlterConfigsResourceResponse)
+            responses=await change_configs(request.resources, prepare, submit, AlterConfigsResourceResponse)
         )
 
 

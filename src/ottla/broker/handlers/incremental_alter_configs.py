@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from ottla.broker.config_changes import change_configs
+from ottla.broker.config_changes import BrokerSettings, change_configs
 from ottla.broker.context import RequestContext
 from ottla.broker.loggers import is_level, logger_levels, set_logger_level
 from ottla.broker.raft_driver import Command
-from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
+from ottla.metadata.controller.configs import ConfigChange, ConfigOperation, broker_settings_after
 from ottla.metadata.image import ConfigResource, ResourceType
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.incremental_alter_configs_request import (
@@ -35,7 +35,7 @@ _OPERATIONS = {int(operation): operation for operation in ConfigOperation}
 class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
-    node_id: int
+    broker: BrokerSettings
     submit: Callable[[Command], Awaitable[Any]]
 
     async def handle(
@@ -44,11 +44,15 @@ class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
         def prepare(resource: AlterConfigsResource) -> list[ConfigChange] | None:
             _check_keys(resource.configs)
             changes = _changes(resource)
-            self._check_node(resource)
-            if resource.resource_type != ResourceType.BROKER_LOGGER:
-                return changes
-            _alter_loggers(changes, request.validate_only)
-            return None
+            name, resource_type = resource.resource_name, resource.resource_type
+            if resource_type in (ResourceType.BROKER, ResourceType.BROKER_LOGGER):
+                self.broker.check_node(resource_type, name)
+            if resource_type == ResourceType.BROKER_LOGGER:
+                _alter_loggers(changes, request.validate_only)
+                return None
+            if resource_type == ResourceType.BROKER:
+                self.broker.check(name, broker_settings_after(self.broker.current(name), changes))
+            return changes
 
         def submit(changes: list[tuple[ConfigResource, list[ConfigChange]]]) -> Awaitable[Any]:
             return self.submit(
@@ -58,24 +62,6 @@ class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
         return IncrementalAlterConfigsResponse(
             responses=await change_configs(request.resources, prepare, submit, AlterConfigsResourceResponse)
         )
-
-    def _check_node(self, resource: AlterConfigsResource) -> None:
-        """Settings of one broker, and its loggers, are changed by asking that broker."""
-        name, resource_type = resource.resource_name, resource.resource_type
-        if resource_type not in (ResourceType.BROKER, ResourceType.BROKER_LOGGER):
-            return
-        if resource_type == ResourceType.BROKER and not name:
-            return
-        try:
-            node_id = int(name)
-        except ValueError:
-            message = f"Node id must be an integer, but it is: {name}"
-            raise KafkaError(ErrorCode.INVALID_REQUEST, message) from None
-        if node_id != self.node_id:
-            message = f"Unexpected broker id, expected {self.node_id}, but received {name}"
-            if resource_type == ResourceType.BROKER_LOGGER:
-                message = f"Unexpected node id. Expected {self.node_id}, but received {name}"
-            raise KafkaError(ErrorCode.INVALID_REQUEST, message)
 
 
 def _alter_loggers(changes: Sequence[ConfigChange], validate_only: bool) -> None:
