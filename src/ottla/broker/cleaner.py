@@ -173,9 +173,11 @@ class LogCleaner:
 
     def _retain(self) -> None:
         """Retention of compacted logs goes with their cleaning."""
-        marks = {partition.topic_partition: partition.high_watermark for partition in self._partitions}
-        deleted = self._store.retain(
-            self._clock.now_ms(), lambda key: marks.get(key, 0), chosen=lambda held: held.config.compact
+        now_ms = self._clock.now_ms()
+        deleted = sum(
+            self._store.retain(partition.log, now_ms, partition.high_watermark)
+            for partition in self._partitions
+            if partition.log.config.compact
         )
         if deleted:
             log.info("retention deleted segments of compacted logs", count=deleted)

@@ -17,6 +17,8 @@ from random import Random, SystemRandom
 
 from ottla.broker.cleaner import LogCleaner
 from ottla.broker.cluster import Incarnation, make_raft_driver, open_metadata_log
+from ottla.broker.directory_assignments import DirectoryAssignments
+from ottla.broker.dynamic_config import DynamicConfig
 from ottla.broker.format import open_or_format
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.handlers.table import Parts, routes_of
@@ -73,6 +75,7 @@ class Node:
         self._clock = clock or SystemClock()
         self._rng = rng or SystemRandom()
         self._supervisor = Supervisor()
+        self._dynamic = DynamicConfig(config)
         self._listeners = Listeners(config, self._supervisor)
         self._started = False
         self._stopped = False
@@ -161,6 +164,8 @@ class Node:
         self._store.on_directory_failed = self._directory_failed
         await self._lifecycle.register()
         self._store.load(self._log_config_of(loader), now_ms=now_ms)
+        loader.add_listener(self._dynamic.on_image)
+        self._dynamic.subscribe(self._listeners.set_config)
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()
         partitions = self.partitions
@@ -188,9 +193,10 @@ class Node:
         self._housekeeping = Housekeeping(
             store=self._store,
             partitions=self.partitions,
-            config=config.storage,
+            config=lambda: self._dynamic.current.storage,
             clock=self._clock,
             close_overdue=self._listeners.close_overdue,
+            flush_soon=self._flushes.flush_soon,
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)
@@ -210,7 +216,7 @@ class Node:
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config
-        directories = self._store.directories
+        directories = [directory for directory in self._store.directories if directory.failure is None]
         clean = all(directory.clean_shutdown for directory in directories)
         return BrokerLifecycle(
             settings=LifecycleSettings(
@@ -244,6 +250,9 @@ class Node:
             ),
             clock=self._clock,
             static_properties=config.properties,
+            directories=DirectoryAssignments(
+                assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
+            ),
         )
 
     def _make_transactions(self, creator: TopicCreator) -> TransactionCoordinator:

@@ -309,10 +309,13 @@ class Partition:
 
     def is_acknowledged(self, last_offset: int, required_acks: int) -> bool:
         """Whether an append up to ``last_offset`` may be answered: acks=all by the high watermark, acks=1 at once, or
-        with ``ottla.flush=always`` once this replica has flushed it."""
+        with ``ottla.flush=always``, or where ``flush.messages`` asks for it, once this replica has flushed it."""
         if required_acks == ACKS_ALL:
             return self._ledger is not None and self._ledger.high_watermark > last_offset
-        return self._settings.flush_policy is not FlushPolicy.ALWAYS or self.log.recovery_point > last_offset
+        log = self.log
+        if self._settings.flush_policy is not FlushPolicy.ALWAYS and not log.flush_messages_due:
+            return True
+        return log.recovery_point > last_offset
 
     def when_acknowledged(self, last_offset: int, resolve: Resolve, required_acks: int = ACKS_ALL) -> bool:
         """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or fails."""
@@ -476,11 +479,12 @@ class Partition:
         log = self.log
         match self._settings.flush_policy:
             case FlushPolicy.ALWAYS:
-                return min(log.recovery_point, log.log_end_offset)
+                waits = True
             case FlushPolicy.NEVER:
-                return log.log_end_offset
+                waits = log.flush_messages_due
             case FlushPolicy.AUTO:
-                return min(log.recovery_point, log.log_end_offset) if len(isr) == 1 else log.log_end_offset
+                waits = len(isr) == 1 or log.flush_messages_due
+        return min(log.recovery_point, log.log_end_offset) if waits else log.log_end_offset
 
     def _appended(self, ledger: LeaderLedger) -> None:
         counted = self._counted_offset(ledger.isr)

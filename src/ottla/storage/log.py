@@ -97,6 +97,8 @@ class Log:
         self, directory: str, topic_partition: TopicPartition, config: LogConfig, disk: Disk, loaded: LoadedLog
     ) -> None:
         self.directory = directory
+        self.log_directory = os.path.dirname(directory)
+        """The log directory (of ``log.dirs``) that holds the partition."""
         self.topic_partition = topic_partition
         self.topic_id: Uuid | None = None
         self.config = config
@@ -637,12 +639,14 @@ class Log:
         with self._recovery_point_lock:
             self.recovery_point = max(self.recovery_point, offset)
 
-    def flush_due(self, now_ms: int) -> bool:
-        """Whether ``flush.messages`` or ``flush.ms`` ask for a flush."""
-        unflushed = self.log_end_offset - self.recovery_point
-        if not unflushed:
-            return False
-        return unflushed >= self.config.flush_messages or now_ms - self.unflushed_since_ms >= self.config.flush_ms
+    @property
+    def flush_messages_due(self) -> bool:
+        """Whether ``flush.messages`` asks for a flush, now that the last append was as large as it was."""
+        return self.log_end_offset - self.recovery_point >= self.config.flush_messages
+
+    def flush_ms_due(self, now_ms: int) -> bool:
+        """Whether ``flush.ms`` asks for a flush."""
+        return self.log_end_offset > self.recovery_point and now_ms - self.unflushed_since_ms >= self.config.flush_ms
 
     def mark_flushed(self, offset: int) -> None:
         """Take note that somebody else has made all below ``offset`` durable."""
@@ -657,11 +661,6 @@ class Log:
     def active_segment(self) -> Segment:
         return self._active
 
-    @property
-    def log_directory(self) -> str:
-        """The log directory (of ``log.dirs``) that holds the partition."""
-        return os.path.dirname(self.directory)
-
     # Life ------------------------------------------------------------------------------------------------------------
 
     def moved(self, directory: str) -> None:
@@ -674,6 +673,7 @@ class Log:
         }
         self._note_unsynced(directory)
         self.directory = directory
+        self.log_directory = os.path.dirname(directory)
         self._snapshots.directory = directory
         self.epochs.moved(directory)
         for segment in self.segments:

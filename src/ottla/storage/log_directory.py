@@ -74,6 +74,13 @@ class LogDirectory:
         directory.broker_epoch = -1 if epoch is None else epoch
         return directory
 
+    @classmethod
+    def offline(cls, disk: Disk, path: str, error: OSError) -> "LogDirectory":
+        """One whose disk refused at the start: nothing is known of it but that the node should have it."""
+        directory = cls(disk, path)
+        directory.failure = error
+        return directory
+
     def _take_lock(self) -> None:
         try:
             self._lock = self.disk.lock(self._file(LOCK))

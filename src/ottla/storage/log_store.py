@@ -8,7 +8,7 @@ stays as it is on the disk.
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -59,6 +59,17 @@ class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
     logs: tuple[LogSize, ...]
 
 
+def _check_directories(directories: Sequence[LogDirectory]) -> None:
+    """Raises where there is nothing to go on with: one must be online, and no two may be taken for each other."""
+    online = [directory for directory in directories if directory.failure is None]
+    if not online and directories[0].failure is not None:
+        raise directories[0].failure
+    ids = [directory.directory_id for directory in online]
+    for directory in online:
+        if ids.count(directory.directory_id) > 1:
+            raise LogDirectoryError(directory.path, f"shares the id {directory.directory_id} with another one")
+
+
 class LogStore:
     """The logs by partition. Methods belong to the loop's thread; those that say so block and may run in another."""
 
@@ -75,6 +86,8 @@ class LogStore:
         """Those that serve."""
         self.offline_logs: dict[TopicPartition, KafkaError] = {}
         """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.preferred_directories: dict[TopicPartition, str] = {}
+        """Where the operator wants replicas that are not here yet."""
         self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
         self.on_rolled: Callable[[Log], None] | None = None
         """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
@@ -99,8 +112,10 @@ class LogStore:
         """Lock, format where fresh, read checkpoints. Blocking.
 
         ``metadata_directory`` (metadata.log.dir) is locked too, but holds no partitions unless it is among the others.
+        A directory whose disk refuses is offline from the beginning, as one whose disk fails later is.
 
-        Raises ``LogDirectoryError`` (in use, another node's) and ``OSError``; then nothing stays locked.
+        Raises ``LogDirectoryError`` (in use, another node's) and ``OSError`` (the disk of the metadata log, or of
+        every directory); then nothing stays locked.
         """
         disk = disk or Disk()
         rng = rng or SystemRandom()
@@ -109,12 +124,14 @@ class LogStore:
             paths = [os.path.abspath(path) for path in directories]
             beside = None if metadata_directory is None else os.path.abspath(metadata_directory)
             for absolute in paths if beside is None or beside in paths else (*paths, beside):
-                directory = LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng)
-                opened.append(directory)
-            ids = [directory.directory_id for directory in opened]
-            for directory in opened:
-                if ids.count(directory.directory_id) > 1:
-                    raise LogDirectoryError(directory.path, f"shares the id {directory.directory_id} with another one")
+                try:
+                    opened.append(LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng))
+                except OSError as error:
+                    if absolute == beside:
+                        raise
+                    _log.error("log directory offline", path=absolute, reason=error)
+                    opened.append(LogDirectory.offline(disk, absolute, error))
+            _check_directories(opened[: len(paths)])
         except BaseException:
             for directory in opened:
                 directory.unlock()
@@ -131,7 +148,7 @@ class LogStore:
     def load(self, config_of: Callable[[str], LogConfig], *, now_ms: int) -> None:
         """Open every log; ``config_of(topic)`` gives its configuration. Blocking; once, before anything else is
         called."""
-        for directory in self.directories:
+        for directory in self._online():
             try:
                 self._load_directory(directory, config_of, now_ms)
             except OSError as error:
@@ -216,8 +233,31 @@ class LogStore:
         """The log, if it is there and serves."""
         return self.logs.get(topic_partition)
 
-    def create(self, topic_partition: TopicPartition, topic_id: Uuid, config: LogConfig, *, now_ms: int) -> Log:
-        """The log of a new partition, in the online directory that holds the fewest; the one there is, if there is one.
+    def check_place(self, topic_partition: TopicPartition, directory_id: Uuid, *, new: bool) -> None:
+        """Whether a log that is not here may be made: not where the one that is meant may lie in a directory that is
+        offline. ``directory_id`` is where the controller believes it to be. Raises
+        ``KafkaError(KAFKA_STORAGE_ERROR)``."""
+        online = {directory.directory_id for directory in self._online()}
+        if new or len(online) == len(self.directories) or directory_id in online:
+            return
+        offline = ", ".join(directory.path for directory in self.directories if directory.failure is not None)
+        raise storage_error(f"{topic_partition} may lie in a log directory that is offline ({offline})")
+
+    def directory_id(self, log: Log) -> Uuid:
+        """The id of the log directory that holds the log."""
+        return self._directory_at(log.log_directory).directory_id
+
+    def create(
+        self,
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        directory_id: Uuid | None = None,
+    ) -> Log:
+        """The log of a new partition; the one there is, if there is one. It goes to the directory the operator asked
+        for, else to ``directory_id``, else to the one that holds the fewest, of those that are online.
 
         Durable with its first flush. Raises ``KafkaError(KAFKA_STORAGE_ERROR)``: the partition is offline, it is there
         with another topic id, no directory is online, or the disk refused.
@@ -228,7 +268,7 @@ class LogStore:
         offline = self.offline_logs.get(topic_partition)
         if offline is not None:
             raise offline
-        directory = self._emptiest()
+        directory = self._place(topic_partition, directory_id)
         path = os.path.join(directory.path, str(topic_partition))
         try:
             self.disk.make_directory(path)
@@ -250,14 +290,20 @@ class LogStore:
             raise storage_error(f"{log.directory} holds topic id {log.topic_id}, not {topic_id}")
         return log
 
+    def _place(self, topic_partition: TopicPartition, directory_id: Uuid | None) -> LogDirectory:
+        preferred = self.preferred_directories.pop(topic_partition, None)
+        for directory in self._online():
+            if directory.path == preferred or (preferred is None and directory.directory_id == directory_id):
+                return directory
+        return self._emptiest()
+
     def _emptiest(self) -> LogDirectory:
-        online = [directory for directory in self.directories if directory.failure is None]
+        online = self._online()
         if not online:
             raise storage_error("no log directory is online")
-        held = {directory.path: 0 for directory in online}
-        for log in self.logs.values():
-            if log.log_directory in held:
-                held[log.log_directory] += 1
+        if len(online) == 1:
+            return online[0]
+        held = Counter(log.log_directory for log in self.logs.values())
         return min(online, key=lambda directory: held[directory.path])
 
     def delete(self, topic_partition: TopicPartition, *, now_ms: int) -> bool:
@@ -323,27 +369,19 @@ class LogStore:
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 
-    def retain(
-        self,
-        now_ms: int,
-        upper_of: Callable[[TopicPartition], int],
-        *,
-        chosen: Callable[[Log], bool] = lambda log: True,
-    ) -> int:
-        """Retention on all logs, or the ``chosen``; ``upper_of`` gives a partition's high watermark. Returns how many
-        segments went."""
-        deleted = 0
-        for log in tuple(self.logs.values()):
-            if log.failure is None and chosen(log):
-                try:
-                    deleted += log.retain(now_ms, upper_of(log.topic_partition))
-                except OSError as error:
-                    if error.errno not in SHORTAGES:
-                        log.fail(error)
-                    _log.warning("retention put off", partition=log.topic_partition, reason=error)
-                except KafkaError as error:
-                    _log.warning("retention put off", partition=log.topic_partition, reason=error)
-        return deleted
+    def retain(self, log: Log, now_ms: int, high_watermark: int) -> int:
+        """Retention on one log; returns how many segments went. A disk that refuses puts it off."""
+        if log.failure is not None or self.logs.get(log.topic_partition) is not log:
+            return 0
+        try:
+            return log.retain(now_ms, high_watermark)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                log.fail(error)
+            _log.warning("retention put off", partition=log.topic_partition, reason=error)
+        except KafkaError as error:
+            _log.warning("retention put off", partition=log.topic_partition, reason=error)
+        return 0
 
     def purge(self, now_ms: int) -> int:
         """Remove the deleted logs and segments whose delay has passed; returns how many. Blocking, any thread."""
