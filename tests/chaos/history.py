@@ -100,6 +100,8 @@ class History:
         self.header = header
         self.path = path
         self.events: list[Event] = []
+        self.alarmed = False
+        """Somebody was told what nobody may be told: there is no point in going on."""
         self._began = time.monotonic_ns()
         self._lock = threading.Lock()
         self._encoder = msgspec.json.Encoder()
@@ -131,6 +133,11 @@ class History:
     def complete(self, invoked: Event, ty: Kind, steps: Iterable[Step] | None = None, **more: Any) -> Event:
         """It ended; without `steps` nothing more is known than what was asked for."""
         return self._add(invoked.p, ty, invoked.f, steps or (), of=invoked.i, w=invoked.w, **more)
+
+    def alarm(self, process: int | str, text: str, *, worker: str = "") -> None:
+        """The broker answered what it must not answer."""
+        self.complete(self.invoke(process, "wrong-answer", worker=worker), "ok", err=text)
+        self.alarmed = True
 
     def mark(self, process: str, f: str, text: str = "") -> Event:
         """A fault, or a phase of the run."""

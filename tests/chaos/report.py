@@ -86,18 +86,20 @@ def _ends(operation: Operation) -> Iterator[Event]:
 def _line(header: Header, event: Event, violation: Violation) -> str:
     who = event.p if isinstance(event.p, str) else f"p{event.p}"
     worker = f" ({event.w})" if event.w and event.w != who else ""
-    text = " ".join(_step(header, step, violation.values) for step in event.v)
+    text = " ".join(filter(None, (_step(header, step, violation) for step in event.v)))
     note = f" {event.err}" if event.err else ""
     return f"{event.t / 1e9:+9.3f} s  {who + worker:<16} {event.f:<10} {event.ty:<6} {text}{note}".rstrip()
 
 
-def _step(header: Header, step: Step, values: Sequence[Value]) -> str:
+def _step(header: Header, step: Step, violation: Violation) -> str:
     if isinstance(step, Send):
         at = "" if step.offset is None else f"@{step.offset}"
         return f"{header.name(step.key)} <- {step.value}{at}"
     if isinstance(step, Poll):
-        return " ".join(f"{header.name(key)} -> {_near(records, values)}" for key, records in step.records.items())
-    return f"{step.what} of {header.name(step.key)} = {step.number}"
+        found = {key: _near(records, violation.values) for key, records in step.records.items()}
+        return " ".join(f"{header.name(key)} -> {near}" for key, near in found.items())
+    shown = violation.key in (None, step.key)
+    return f"{step.what} of {header.name(step.key)} = {step.number}" if shown else ""
 
 
 def _near(records: Sequence[tuple[int, Value]], values: Sequence[Value]) -> str:

@@ -470,6 +470,9 @@ def wrong_answer(index: Index) -> Iterator[Violation]:
 @rule("stuck")
 def stuck(index: Index) -> Iterator[Violation]:
     """When nothing is broken, every worker gets on."""
+    for mark in index.marks:
+        if mark.f == "stuck":
+            yield Violation(text=mark.err)
     limit = int(index.header.stuck_seconds * 1e9)
     successes: dict[str, list[int]] = defaultdict(list)
     for operation in index.operations:

@@ -10,8 +10,11 @@ import itertools
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
+RECORD_DISK = "record-disk"
+"""No bug, but planted the same way: a node that can be made to lose power."""
 BUGS: dict[str, Callable[[], None]] = {}
 
 
@@ -126,8 +129,24 @@ def _every(times: int, owner: Any, name: str, then: Callable[[Any, int], None]) 
     setattr(owner, name, call)
 
 
+def planted_command(*bugs: str) -> list[str]:
+    """The command that runs Ottla with these bugs."""
+    return [sys.executable, str(Path(__file__).resolve()), "+".join(bugs)]
+
+
+def _plant(names: str) -> None:
+    for name in names.split("+"):
+        if name == RECORD_DISK:
+            from harness.power import record_disk
+
+            record_disk()
+        else:
+            BUGS[name]()
+
+
 if __name__ == "__main__":
-    BUGS[sys.argv.pop(1)]()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    _plant(sys.argv.pop(1))
     from ottla.cli.main import main
 
     sys.exit(main())
