@@ -77,7 +77,7 @@ def _events(history: History, violation: Violation) -> Iterator[Event]:
 
 
 def _ends(operation: Operation) -> Iterator[Event]:
-    if operation.completed is None or not operation.completed.v:
+    if operation.completed is None or (operation.invoked.v and not operation.completed.v):
         yield operation.invoked
     if operation.completed is not None:
         yield operation.completed
