@@ -11,18 +11,19 @@ acknowledgement closes the driver: its state then holds records that nobody can 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from ottla.broker.partition import ACKS_ALL, Isolation
 from ottla.model import Decision, Reply, TopicPartition
-from ottla.records.batch import NO_PRODUCER_ID, BatchHeader, Codec, iter_headers
+from ottla.records.batch import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, BatchHeader, Codec, iter_headers
 from ottla.records.builder import BatchBuilder, record_size_max
-from ottla.records.control import read_end_transaction
+from ottla.records.control import EndTransaction, read_end_transaction
 from ottla.records.origin import Origin
 from ottla.records.reader import read_body, records_of
 from ottla.runtime.clock import Clock
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.region import FileRegion
+from ottla.transactions.verification import Guard
 from ottla.wire import DecodeError
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -47,6 +48,37 @@ class DrivenMachine(Protocol[RecordT]):
     def on_deadline(self, now_ms: int, /) -> Decision[RecordT, object]: ...
 
     def on_append_failed(self, records: Iterable[RecordT], now_ms: int, /) -> Decision[RecordT, object]: ...
+
+
+class BatchProducer(NamedTuple):
+    """Whose transaction the records of a command belong to. ``guard`` shows that the partition takes part in it."""
+
+    producer_id: int = NO_PRODUCER_ID
+    producer_epoch: int = NO_PRODUCER_EPOCH
+    guard: Guard | None = None
+
+    def new_batch(self, codec: Codec) -> BatchBuilder:
+        """Coordinators number nothing: a sequence of 0 stands where a transactional batch must have one."""
+        transactional = self.producer_id != NO_PRODUCER_ID
+        return BatchBuilder(
+            codec=codec,
+            producer_id=self.producer_id,
+            producer_epoch=self.producer_epoch,
+            base_sequence=0 if transactional else NO_SEQUENCE,
+            transactional=transactional,
+        )
+
+
+NOBODY = BatchProducer()
+
+
+class ProducerMarker(NamedTuple):
+    """The end of a producer's transaction, as a coordinator of that transaction version writes it."""
+
+    producer_id: int
+    producer_epoch: int
+    end: EndTransaction
+    transaction_version: int
 
 
 class MachineCodec(Protocol[RecordT]):
@@ -86,7 +118,11 @@ class DrivenPartition(Protocol):
     @property
     def log(self) -> DrivenLog: ...
 
-    def append(self, records: bytes, /, *, origin: Origin, required_acks: int, now_ms: int) -> "Appended": ...
+    def append(
+        self, records: bytes, /, *, origin: Origin, required_acks: int, now_ms: int, guard: Guard | None = None
+    ) -> "Appended": ...
+
+    def append_marker(self, marker: ProducerMarker, /, now_ms: int) -> "Appended": ...
 
     def when_acknowledged(self, last_offset: int, resolve: Callable[[KafkaError | None], None], /) -> bool: ...
 
@@ -130,7 +166,10 @@ class MachineDriver(Generic[MachineT, RecordT]):
         load_bytes: int,
         compression: Codec,
         fail: Callable[[BaseException], None],
+        on_committed: Callable[[Sequence[RecordT]], None] | None = None,
     ) -> None:
+        """``on_committed`` is told of records once they are acknowledged, in the order they were written: what has
+        effects outside the machine begins there."""
         self.state = DriverState.LOADING
         self.partition = partition
         self._machine = machine
@@ -139,6 +178,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
         self._load_bytes = load_bytes
         self._compression = compression
         self._fail = fail
+        self._on_committed = on_committed
         self._last_offset = -1
         self._next_token = 0
         self._parked: dict[int, asyncio.Future[object]] = {}
@@ -148,8 +188,10 @@ class MachineDriver(Generic[MachineT, RecordT]):
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    def submit(self, command: "Command[MachineT, RecordT]") -> "asyncio.Future[object]":
-        """Decide and write now; the future holds the answer once that is acknowledged.
+    def submit(
+        self, command: "Command[MachineT, RecordT]", producer: BatchProducer = NOBODY
+    ) -> "asyncio.Future[object]":
+        """Decide and write now, as ``producer``; the future holds the answer once that is acknowledged.
 
         Raises ``KafkaError`` where the machine refuses, or where it is not active: COORDINATOR_LOAD_IN_PROGRESS,
         NOT_COORDINATOR. A failed append is the future's exception, with the log's own error code.
@@ -161,9 +203,19 @@ class MachineDriver(Generic[MachineT, RecordT]):
         decision = command(self._machine, now_ms, token)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._parked[token] = future
-        self._carry_out(decision, token, now_ms)
+        self._carry_out(decision, token, now_ms, producer)
         self._arm()
         return future
+
+    def end_transaction(self, marker: ProducerMarker) -> int:
+        """Write a marker, and let the machine see it. Returns its offset; raises ``KafkaError`` as ``submit`` does."""
+        self._require_active()
+        appended = self.partition.append_marker(marker, self._clock.now_ms())
+        self._last_offset = appended.last_offset
+        record = self._codec.decode_marker(marker.producer_id, marker.end.committed)
+        if record is not None:
+            self._machine.apply(record, appended.last_offset)
+        return appended.last_offset
 
     def reconfigure(self, change: Callable[[MachineT], None]) -> None:
         """Change what is not state: limits and times."""
@@ -232,10 +284,16 @@ class MachineDriver(Generic[MachineT, RecordT]):
         if self.state is DriverState.CLOSED:
             raise KafkaError(ErrorCode.NOT_COORDINATOR)
 
-    def _carry_out(self, decision: Decision[RecordT, object], token: int | None, now_ms: int) -> None:
+    def _carry_out(
+        self,
+        decision: Decision[RecordT, object],
+        token: int | None,
+        now_ms: int,
+        producer: BatchProducer = NOBODY,
+    ) -> None:
         """Write, apply, and hold the answers until they are safe to give."""
         try:
-            self._write(decision, now_ms)
+            self._write(decision, now_ms, producer)
         except KafkaError as error:
             self._refuse_decision(decision, token, error)
             undo = self._machine.on_append_failed(decision.records, now_ms)
@@ -247,19 +305,25 @@ class MachineDriver(Generic[MachineT, RecordT]):
             answers.append((self._parked.pop(token), decision.response))
         self._release(answers)
 
-    def _write(self, decision: Decision[RecordT, object], now_ms: int) -> None:
+    def _write(self, decision: Decision[RecordT, object], now_ms: int, producer: BatchProducer) -> None:
         if not decision.records:
             return
-        for records, batch in self._batches(decision, now_ms):
-            appended = self.partition.append(batch, origin=Origin.COORDINATOR, required_acks=ACKS_ALL, now_ms=now_ms)
+        for records, batch in self._batches(decision, now_ms, producer):
+            appended = self.partition.append(
+                batch, origin=Origin.COORDINATOR, required_acks=ACKS_ALL, now_ms=now_ms, guard=producer.guard
+            )
             self._last_offset = appended.last_offset
             for offset, record in enumerate(records, appended.base_offset):
                 self._machine.apply(record, offset)
+            if self._on_committed is not None:
+                self._announce(records, appended.last_offset)
 
-    def _batches(self, decision: Decision[RecordT, object], now_ms: int) -> Iterable[tuple[Sequence[RecordT], bytes]]:
+    def _batches(
+        self, decision: Decision[RecordT, object], now_ms: int, producer: BatchProducer
+    ) -> Iterable[tuple[Sequence[RecordT], bytes]]:
         """The records as batches that the log takes: a single one where the decision is atomic."""
         limit = self.partition.log.config.max_message_bytes
-        builder = BatchBuilder(codec=self._compression)
+        builder = producer.new_batch(self._compression)
         records: list[RecordT] = []
         for record in decision.records:
             key, value = self._codec.encode(record)
@@ -267,12 +331,24 @@ class MachineDriver(Generic[MachineT, RecordT]):
                 if decision.atomic:
                     raise KafkaError(ErrorCode.RECORD_LIST_TOO_LARGE, f"one batch holds {limit} bytes")
                 yield records, builder.build()
-                builder, records = BatchBuilder(codec=self._compression), []
+                builder, records = producer.new_batch(self._compression), []
             builder.append(now_ms, key, value)
             records.append(record)
         if builder.estimated_size > limit:
             raise KafkaError(ErrorCode.RECORD_LIST_TOO_LARGE, f"one batch holds {limit} bytes")
         yield records, builder.build()
+
+    def _announce(self, records: Sequence[RecordT], last_offset: int) -> None:
+        """Tell of ``records`` once they are acknowledged. A failure of that closes the driver by another way."""
+        assert self._on_committed is not None
+        announce = self._on_committed
+
+        def acknowledged(error: KafkaError | None) -> None:
+            if error is None and self.state is DriverState.ACTIVE:
+                announce(records)
+
+        if self.partition.when_acknowledged(last_offset, acknowledged):
+            announce(records)
 
     def _take_parked(self, replies: Iterable[Reply]) -> _Answers:
         answers: _Answers = []

@@ -31,6 +31,9 @@ from ottla.broker.partitions import Partitions, broker_properties
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
 from ottla.broker.topic_creation import TopicCreator
+from ottla.broker.transaction_coordinator import TransactionCoordinator
+from ottla.broker.transaction_markers import LocalMarkers, MarkerSender
+from ottla.broker.transaction_verification import TransactionVerification
 from ottla.config.broker import BrokerConfig
 from ottla.config.log import LogConfig
 from ottla.model import Uuid
@@ -76,6 +79,9 @@ class Node:
         self._driver: RaftDriver
         self._lifecycle: BrokerLifecycle
         self._groups: GroupCoordinator
+        self._producer_ids: ProducerIds
+        self._markers: LocalMarkers
+        self._transactions: TransactionCoordinator
         self._housekeeping: Housekeeping
         self._flushes: GroupCommit
 
@@ -114,6 +120,7 @@ class Node:
         await self._listeners.stop(self.config.network.stop_timeout_ms / 2000)
         if clean:
             clean = await self._lifecycle.shut_down()
+        self._transactions.close()
         self._groups.close()
         await self._driver.stop()
         await self._supervisor.stop()
@@ -154,7 +161,12 @@ class Node:
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()
         partitions = self.partitions
-        creator = TopicCreator(submit=self._driver.submit, image=lambda: partitions.image, groups=config.groups)
+        creator = TopicCreator(
+            submit=self._driver.submit,
+            image=lambda: partitions.image,
+            groups=config.groups,
+            transactions=config.transactions,
+        )
         self._groups = GroupCoordinator(
             node_id=config.node_id,
             config=config.groups,
@@ -165,6 +177,8 @@ class Node:
             random=self._rng,
         )
         loader.add_listener(self._groups.on_image)
+        self._transactions = self._make_transactions(creator)
+        loader.add_listener(lambda _delta, image: self._transactions.on_image(image))
         await self._lifecycle.unfence()
         await self.partitions.settle()
         self._lifecycle.start(self._supervisor)
@@ -219,10 +233,34 @@ class Node:
                 decompressed_bytes_max=config.storage.batch_decompression_bytes_max,
                 replica_lag_time_max_ms=config.replication.lag_time_ms_max,
                 propose_isr=IsrProposals(alter=self._lifecycle.alter_partition, supervisor=self._supervisor).propose,
+                verify_transactions=self._verifies_transactions,
             ),
             clock=self._clock,
             static_properties=config.properties,
         )
+
+    def _make_transactions(self, creator: TopicCreator) -> TransactionCoordinator:
+        config, partitions = self.config, self.partitions
+        self._producer_ids = ProducerIds(self._lifecycle.allocate_producer_ids)
+        self._markers = LocalMarkers(
+            partitions=partitions,
+            groups=self._groups,
+            clock=self._clock,
+            timeout_seconds=config.network.request_timeout_ms / 1000,
+        )
+        return TransactionCoordinator(
+            node_id=config.node_id,
+            config=config.transactions,
+            partitions=partitions,
+            create_topic=creator.create,
+            producer_ids=self._producer_ids,
+            markers=MarkerSender(image=lambda: partitions.image, channels={config.node_id: self._markers}),
+            clock=self._clock,
+            supervisor=self._supervisor,
+        )
+
+    def _verifies_transactions(self) -> bool:
+        return self._transactions.verifies_partitions
 
     def _parts(self, cluster_id: str, creator: TopicCreator) -> Parts:
         partitions = self.partitions
@@ -233,8 +271,16 @@ class Node:
             partitions=partitions,
             leader_hints=LeaderHints(image=lambda: partitions.image),
             fetch_sessions=FetchSessionCache(rng=self._rng, slots=self.config.fetch.sessions_max),
-            producer_ids=ProducerIds(self._lifecycle.allocate_producer_ids),
+            producer_ids=self._producer_ids,
             groups=self._groups,
+            transactions=self._transactions,
+            markers=self._markers,
+            verification=TransactionVerification(
+                coordinator=self._transactions,
+                config=self.config.transactions,
+                clock=self._clock,
+                enabled=self._verifies_transactions,
+            ),
             housekeeping=self._housekeeping,
             store=self._store,
             driver=self._driver,

@@ -19,14 +19,16 @@ from ottla.broker.waiters import DataWaiters, OffsetWaiters, Resolve
 from ottla.config.log import LogConfig
 from ottla.metadata.image import PartitionImage
 from ottla.model import TopicPartition, Uuid
-from ottla.records.batch import BatchHeader, Codec, TimestampType, iter_headers, stamp
+from ottla.records.batch import BatchHeader, Codec, TimestampType, iter_headers, read_header, stamp
 from ottla.records.compression import CompressionLevels
+from ottla.records.control import EndTransaction, end_transaction_batch
 from ottla.records.validate import Origin, ProduceRules, validate
 from ottla.replication.leader import IsrChange, LeaderLedger, LeaderRecoveryState, PartitionState
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.log import Log
 from ottla.storage.region import FileRegion
 from ottla.transactions.producer_state import Duplicate
+from ottla.transactions.verification import Asker, Guard, Verifications
 from ottla.wire.errors import ErrorCode, KafkaError
 
 log = get_logger(__name__)
@@ -61,6 +63,22 @@ class AppendResult(NamedTuple):
     duplicate: bool
 
 
+class Marker(Protocol):
+    """The end of a producer's transaction, as a coordinator of that transaction version writes it."""
+
+    @property
+    def producer_id(self) -> int: ...
+
+    @property
+    def producer_epoch(self) -> int: ...
+
+    @property
+    def end(self) -> EndTransaction: ...
+
+    @property
+    def transaction_version(self) -> int: ...
+
+
 class Flushes(Protocol):
     """Group commit: resolves when the log has reached the disk up to an offset (its recovery point says so too)."""
 
@@ -78,13 +96,15 @@ class FollowerFetch(Protocol):
 
 
 class PartitionSettings(Struct, frozen=True, kw_only=True):
-    """What all partitions of a broker share. ``propose_isr`` carries a change of the ISR to the controller."""
+    """What all partitions of a broker share. ``propose_isr`` carries a change of the ISR to the controller;
+    ``verify_transactions`` says whether records of a transaction must bring the coordinator's consent."""
 
     flush_policy: FlushPolicy
     flushes: Flushes
     decompressed_bytes_max: int
     replica_lag_time_max_ms: int
     propose_isr: Callable[["Partition", IsrChange], None]
+    verify_transactions: Callable[[], bool] = lambda: True
 
 
 class Partition:
@@ -117,6 +137,7 @@ class Partition:
         self._acknowledgements = OffsetWaiters()
         self._flush_waiters = OffsetWaiters()
         self.data_waiters = DataWaiters()
+        self._verifications = Verifications()
         self._bytes_unseen = 0
 
     # -- state -------------------------------------------------------------------------------------------------------
@@ -199,8 +220,10 @@ class Partition:
         required_acks: int,
         now_ms: int,
         headers: Sequence[tuple[int, BatchHeader]] | None = None,
+        guard: Guard | None = None,
     ) -> AppendResult:
         """Append as leader; ``headers`` are the batches of ``records`` where the caller has read them already.
+        ``guard`` is what ``start_verification`` gave, where the first records of a transaction are appended.
 
         Raises ``KafkaError``; then nothing was appended.
         """
@@ -215,16 +238,65 @@ class Partition:
         placed: list[tuple[int, BatchHeader]] = []
         for position, header in headers:
             if header.producer_id >= 0 and not header.is_control:
-                duplicate = log.producers.check(header, origin)
+                if header.is_transactional:
+                    duplicate = self._check_transactional(header, origin, guard)
+                else:
+                    duplicate = log.producers.check(header, origin)
                 if duplicate is not None:
                     return self._duplicate(duplicate)
             stamp(batches, position, base_offset=offset, leader_epoch=self.leader_epoch)
             placed.append((position, BatchHeader._make((offset, header[1], self.leader_epoch, *header[3:]))))
             offset += header.last_offset_delta + 1
         log.append(batches, placed, now_ms)
+        if self._verifications:
+            for _, header in headers:
+                self._verifications.record(header)
         self._bytes_unseen += len(batches)
         self._appended(ledger)
         return AppendResult(base_offset, offset - 1, log_append_time, log.log_start_offset, duplicate=False)
+
+    def append_marker(self, marker: Marker, now_ms: int) -> AppendResult:
+        """Append the end of a transaction as leader. Raises ``KafkaError``; then nothing was appended."""
+        self.require_leader()
+        batch = bytearray(
+            end_transaction_batch(
+                marker.end,
+                producer_id=marker.producer_id,
+                producer_epoch=marker.producer_epoch,
+                timestamp=now_ms,
+            )
+        )
+        header = read_header(batch)
+        self.log.producers.check_marker(header, marker.end, transaction_version=marker.transaction_version)
+        return self.append(
+            memoryview(batch),
+            origin=Origin.COORDINATOR,
+            required_acks=ACKS_ALL,
+            now_ms=now_ms,
+            headers=((0, header),),
+        )
+
+    def start_verification(self, asker: Asker, now_ms: int, *, adds_partition: bool) -> Guard | None:
+        """What records of a transaction must bring along once the coordinator has consented; ``None``: nothing.
+
+        Raises ``KafkaError``: not the leader, or INVALID_PRODUCER_EPOCH.
+        """
+        self.require_leader()
+        return self._verifications.start(self.log.producers, asker, now_ms, adds_partition=adds_partition)
+
+    def _check_transactional(self, header: BatchHeader, origin: Origin, guard: Guard | None) -> Duplicate | None:
+        """In Kafka's order: a duplicate is answered before anything else is asked of it."""
+        producers = self.log.producers
+        from_client = origin is Origin.CLIENT
+        if from_client:
+            state = producers.get(header.producer_id)
+            duplicate = None if state is None else state.duplicate_of(header)
+            if duplicate is not None:
+                return duplicate
+        self._verifications.check(producers, header, guard, required=self._settings.verify_transactions())
+        if from_client:
+            self._verifications.check_sequence(producers, header)
+        return producers.check(header, origin)
 
     def _duplicate(self, duplicate: Duplicate) -> AppendResult:
         """The offsets of the first attempt, and the batch's timestamp: the append time it got then, or, as Apache Kafka
@@ -353,6 +425,7 @@ class Partition:
 
     def _lead(self, state: PartitionState, now_ms: int) -> None:
         end = self.log.log_end_offset
+        self._verifications.clear()
         try:
             self.log.epochs.assign(state.leader_epoch, end)
         except OSError as error:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ottla.metadata.controller.producer_ids import ProducerIdBlock
+from ottla.wire.errors import ErrorCode, KafkaError
 
 
 class ProducerIds:
@@ -21,10 +22,22 @@ class ProducerIds:
     async def next(self) -> int:
         """An id that nobody else gets. Raises what ``allocate`` raises."""
         while True:
+            await self.refill()
             if self._next < self._end:
-                self._next += 1
-                return self._next - 1
-            async with self._refill:
-                if self._next >= self._end:
-                    block = await self._allocate()
-                    self._next, self._end = block.first, block.first + block.length
+                return self.take()
+
+    def take(self) -> int:
+        """The same for those who cannot wait. Raises COORDINATOR_LOAD_IN_PROGRESS where the block is used up."""
+        if self._next >= self._end:
+            raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "no producer id is at hand")
+        self._next += 1
+        return self._next - 1
+
+    async def refill(self) -> None:
+        """See to it that there is an id to take. Raises what ``allocate`` raises."""
+        if self._next < self._end:
+            return
+        async with self._refill:
+            if self._next >= self._end:
+                block = await self._allocate()
+                self._next, self._end = block.first, block.first + block.length

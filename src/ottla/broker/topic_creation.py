@@ -5,9 +5,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from ottla.broker.internal_topics import CONSUMER_OFFSETS
+from ottla.broker.internal_topics import (
+    CONSUMER_OFFSETS,
+    TRANSACTION_STATE,
+    InternalTopic,
+    consumer_offsets,
+    transaction_state,
+)
 from ottla.broker.raft_driver import Command
-from ottla.config.broker import GroupsConfig, fit_brokers
+from ottla.config.broker import GroupsConfig, TransactionsConfig
 from ottla.metadata.controller.topics import CreateTopics, NewTopic, TopicCreation
 from ottla.metadata.image import ClusterImage
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -19,6 +25,7 @@ class TopicCreator(Struct, frozen=True, kw_only=True):
     submit: Callable[[Command], Awaitable[Any]]
     image: Callable[[], ClusterImage]
     groups: GroupsConfig
+    transactions: TransactionsConfig
 
     async def create(self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]) -> None:
         """Create one topic; it is in the image when this returns. Raises ``KafkaError``."""
@@ -46,21 +53,23 @@ class TopicCreator(Struct, frozen=True, kw_only=True):
         }
 
     def _default_topic(self, name: str) -> NewTopic:
-        if name != CONSUMER_OFFSETS:
-            return NewTopic(name=name)
         brokers = sum(1 for _ in self.image().active_brokers())
-        return NewTopic(
-            name=name,
-            partitions=self.groups.offsets_topic_partitions,
-            replication_factor=fit_brokers(self.groups.offsets_topic_replication_factor, 3, brokers),
-            configs=(
-                ("cleanup.policy", "compact"),
-                ("compression.type", "producer"),
-                ("segment.bytes", str(self.groups.offsets_topic_segment_bytes)),
-            ),
-        )
+        if name == CONSUMER_OFFSETS:
+            return _new_topic(consumer_offsets(self.groups, brokers))
+        if name == TRANSACTION_STATE:
+            return _new_topic(transaction_state(self.transactions, brokers))
+        return NewTopic(name=name)
 
     async def _create(self, topics: tuple[NewTopic, ...]) -> list[TopicCreation]:
         command = CreateTopics(topics=topics, describe_configs=False)
         creations: list[TopicCreation] = await self.submit(lambda controller, _: controller.create_topics(command))
         return creations
+
+
+def _new_topic(topic: InternalTopic) -> NewTopic:
+    return NewTopic(
+        name=topic.name,
+        partitions=topic.partitions,
+        replication_factor=topic.replication_factor,
+        configs=tuple(topic.configs.items()),
+    )

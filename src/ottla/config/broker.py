@@ -130,9 +130,22 @@ class GroupsConfig(Struct, frozen=True, kw_only=True):
 
 
 class TransactionsConfig(Struct, frozen=True, kw_only=True):
-    """Limits of transactions."""
+    """Limits of transactions, and what their log is made of."""
 
     timeout_ms_max: int
+    verify_partitions: bool
+    abort_interval_ms: int
+    id_expiration_ms: int
+    expiration_interval_ms: int
+    add_retry_backoff_ms: int
+    add_retry_ms_max: int
+    state_log_partitions: int
+    state_log_replication_factor: int
+    """-1: ``fit_brokers(3, brokers)``."""
+    state_log_min_isr: int
+    """-1: ``fit_brokers(2, brokers)``."""
+    state_log_segment_bytes: int
+    state_log_load_buffer_bytes: int
 
 
 class BrokerConfig(Struct, frozen=True, kw_only=True):
@@ -247,7 +260,7 @@ def _components(read: _Reader) -> dict[str, Any]:
         ),
         "replication": ReplicationConfig(lag_time_ms_max=read["replica.lag.time.max.ms"]),
         "groups": _groups(read),
-        "transactions": TransactionsConfig(timeout_ms_max=read["transaction.max.timeout.ms"]),
+        "transactions": _transactions(read),
         "log_defaults": LogConfig.resolve({}, read.properties),
         "controlled_shutdown": read["controlled.shutdown.enable"],
         "properties": {**read.properties, "broker.id": str(_node_id(read))},
@@ -324,6 +337,23 @@ def _groups(read: _Reader) -> GroupsConfig:
         offsets_topic_replication_factor=read["offsets.topic.replication.factor"],
         offsets_topic_segment_bytes=read["offsets.topic.segment.bytes"],
         offsets_topic_compression=read["offsets.topic.compression.codec"],
+    )
+
+
+def _transactions(read: _Reader) -> TransactionsConfig:
+    return TransactionsConfig(
+        timeout_ms_max=read["transaction.max.timeout.ms"],
+        verify_partitions=read["transaction.partition.verification.enable"],
+        abort_interval_ms=read["transaction.abort.timed.out.transaction.cleanup.interval.ms"],
+        id_expiration_ms=read["transactional.id.expiration.ms"],
+        expiration_interval_ms=read["transaction.remove.expired.transaction.cleanup.interval.ms"],
+        add_retry_backoff_ms=read["add.partitions.to.txn.retry.backoff.ms"],
+        add_retry_ms_max=read["add.partitions.to.txn.retry.backoff.max.ms"],
+        state_log_partitions=read["transaction.state.log.num.partitions"],
+        state_log_replication_factor=read["transaction.state.log.replication.factor"],
+        state_log_min_isr=read["transaction.state.log.min.isr"],
+        state_log_segment_bytes=read["transaction.state.log.segment.bytes"],
+        state_log_load_buffer_bytes=read["transaction.state.log.load.buffer.size"],
     )
 
 

@@ -6,6 +6,7 @@ Where the answer depends on what a client version understands, the command says 
 
 from msgspec import Struct
 
+from ottla.groups.records import NO_PRODUCER
 from ottla.model import Uuid
 from ottla.wire.errors import ErrorCode
 
@@ -107,6 +108,8 @@ class CommitOffsets(Struct, frozen=True, kw_only=True):
     member_id: str = UNKNOWN_MEMBER_ID
     group_instance_id: str | None = None
     generation_or_epoch: int = NO_GENERATION
+    producer_id: int = NO_PRODUCER
+    """Of whose transaction the commit is a part."""
     retention_ms: int | None = None
     unknown_group_error: ErrorCode = ErrorCode.GROUP_ID_NOT_FOUND
 

@@ -114,6 +114,29 @@ class GroupShard:
         classic = self._classic.get(command.group_id)
         if classic is not None:
             self._membership.record_activity(classic, command.member_id, now_ms)
+        return self._commit(command, now_ms)
+
+    def commit_transactional_offsets(self, command: CommitOffsets, now_ms: int) -> ShardDecision:
+        """The same as a part of a transaction; its records are to be written as a batch of that producer.
+
+        Nobody else can have the partitions while the transaction of their reader is open, so a rebalance that is under
+        way is no reason to refuse; and only who names a member is held to being one.
+        """
+        group = self._group(command.group_id)
+        if group is None:
+            if command.generation_or_epoch >= 0:
+                raise KafkaError(command.unknown_group_error)
+        elif isinstance(group, ClassicGroup):
+            group.check_transactional_commit(
+                member_id=command.member_id,
+                group_instance_id=command.group_instance_id,
+                generation=command.generation_or_epoch,
+            )
+        else:
+            _check_transactional_commit(group, command)
+        return self._commit(command, now_ms)
+
+    def _commit(self, command: CommitOffsets, now_ms: int) -> ShardDecision:
         expire = NO_EXPIRY if command.retention_ms is None else now_ms + command.retention_ms
         records: list[ShardRecord] = []
         topics = []
@@ -126,7 +149,8 @@ class GroupShard:
                     committed = CommittedOffset(
                         wanted.offset, wanted.leader_epoch, wanted.metadata or "", now_ms, expire, topic_id
                     )
-                    records.append(OffsetRecord(OffsetKey(command.group_id, topic, wanted.partition), committed))
+                    key = OffsetKey(command.group_id, topic, wanted.partition)
+                    records.append(OffsetRecord(key, committed, command.producer_id))
             topics.append((topic, topic_id, tuple(results)))
         return Decision(records=tuple(records), response=CommitResult(topics=tuple(topics)))
 
@@ -350,3 +374,17 @@ class GroupShard:
 
 def _decision(turn: Turn, response: object = None) -> ShardDecision:
     return Decision(records=tuple(turn.records), response=response, replies=tuple(turn.replies))
+
+
+def _check_transactional_commit(group: Group, command: CommitOffsets) -> None:
+    """A group with member epochs; transactional clients know generations only, and are told of those."""
+    try:
+        group.check_commit(
+            member_id=command.member_id,
+            group_instance_id=command.group_instance_id,
+            generation_or_epoch=command.generation_or_epoch,
+        )
+    except KafkaError as error:
+        if error.code is ErrorCode.STALE_MEMBER_EPOCH:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION) from error
+        raise

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 METADATA_VERSION: Final = "metadata.version"
 KRAFT_VERSION: Final = "kraft.version"
 ELIGIBLE_LEADER_REPLICAS_VERSION: Final = "eligible.leader.replicas.version"
+TRANSACTION_VERSION: Final = "transaction.version"
 
 LATEST_METADATA_VERSION: Final = 30
 """4.3-IV0."""
@@ -32,7 +33,7 @@ SUPPORTED: Final[Mapping[str, FeatureRange]] = {
         FeatureRange(KRAFT_VERSION, 0, 1),
         FeatureRange("share.version", 0, 1),
         FeatureRange("streams.version", 0, 1),
-        FeatureRange("transaction.version", 0, 2),
+        FeatureRange(TRANSACTION_VERSION, 0, 2),
     )
 }
 
@@ -42,7 +43,7 @@ FRESH_LEVELS: Final[tuple[tuple[str, int], ...]] = (
     ("group.version", 1),
     ("share.version", 1),
     ("streams.version", 1),
-    ("transaction.version", 2),
+    (TRANSACTION_VERSION, 2),
 )
 """What ``format`` writes, in the order it writes it."""
 
@@ -55,7 +56,7 @@ def controller_features() -> tuple[FeatureRange, ...]:
         METADATA_VERSION,
         "share.version",
         "streams.version",
-        "transaction.version",
+        TRANSACTION_VERSION,
         ELIGIBLE_LEADER_REPLICAS_VERSION,
     )
     return tuple(SUPPORTED[name] for name in names)
@@ -66,7 +67,7 @@ def broker_features() -> tuple[FeatureRange, ...]:
     names = (
         "group.version",
         "streams.version",
-        "transaction.version",
+        TRANSACTION_VERSION,
         ELIGIBLE_LEADER_REPLICAS_VERSION,
         METADATA_VERSION,
         "share.version",

@@ -29,8 +29,9 @@ TEST_SETTINGS: Final = {
     "listeners": "PLAINTEXT://127.0.0.1:0",
     # Nothing here has to survive a power cut.
     "ottla.flush": "never",
-    # Fewer logs to open when the first group comes.
+    # Fewer logs to open when the first group or transaction comes.
     "offsets.topic.num.partitions": "1",
+    "transaction.state.log.num.partitions": "1",
     # Tests may want to see a session time out.
     "group.min.session.timeout.ms": "1",
 }

@@ -166,6 +166,19 @@ class ProducerStateTable:
 
     # Deciding
 
+    def has_open_transaction(self, producer_id: int, producer_epoch: int) -> bool:
+        """Whether the producer has written records of a transaction here that is not decided."""
+        state = self._producers.get(producer_id)
+        return (
+            state is not None and state.transaction_first_offset is not None and state.producer_epoch == producer_epoch
+        )
+
+    def check_epoch(self, producer_id: int, producer_epoch: int) -> None:
+        """Raises ``KafkaError(INVALID_PRODUCER_EPOCH)`` for an epoch that has been left behind."""
+        state = self._producers.get(producer_id)
+        if state is not None and producer_epoch < state.producer_epoch:
+            raise _stale_epoch(producer_id, producer_epoch, state, "smaller than")
+
     def check(self, header: BatchHeader, origin: Origin = Origin.CLIENT) -> Duplicate | None:
         """May this data batch be appended? ``None`` is yes; a ``Duplicate`` is answered and not appended again.
 
@@ -180,7 +193,7 @@ class ProducerStateTable:
             if duplicate is not None:
                 return duplicate
         if header.producer_epoch < state.producer_epoch:
-            raise _stale_epoch(header, state, "smaller than")
+            raise _stale_epoch(header.producer_id, header.producer_epoch, state, "smaller than")
         if origin is _CLIENT:
             _check_sequence(header, state)
         if state.transaction_first_offset is not None and not header.attributes & TRANSACTIONAL_FLAG:
@@ -209,9 +222,9 @@ class ProducerStateTable:
         if transaction_version >= _MARKER_EPOCH_GROWS_FROM:
             retried = state.transaction_first_offset is None or epoch == EPOCH_MAX
             if epoch < state.producer_epoch or (epoch == state.producer_epoch and not retried):
-                raise _stale_epoch(header, state, "not above")
+                raise _stale_epoch(header.producer_id, header.producer_epoch, state, "not above")
         elif epoch < state.producer_epoch:
-            raise _stale_epoch(header, state, "smaller than")
+            raise _stale_epoch(header.producer_id, header.producer_epoch, state, "smaller than")
         if marker.coordinator_epoch < state.coordinator_epoch:
             raise KafkaError(
                 ErrorCode.TRANSACTION_COORDINATOR_FENCED,
@@ -391,10 +404,10 @@ def _check_sequence(header: BatchHeader, state: ProducerState) -> None:
         )
 
 
-def _stale_epoch(header: BatchHeader, state: ProducerState, relation: str) -> KafkaError:
+def _stale_epoch(producer_id: int, producer_epoch: int, state: ProducerState, relation: str) -> KafkaError:
     return KafkaError(
         ErrorCode.INVALID_PRODUCER_EPOCH,
-        f"Epoch of producer {header.producer_id} is {header.producer_epoch}, which is {relation} the last seen epoch "
+        f"Epoch of producer {producer_id} is {producer_epoch}, which is {relation} the last seen epoch "
         f"{state.producer_epoch}",
     )
 

@@ -12,6 +12,7 @@ from ottla.broker.handlers.list_offsets import ListOffsetsHandler
 from ottla.broker.handlers.produce import ProduceHandler
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.partition import FlushPolicy
+from ottla.broker.produce_verification import ProduceVerification
 from ottla.net.connection import CloseConnection
 from ottla.replication.fetch_session import FetchSessionCache
 from ottla.wire import decode
@@ -37,7 +38,11 @@ class Served:
         hints = LeaderHints(image=lambda: bench.partitions.image)
         self.sessions = FetchSessionCache(rng=Random(3))
         handlers = {
-            ApiKey.PRODUCE: lambda: ProduceHandler(partitions=bench.partitions, leader_hints=hints),
+            ApiKey.PRODUCE: lambda: ProduceHandler(
+                partitions=bench.partitions,
+                leader_hints=hints,
+                verification=ProduceVerification(partitions=bench.partitions, verification=None),  # no transactions
+            ),
             ApiKey.FETCH: lambda: FetchHandler(
                 partitions=bench.partitions,
                 sessions=self.sessions,

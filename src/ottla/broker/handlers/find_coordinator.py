@@ -1,10 +1,10 @@
-"""FindCoordinator (10), versions 0-6: which broker coordinates a group.
+"""FindCoordinator (10), versions 0-6: which broker coordinates a group or a transactional id.
 
-v0-3 ask for one key, v4+ for many at once; v1+ name the kind of key. The first question about a group creates the
-offsets topic and, unlike Apache Kafka, waits for it instead of sending the client into a retry. While nobody leads the
-group's partition the answer is COORDINATOR_NOT_AVAILABLE (retriable). Kinds of coordinators this broker does not have
-(transactions, share groups) are answered with INVALID_REQUEST and a message: a client that would wait for one learns at
-once that it cannot have it.
+v0-3 ask for one key, v4+ for many at once; v1+ name the kind of key. The first question of a kind creates its topic
+and, unlike Apache Kafka, waits for it instead of sending the client into a retry. While nobody leads the key's
+partition the answer is COORDINATOR_NOT_AVAILABLE (retriable). A kind of coordinator this broker does not have (share
+groups) is answered with INVALID_REQUEST and a message: a client that would wait for one learns at once that it cannot
+have it.
 """
 
 import asyncio

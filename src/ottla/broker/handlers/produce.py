@@ -4,23 +4,30 @@ v13 names topics by id, v12 and older by name. acks=0 is not answered; an error 
 all a client without answers can notice. acks=1 is answered after the append (with ``ottla.flush=always`` after the
 flush), acks=all once the high watermark has passed the records (see ``broker.partition`` for what that promises) or
 ``timeout_ms`` is over (REQUEST_TIMED_OUT; the records may still become visible). v10+ names the current leader where
-this broker is not it. Transactional batches are refused: with TRANSACTIONAL_ID_AUTHORIZATION_FAILED where the request
-names no transactional id, else with INVALID_TXN_STATE until a transaction coordinator exists.
+this broker is not it.
+
+Records of a transaction need a transactional id (TRANSACTIONAL_ID_AUTHORIZATION_FAILED), and their partition must take
+part in the transaction: before the first of them the coordinator is asked (``broker.produce_verification``). v12+ is
+for clients of transaction version 2: the same question adds the partition. v11+ are told TRANSACTION_ABORTABLE where an
+older client is told INVALID_TXN_STATE; NOT_ENOUGH_REPLICAS stands for "ask again".
 """
 
 import asyncio
 from collections.abc import Awaitable
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ottla.broker.context import RequestContext
 from ottla.broker.dispatch import NO_RESPONSE, NoResponse
 from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
 from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
+from ottla.broker.produce_verification import NO_VERDICTS, Inquiry, ProduceVerification, Verdicts
+from ottla.model import TopicPartition
 from ottla.net.connection import CloseConnection
 from ottla.records.validate import Origin, RecordsRejected, read_produce_batch
+from ottla.transactions.verification import Guard
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from ottla.wire.messages.produce_response import (
@@ -55,36 +62,56 @@ class Unacknowledged(Struct, frozen=True, kw_only=True):
     result: PartitionProduceResponse
 
 
+class Turn(Struct, frozen=True, kw_only=True):
+    """One request being appended; ``waiting`` collects what is to be acknowledged."""
+
+    context: RequestContext
+    request: ProduceRequest
+    verdicts: Verdicts
+    waiting: list[Unacknowledged] = field(default_factory=list)
+
+
 class ProduceHandler(Struct, frozen=True, kw_only=True):
-    """Touches the partitions, and the hints that tell a client where the leader went."""
+    """Touches the partitions, and the hints that tell a client where the leader went; asks about transactions."""
 
     partitions: Partitions
     leader_hints: LeaderHints
+    verification: ProduceVerification
 
     def handle(
         self, context: RequestContext, request: ProduceRequest
-    ) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse]:
-        waiting: list[Unacknowledged] = []
-        response = ProduceResponse(
-            responses=[self._topic(context, request, topic, waiting) for topic in request.topic_data]
-        )
+    ) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse | NoResponse]:
+        if request.transactional_id is not None:
+            try:
+                inquiry = self.verification.begin(context, request)
+            except KafkaError as error:
+                return refuse_all(request, error)
+            if inquiry is not None:
+                keep_records(request)
+                return self._handle_verified(context, request, inquiry)
+        return self._append_all(Turn(context=context, request=request, verdicts=NO_VERDICTS))
+
+    async def _handle_verified(
+        self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry
+    ) -> ProduceResponse | NoResponse:
+        verdicts = await self.verification.finish(context, request, inquiry)
+        answer = self._append_all(Turn(context=context, request=request, verdicts=verdicts))
+        return answer if isinstance(answer, ProduceResponse | NoResponse) else await answer
+
+    def _append_all(self, turn: Turn) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse]:
+        request = turn.request
+        response = ProduceResponse(responses=[self._topic(turn, topic) for topic in request.topic_data])
         if request.acks == 0:
             return no_response(response)
         if any(part.error_code in LEADER_ERRORS for topic in response.responses for part in topic.partition_responses):
-            self._add_leader_hints(context, response)
-        if waiting:
-            return Acknowledgement(waiting, response, request.timeout_ms).response
+            self._add_leader_hints(turn.context, response)
+        if turn.waiting:
+            return Acknowledgement(turn.waiting, response, request.timeout_ms).response
         return response
 
-    def _topic(
-        self,
-        context: RequestContext,
-        request: ProduceRequest,
-        topic: TopicProduceData,
-        waiting: list[Unacknowledged],
-    ) -> TopicProduceResponse:
+    def _topic(self, turn: Turn, topic: TopicProduceData) -> TopicProduceResponse:
         name, unknown = topic.name, None
-        if context.api_version >= 13:
+        if turn.context.api_version >= 13:
             try:
                 name = self.partitions.topic_name(topic.topic_id)
             except KafkaError as error:
@@ -96,30 +123,30 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
             try:
                 if unknown is not None:
                     raise unknown
-                self._append(context, request, self.partitions.get(name, part.index), (part, result, waiting))
+                self._append(turn, self.partitions.get(name, part.index), part, result)
             except KafkaError as error:
                 record_error(result, error)
         return TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=results)
 
     def _append(
-        self,
-        context: RequestContext,
-        request: ProduceRequest,
-        partition: Partition,
-        place: tuple[PartitionProduceData, PartitionProduceResponse, list[Unacknowledged]],
+        self, turn: Turn, partition: Partition, part: PartitionProduceData, result: PartitionProduceResponse
     ) -> None:
-        part, result, waiting = place
+        context, request = turn.context, turn.request
         records = part.records
         assert records is None or isinstance(records, memoryview)
         header = read_produce_batch(records, context.api_version)
-        if header.is_transactional:
-            raise transactions_refused(request)
+        guard = consent(turn, partition.topic_partition) if header.is_transactional else None
         if request.acks not in VALID_ACKS:
             raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is -1, 0 or 1, not {request.acks}")
         assert records is not None
         try:
             appended = partition.append(
-                records, origin=Origin.CLIENT, required_acks=request.acks, now_ms=context.now_ms, headers=((0, header),)
+                records,
+                origin=Origin.CLIENT,
+                required_acks=request.acks,
+                now_ms=context.now_ms,
+                headers=((0, header),),
+                guard=guard,
             )
         except KafkaError as error:
             if error.code not in WITHOUT_LOG_START:
@@ -129,7 +156,7 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
         result.log_append_time_ms = appended.log_append_time
         result.log_start_offset = appended.log_start_offset
         if not partition.is_acknowledged(appended.last_offset, request.acks):
-            waiting.append(
+            turn.waiting.append(
                 Unacknowledged(partition=partition, last_offset=appended.last_offset, acks=request.acks, result=result)
             )
 
@@ -203,12 +230,37 @@ def record_late_error(result: PartitionProduceResponse, error: KafkaError) -> No
     result.log_start_offset = -1
 
 
-def transactions_refused(request: ProduceRequest) -> KafkaError:
-    if request.transactional_id is None:
-        return KafkaError(
+def consent(turn: Turn, key: TopicPartition) -> Guard | None:
+    """What to append the records of a transaction with. Raises ``KafkaError`` where they may not be appended."""
+    if turn.request.transactional_id is None:
+        raise KafkaError(
             ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "a transactional batch without a transactional id"
         )
-    return KafkaError(ErrorCode.INVALID_TXN_STATE, "there is no transaction coordinator yet")
+    verdict = turn.verdicts.get(key)
+    if isinstance(verdict, KafkaError):
+        raise verdict
+    return verdict
+
+
+def keep_records(request: ProduceRequest) -> None:
+    """The request has to outlive the buffer that its records lie in."""
+    for topic in request.topic_data:
+        for part in topic.partition_data:
+            if isinstance(part.records, memoryview):
+                part.records = memoryview(bytearray(part.records))
+
+
+def refuse_all(request: ProduceRequest, error: KafkaError) -> ProduceResponse | NoResponse:
+    """Every partition gets the same error."""
+    response = ProduceResponse()
+    for topic in request.topic_data:
+        results = [PartitionProduceResponse(index=part.index, base_offset=-1) for part in topic.partition_data]
+        for result in results:
+            record_error(result, error)
+        response.responses.append(
+            TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=results)
+        )
+    return no_response(response) if request.acks == 0 else response
 
 
 def no_response(response: ProduceResponse) -> NoResponse:

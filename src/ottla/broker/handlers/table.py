@@ -15,9 +15,13 @@ from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.housekeeping import Housekeeping
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.partitions import Partitions
+from ottla.broker.produce_verification import ProduceVerification
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
 from ottla.broker.topic_creation import TopicCreator
+from ottla.broker.transaction_coordinator import TransactionCoordinator
+from ottla.broker.transaction_markers import LocalMarkers
+from ottla.broker.transaction_verification import TransactionVerification
 from ottla.config.broker import BrokerConfig
 from ottla.metadata.image import ClusterImage
 from ottla.replication.fetch_session import FetchSessionCache
@@ -26,6 +30,7 @@ from ottla.storage.log_store import LogDirectoryDescription, LogStore
 from ottla.wire.apis import API_SPECS, ApiKey
 
 GROUP_KEY = 0
+TRANSACTION_KEY = 1
 
 
 class Parts(Struct, frozen=True, kw_only=True):
@@ -39,6 +44,9 @@ class Parts(Struct, frozen=True, kw_only=True):
     fetch_sessions: FetchSessionCache
     producer_ids: ProducerIds
     groups: GroupCoordinator
+    transactions: TransactionCoordinator
+    markers: LocalMarkers
+    verification: TransactionVerification
     housekeeping: Housekeeping
     store: LogStore
     driver: RaftDriver
@@ -87,7 +95,11 @@ def _api_versions(parts: Parts, routes: Routes) -> Handler:
 def _produce(parts: Parts) -> Handler:
     from ottla.broker.handlers.produce import ProduceHandler
 
-    return ProduceHandler(partitions=parts.partitions, leader_hints=parts.leader_hints)
+    return ProduceHandler(
+        partitions=parts.partitions,
+        leader_hints=parts.leader_hints,
+        verification=ProduceVerification(partitions=parts.partitions, verification=parts.verification),
+    )
 
 
 def _fetch(parts: Parts) -> Handler:
@@ -123,7 +135,51 @@ def _delete_records(parts: Parts) -> Handler:
 def _init_producer_id(parts: Parts) -> Handler:
     from ottla.broker.handlers.init_producer_id import InitProducerIdHandler
 
-    return InitProducerIdHandler(producer_ids=parts.producer_ids)
+    return InitProducerIdHandler(producer_ids=parts.producer_ids, coordinator=parts.transactions)
+
+
+def _add_partitions_to_txn(parts: Parts) -> Handler:
+    from ottla.broker.handlers.add_partitions_to_txn import AddPartitionsToTxnHandler
+
+    return AddPartitionsToTxnHandler(coordinator=parts.transactions, image=parts.image)
+
+
+def _add_offsets_to_txn(parts: Parts) -> Handler:
+    from ottla.broker.handlers.add_offsets_to_txn import AddOffsetsToTxnHandler
+
+    return AddOffsetsToTxnHandler(coordinator=parts.transactions, groups=parts.groups)
+
+
+def _end_txn(parts: Parts) -> Handler:
+    from ottla.broker.handlers.end_txn import EndTxnHandler
+
+    return EndTxnHandler(coordinator=parts.transactions)
+
+
+def _write_txn_markers(parts: Parts) -> Handler:
+    from ottla.broker.handlers.write_txn_markers import WriteTxnMarkersHandler
+
+    return WriteTxnMarkersHandler(markers=parts.markers)
+
+
+def _txn_offset_commit(parts: Parts) -> Handler:
+    from ottla.broker.handlers.txn_offset_commit import TxnOffsetCommitHandler
+
+    return TxnOffsetCommitHandler(
+        groups=parts.groups, partitions=parts.partitions, verification=parts.verification, image=parts.image
+    )
+
+
+def _describe_transactions(parts: Parts) -> Handler:
+    from ottla.broker.handlers.describe_transactions import DescribeTransactionsHandler
+
+    return DescribeTransactionsHandler(coordinator=parts.transactions)
+
+
+def _list_transactions(parts: Parts) -> Handler:
+    from ottla.broker.handlers.list_transactions import ListTransactionsHandler
+
+    return ListTransactionsHandler(coordinator=parts.transactions)
 
 
 def _describe_producers(parts: Parts) -> Handler:
@@ -141,7 +197,9 @@ def _describe_log_dirs(parts: Parts) -> Handler:
 def _find_coordinator(parts: Parts) -> Handler:
     from ottla.broker.handlers.find_coordinator import FindCoordinatorHandler
 
-    return FindCoordinatorHandler(lookups={GROUP_KEY: parts.groups}, image=parts.image)
+    return FindCoordinatorHandler(
+        lookups={GROUP_KEY: parts.groups, TRANSACTION_KEY: parts.transactions}, image=parts.image
+    )
 
 
 def _join_group(parts: Parts) -> Handler:
@@ -301,6 +359,13 @@ BUILDERS: Mapping[ApiKey, Build] = {
     ApiKey.DELETE_TOPICS: _delete_topics,
     ApiKey.DELETE_RECORDS: _delete_records,
     ApiKey.INIT_PRODUCER_ID: _init_producer_id,
+    ApiKey.ADD_PARTITIONS_TO_TXN: _add_partitions_to_txn,
+    ApiKey.ADD_OFFSETS_TO_TXN: _add_offsets_to_txn,
+    ApiKey.END_TXN: _end_txn,
+    ApiKey.WRITE_TXN_MARKERS: _write_txn_markers,
+    ApiKey.TXN_OFFSET_COMMIT: _txn_offset_commit,
+    ApiKey.DESCRIBE_TRANSACTIONS: _describe_transactions,
+    ApiKey.LIST_TRANSACTIONS: _list_transactions,
     ApiKey.OFFSET_FOR_LEADER_EPOCH: _offset_for_leader_epoch,
     ApiKey.DESCRIBE_CONFIGS: _describe_configs,
     ApiKey.ALTER_CONFIGS: _alter_configs,

@@ -250,6 +250,14 @@ class ClassicGroup:
         if self.state is ClassicState.COMPLETING_REBALANCE:
             raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
 
+    def check_transactional_commit(self, *, member_id: str, group_instance_id: str | None, generation: int) -> None:
+        """Raises ``KafkaError`` where somebody who names a member or generation is not, or no longer, that."""
+        if generation < 0 and (self.state is ClassicState.EMPTY or (not member_id and group_instance_id is None)):
+            return
+        self.check_member(member_id, group_instance_id)
+        if generation != self.generation:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+
     def check_offset_delete(self) -> None:
         if self.state is not ClassicState.EMPTY and not self.uses_consumer_protocol:
             raise KafkaError(ErrorCode.NON_EMPTY_GROUP)

@@ -1,0 +1,215 @@
+"""The transactions this broker coordinates: one machine for each partition of ``__transaction_state`` that it leads.
+
+Commands go to the shard of their transactional id; errors of the log become a coordinator's. Once the record of a
+decided transaction is committed its markers are sent, and when all are in the machine is told to complete it. After a
+partition was loaded the same happens for every transaction that was decided but not completed.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
+from ottla.broker.internal_topics import TRANSACTION_STATE, transaction_state
+from ottla.broker.machine_driver import DrivenPartition, DriverState, MachineDriver, ProducerMarker
+from ottla.broker.partitions import broker_properties
+from ottla.broker.producer_ids import ProducerIds
+from ottla.broker.transaction_markers import RETRY_SECONDS_MAX, MarkerSender
+from ottla.config.broker import TransactionsConfig
+from ottla.metadata.features import TRANSACTION_VERSION
+from ottla.metadata.image import ClusterImage
+from ottla.records.batch import Codec
+from ottla.records.control import EndTransaction
+from ottla.runtime.clock import Clock
+from ottla.runtime.supervisor import Supervisor
+from ottla.runtime.telemetry import get_logger
+from ottla.transactions.records import TransactionRecord, decode_record, encode_record
+from ottla.transactions.settings import TransactionSettings
+from ottla.transactions.shard import TransactionDecision, TransactionShard, check_timeout
+from ottla.transactions.transaction import PREPARED, Transaction
+from ottla.wire.errors import ErrorCode, KafkaError
+
+log = get_logger(__name__)
+
+VERIFICATION_ENABLE = "transaction.partition.verification.enable"
+
+TransactionCommand = Callable[[TransactionShard, int, int], TransactionDecision]
+"""Shard, wall clock in milliseconds, the token to park under (no command of a transaction shard parks)."""
+TransactionDriver = MachineDriver[TransactionShard, TransactionRecord]
+
+
+class TransactionCoordinator:
+    """Routes transactional ids to shards, and carries out what the shards decided."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        config: TransactionsConfig,
+        partitions: LedPartitions,
+        create_topic: CreateTopic,
+        producer_ids: ProducerIds,
+        markers: MarkerSender,
+        clock: Clock,
+        supervisor: Supervisor,
+    ) -> None:
+        self._config = config
+        self._producer_ids = producer_ids
+        self._markers = markers
+        self._clock = clock
+        self._supervisor = supervisor
+        self._settings = _settings(config, 0)
+        self._node_id = node_id
+        self.verifies_partitions = config.verify_partitions
+        """``transaction.partition.verification.enable`` as it is in force now."""
+        self._topic: CoordinatorTopic[TransactionDriver] = CoordinatorTopic(
+            name=TRANSACTION_STATE,
+            node_id=node_id,
+            coordinators=self,
+            partitions=partitions,
+            describe=lambda brokers: transaction_state(config, brokers),
+            create=create_topic,
+            supervisor=supervisor,
+        )
+
+    # -- what handlers use -------------------------------------------------------------------------------------------
+
+    async def ask(self, transactional_id: str, command: TransactionCommand) -> Any:
+        """Have the shard of ``transactional_id`` decide; it does so before the first await. Raises ``KafkaError``."""
+        if not self._topic.exists:
+            raise KafkaError(ErrorCode.NOT_COORDINATOR)
+        try:
+            return await self._topic.driver(self._topic.partition_of(transactional_id)).submit(command)
+        except KafkaError as error:
+            raise as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR) from error
+
+    def check_timeout(self, timeout_ms: int) -> None:
+        """Raises ``KafkaError``. Told whoever asks, also where the transactional id belongs to another broker."""
+        check_timeout(timeout_ms, self._settings)
+
+    async def ask_with_producer_id(self, transactional_id: str, command: TransactionCommand) -> Any:
+        """The same for commands that may need a fresh producer id."""
+        await self._producer_ids.refill()
+        return await self.ask(transactional_id, command)
+
+    async def ask_all(self, command: TransactionCommand) -> list[Any]:
+        """Have every shard of this broker decide. Raises COORDINATOR_LOAD_IN_PROGRESS while one of them loads."""
+        drivers = [driver for _, driver in self._topic if driver.state is not DriverState.CLOSED]
+        futures = [driver.submit(command) for driver in drivers]
+        return [answer for answer in await asyncio.gather(*futures, return_exceptions=True) if not is_lost(answer)]
+
+    async def locate(self, transactional_id: str) -> int:
+        """The broker that coordinates a transactional id; the first question brings the topic into being.
+
+        Raises COORDINATOR_NOT_AVAILABLE while nobody leads the partition.
+        """
+        return await self._topic.locate(transactional_id)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def on_image(self, image: ClusterImage) -> None:
+        """Follow the cluster. The partitions of this broker must have followed before."""
+        settings = _settings(self._config, image.features.get(TRANSACTION_VERSION, 0))
+        if settings != self._settings:
+            self._settings = settings
+            for _, driver in self._topic:
+                driver.reconfigure(lambda shard: shard.reconfigure(settings))
+        self._topic.on_image(image)
+        dynamic = broker_properties(image, self._node_id, {}).get(VERIFICATION_ENABLE)
+        self.verifies_partitions = self._config.verify_partitions if dynamic is None else dynamic == "true"
+
+    def close(self) -> None:
+        """Give every shard up; whoever waits for one is sent to look for another coordinator."""
+        self._topic.close()
+
+    def new_driver(self, partition: DrivenPartition, leader_epoch: int) -> TransactionDriver:
+        driver: TransactionDriver = MachineDriver(
+            machine=TransactionShard(settings=self._settings, next_producer_id=self._producer_ids.take),
+            codec=_ShardCodec(self._transaction_version),
+            partition=partition,
+            clock=self._clock,
+            load_bytes=self._config.state_log_load_buffer_bytes,
+            compression=Codec.NONE,
+            fail=self._supervisor.fail,
+            on_committed=lambda records: self._committed(driver, leader_epoch, records),
+        )
+        return driver
+
+    def on_loaded(self, index: int, driver: TransactionDriver) -> None:
+        epoch = self._topic.epoch(index)
+        if driver.state is DriverState.ACTIVE and epoch is not None:
+            self._supervisor.spawn(self._resume(driver, epoch), name=f"resume {TRANSACTION_STATE}-{index}")
+
+    # -- private -----------------------------------------------------------------------------------------------------
+
+    def _transaction_version(self) -> int:
+        return self._settings.transaction_version
+
+    async def _resume(self, driver: TransactionDriver, leader_epoch: int) -> None:
+        """What was decided before this broker led the partition, once that is as safe as what it decides itself."""
+        try:
+            prepared: Any = await driver.submit(lambda shard, _now_ms, _token: shard.prepared())
+        except KafkaError:
+            return  # given up meanwhile; whoever leads the partition now does it
+        for transaction in prepared:
+            log.info("transaction resumed", transactional_id=transaction.transactional_id, state=transaction.state.name)
+            self._spawn_end(driver, leader_epoch, transaction)
+
+    def _committed(self, driver: TransactionDriver, leader_epoch: int, records: Sequence[TransactionRecord]) -> None:
+        for _, transaction in records:
+            if transaction is not None and transaction.state in PREPARED:
+                self._spawn_end(driver, leader_epoch, transaction)
+
+    def _spawn_end(self, driver: TransactionDriver, leader_epoch: int, prepared: Transaction) -> None:
+        name = f"end transaction of {prepared.transactional_id}"
+        self._supervisor.spawn(self._end(driver, leader_epoch, prepared), name=name)
+
+    async def _end(self, driver: TransactionDriver, leader_epoch: int, prepared: Transaction) -> None:
+        marker = ProducerMarker(
+            producer_id=prepared.producer_id,
+            producer_epoch=prepared.producer_epoch,
+            end=EndTransaction(committed=prepared.commits, coordinator_epoch=leader_epoch),
+            transaction_version=prepared.client_version,
+        )
+
+        def wanted() -> bool:
+            return driver.state is DriverState.ACTIVE
+
+        if not await self._markers.send(marker, prepared.partitions, wanted):
+            return
+        while wanted():
+            try:
+                await driver.submit(lambda shard, now_ms, _token: shard.complete(prepared, now_ms))
+            except KafkaError as error:
+                log.warning("transaction not completed", transactional_id=prepared.transactional_id, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS_MAX)
+            else:
+                return
+
+
+class _ShardCodec:
+    """``MachineCodec`` of transaction shards. The log has no transactions of its own, and so no markers."""
+
+    __slots__ = ("_transaction_version",)
+
+    def __init__(self, transaction_version: Callable[[], int]) -> None:
+        self._transaction_version = transaction_version
+
+    def encode(self, record: TransactionRecord, /) -> tuple[bytes, bytes | None]:
+        return encode_record(record, self._transaction_version())
+
+    def decode(self, key: bytes, value: bytes | None, producer_id: int, /) -> TransactionRecord | None:
+        return decode_record(key, value)
+
+    def decode_marker(self, producer_id: int, committed: bool, /) -> TransactionRecord | None:
+        return None
+
+
+def _settings(config: TransactionsConfig, transaction_version: int) -> TransactionSettings:
+    return TransactionSettings(
+        transaction_version=transaction_version,
+        max_timeout_ms=config.timeout_ms_max,
+        abort_interval_ms=config.abort_interval_ms,
+        id_expiration_ms=config.id_expiration_ms,
+        expiration_interval_ms=config.expiration_interval_ms,
+    )

@@ -1,0 +1,104 @@
+"""Asking the transaction coordinator before a transaction's first records are appended (KIP-890).
+
+Clients below transaction version 2 have added the partition themselves, and the coordinator is asked whether that is
+so. For clients of version 2 the same question adds it. Which of the two, and in which words a refusal is told, follows
+from the version of the request: ``Asking``.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from ottla.broker.transaction_coordinator import TransactionCoordinator
+from ottla.config.broker import TransactionsConfig
+from ottla.model import TopicPartition
+from ottla.runtime.clock import Clock
+from ottla.transactions.commands import AddPartitions
+from ottla.transactions.transaction import FIRST_VERSION_WITH_EPOCH_BUMP
+from ottla.wire.errors import ErrorCode, KafkaError
+
+Refusals = dict[TopicPartition, ErrorCode]
+
+
+class Asking(Enum):
+    """What the client understands: nothing but the old errors, TRANSACTION_ABORTABLE, or all of version 2."""
+
+    OLD_ERRORS = "old errors"
+    ABORTABLE_ERROR = "abortable error"
+    ADDING = "adding"
+
+    @property
+    def adds_partition(self) -> bool:
+        return self is Asking.ADDING
+
+    @classmethod
+    def of_produce(cls, api_version: int) -> "Asking":
+        return _asking(api_version, abortable_from=11, adding_from=12)
+
+    @classmethod
+    def of_txn_offset_commit(cls, api_version: int) -> "Asking":
+        return _asking(api_version, abortable_from=4, adding_from=5)
+
+
+class TransactionVerification(Struct, frozen=True, kw_only=True):
+    """Puts the question. ``enabled`` says whether anybody is asked about clients that add partitions themselves."""
+
+    coordinator: TransactionCoordinator
+    config: TransactionsConfig
+    clock: Clock
+    enabled: Callable[[], bool]
+
+    def is_needed(self, asking: Asking) -> bool:
+        return asking.adds_partition or self.enabled()
+
+    async def ask(
+        self, transactional_id: str, producer: tuple[int, int], partitions: Sequence[TopicPartition], asking: Asking
+    ) -> Refusals:
+        """The partitions that may not be written to, and why; ``producer`` is id and epoch."""
+        command = AddPartitions(
+            transactional_id=transactional_id,
+            producer_id=producer[0],
+            producer_epoch=producer[1],
+            partitions=tuple(partitions),
+            client_version=FIRST_VERSION_WITH_EPOCH_BUMP,
+        )
+        try:
+            if asking.adds_partition:
+                await self.coordinator.ask(
+                    transactional_id, lambda shard, now_ms, _token: shard.add_partitions(command, now_ms)
+                )
+                return {}
+            found = await self.coordinator.ask(
+                transactional_id, lambda shard, _now_ms, _token: shard.verify_partitions(command)
+            )
+        except KafkaError as error:
+            found = dict.fromkeys(partitions, error.code)
+        return {key: _in_words_of(asking, code) for key, code in found.items() if code is not ErrorCode.NONE}
+
+    async def ask_patiently(
+        self, transactional_id: str, producer: tuple[int, int], partitions: Sequence[TopicPartition], asking: Asking
+    ) -> Refusals:
+        """The same; a transaction whose last one is just ending is given the time to end."""
+        give_up_at = self.clock.monotonic() + self.config.add_retry_ms_max / 1000
+        while True:
+            refusals = await self.ask(transactional_id, producer, partitions, asking)
+            is_ending = asking.adds_partition and ErrorCode.CONCURRENT_TRANSACTIONS in refusals.values()
+            if not is_ending or self.clock.monotonic() >= give_up_at:
+                return refusals
+            await asyncio.sleep(self.config.add_retry_backoff_ms / 1000)
+
+
+def _asking(api_version: int, *, abortable_from: int, adding_from: int) -> Asking:
+    if api_version >= adding_from:
+        return Asking.ADDING
+    return Asking.ABORTABLE_ERROR if api_version >= abortable_from else Asking.OLD_ERRORS
+
+
+def _in_words_of(asking: Asking, code: ErrorCode) -> ErrorCode:
+    if code is ErrorCode.PRODUCER_FENCED:
+        return ErrorCode.INVALID_PRODUCER_EPOCH
+    if code is ErrorCode.TRANSACTION_ABORTABLE and asking is Asking.OLD_ERRORS:
+        return ErrorCode.INVALID_TXN_STATE
+    return code

@@ -1,0 +1,13 @@
+"""The limits and times a transaction shard obeys; Kafka's defaults."""
+
+from msgspec import Struct
+
+
+class TransactionSettings(Struct, frozen=True, kw_only=True):
+    """``transaction.*`` and ``transactional.id.*`` of the broker, and the cluster's ``transaction.version``."""
+
+    transaction_version: int = 2
+    max_timeout_ms: int = 900_000
+    abort_interval_ms: int = 10_000
+    id_expiration_ms: int = 604_800_000
+    expiration_interval_ms: int = 3_600_000
