@@ -220,14 +220,18 @@ class Nemesis(threading.Thread):
         return list({fault.area: fault for fault in wanted}.values())
 
 
+def compiler() -> str | None:
+    """The C compiler, if there is one."""
+    return shutil.which("gcc") or shutil.which("cc")
+
+
 def build_shim(directory: Path) -> Path:
-    """Compile the library that slows down or fails every sync. Raises `RuntimeError` where there is no compiler."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise RuntimeError("no C compiler for the disk shim")
+    """Compile the library that slows down or fails every sync."""
+    program = compiler()
+    assert program is not None, "no C compiler for the disk shim"
     library = directory / "shim.so"
     source = Path(__file__).with_name("disk_shim.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    subprocess.run([program, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return library
 
 

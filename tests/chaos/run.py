@@ -25,6 +25,8 @@ from harness.proxy import Proxy
 from harness.raw import ProtocolFailure, RawConnection, retry
 
 CATCH_UP_SECONDS = 200.0
+DRAIN_SECONDS = 60.0
+"""How long a worker may take to get the last answers it waits for."""
 SAY_SECONDS = 5.0
 
 
@@ -44,6 +46,8 @@ class Plan(Struct, kw_only=True, frozen=True):
     config: dict[str, str] = {}
     bug: str = ""
     """One of `harness.planted`."""
+    look_seconds: float = 0.0
+    """Judge what there is so often while the run goes on, and end it at the first broken promise."""
 
     @property
     def about(self) -> str:
@@ -132,12 +136,17 @@ def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: Histor
     history.mark(RUN, "start", plan.about)
     for thread in (*workers, nemesis):
         thread.start()
-    began = said = time.monotonic()
-    deadline = began + plan.seconds
+    began = said = looked = time.monotonic()
+    deadline, broken = began + plan.seconds, False
     while not _over(plan, nemesis, deadline) and not history.alarmed:
         if any(thread.failure for thread in (*workers, nemesis)):
             break
         time.sleep(0.05)
+        if plan.look_seconds and time.monotonic() - looked > plan.look_seconds:
+            looked = time.monotonic()
+            broken = not check(history).kept
+            if broken:
+                break
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
             done = sum(1 for event in history.events if event.ty == "ok")
@@ -145,8 +154,10 @@ def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: Histor
     nemesis.finish()
     for worker in workers:
         worker.enough.set()
+    patience = 1.0 if broken or history.alarmed else DRAIN_SECONDS
     for worker in workers:
-        worker.finish()
+        if not worker.finish(patience):
+            history.mark(RUN, "stuck", f"{worker.name} is not answered what it asked for")
     history.mark(RUN, "end")
 
 
@@ -164,36 +175,30 @@ def _catch_up(stage: Stage) -> None:
     history.complete(history.invoke(process, "assign", worker="last reader"), "ok")
     with stage.connect_directly() as connection:
         for key in history.header.keys:
-            _read_all(stage, connection, process, key)
+            try:
+                _read_all(stage, connection, process, key)
+            except ProtocolFailure as failure:
+                history.alarm(process, f"reading {history.header.name(key)}: {failure}", worker="last reader")
 
 
 def _read_all(stage: Stage, connection: RawConnection, process: int, key: Key) -> None:
-    topic, partition = stage.place(key)
-    committed = stage.history.header.isolation == "read_committed"
+    history, place, name = stage.history, stage.place(key), stage.history.header.name(key)
+    committed = history.header.isolation == "read_committed"
 
     def decided() -> bool:
-        found = retry(lambda: connection.read(topic, partition, 0, committed=committed))
+        found = retry(lambda: connection.read(*place, 0, committed=committed))
         return not committed or found.stable_offset == found.high_watermark
 
-    if not until(decided, CATCH_UP_SECONDS):
-        stage.history.mark(RUN, "stuck", f"transactions of {topic}-{partition} are still open")
-    position, end = 0, retry(lambda: connection.end_offset(topic, partition))
+    if not until(decided, 1.0 if history.alarmed else CATCH_UP_SECONDS):
+        history.mark(RUN, "stuck", f"transactions of {name} are still open")
+    position, end = 0, retry(lambda: connection.end_offset(*place))
     while position < end:
-        invoked = stage.history.invoke(process, "poll", worker="last reader")
-        try:
-            fetched = retry(
-                lambda begin=position: connection.read(topic, partition, begin, max_wait_ms=500, committed=committed)
-            )
-        except ProtocolFailure as failure:
-            stage.history.complete(invoked, "fail", err=str(failure))
-            stage.history.alarm(process, f"reading {topic}-{partition} at {position}: {failure}", worker="last reader")
-            return
+        invoked = history.invoke(process, "poll", worker="last reader")
+        fetched = retry(lambda begin=position: connection.read(*place, begin, max_wait_ms=500, committed=committed))
         records = [(record.offset, read_record(key, record.value)) for record in fetched.records]
-        stage.history.complete(invoked, "ok", [Poll({key: records})])
+        history.complete(invoked, "ok", [Poll({key: records})])
         if fetched.next_offset == position:
-            stage.history.mark(
-                RUN, "stuck", f"nothing to read at {position} of {topic}-{partition}, which ends at {end}"
-            )
+            history.mark(RUN, "stuck", f"nothing to read at {position} of {name}, which ends at {end}")
             return
         position = fetched.next_offset
 

@@ -80,6 +80,8 @@ class Worker(threading.Thread):
         self.history = stage.history
         self.dice = random.Random(f"{name} {stage.seed}")
         self.enough = threading.Event()
+        self.gone = threading.Event()
+        """Nobody waits any more for what this worker is not answered."""
         self.failure: BaseException | None = None
         self.process = 0
         self.pause = workers / stage.rate
@@ -112,12 +114,16 @@ class Worker(threading.Thread):
         self.history.alarm(self.process, text, worker=self.name)
         self.enough.wait()
 
-    def finish(self) -> None:
-        """Wait for the end, asked for by `enough`, and pass on what went wrong."""
+    def finish(self, patience: float) -> bool:
+        """Wait for the end, asked for by `enough`, and pass on what went wrong; whether it came to an end."""
+        self.join(patience)
+        ended = not self.is_alive()
+        self.gone.set()
         self.join(PATIENCE_SECONDS)
         if self.failure is not None:
             raise self.failure
         assert not self.is_alive(), f"{self.name} hangs"
+        return ended
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:

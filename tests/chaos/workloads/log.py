@@ -1,4 +1,4 @@
-"""Idempotent producers with five batches in flight, readers, and an observer: the plain log, byte by byte.
+"""Idempotent producers with five batches in flight, and readers: the plain log, byte by byte.
 
 Everything here speaks the protocol itself. A producer keeps every batch it was not answered for and sends exactly the
 same bytes again after a reconnect, as real clients do; so a broker that forgets, repeats or shuffles cannot hide behind
@@ -14,9 +14,7 @@ from msgspec import Struct
 
 from chaos.history import Event, Key, Poll, Send, Watch, make_record, read_record
 from chaos.stage import Stage, Worker
-from harness import wire
 from harness.raw import (
-    NONE,
     PRODUCE,
     RETRIABLE,
     ProtocolFailure,
@@ -26,12 +24,10 @@ from harness.raw import (
     parse_produce,
     produce_body,
 )
-from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 
 IN_FLIGHT_MAX = 5
 SIZES = (0, 300)
 RECONNECT_SECONDS = 0.03
-LATEST = -1
 
 
 class _Batch(Struct, frozen=True, kw_only=True):
@@ -53,7 +49,7 @@ class Pipeline(Worker):
         self._in_flight_max = 1
 
     def session(self) -> None:
-        while not self.enough.is_set() or self._waiting:
+        while not self.enough.is_set() or (self._waiting and not self.gone.is_set()):
             try:
                 with self.stage.connect() as connection:
                     self._one_connection(connection)
@@ -143,41 +139,3 @@ class Follower(Worker):
         if self._committed:
             steps.append(Watch("lso", self.key, fetched.stable_offset))
         self.history.complete(invoked, "ok", [*steps, Poll({self.key: records})] if records else steps)
-
-
-class Observer(Worker):
-    """Asks for the ends of partitions and their leader epoch again and again."""
-
-    def __init__(self, stage: Stage, name: str, keys: list[Key]) -> None:
-        super().__init__(stage, name)
-        self.keys = keys
-        self.pause = 0.1
-
-    def session(self) -> None:
-        try:
-            with self.stage.connect() as connection:
-                while self.wait():
-                    invoked = self.invoke("watch")
-                    isolation = self.dice.randint(0, 1)
-                    try:
-                        seen = [watch for key in self.keys for watch in self._look(connection, key, isolation)]
-                    except (OSError, ProtocolFailure) as failure:
-                        self.history.complete(invoked, "fail", err=str(failure))
-                        raise
-                    self.history.complete(invoked, "ok", seen)
-        except (OSError, ProtocolFailure):
-            time.sleep(RECONNECT_SECONDS)
-
-    def _look(self, connection: RawConnection, key: Key, isolation: int) -> list[Watch]:
-        topic, partition = self.stage.place(key)
-        wanted = ListOffsetsPartition(partition_index=partition, current_leader_epoch=-1, timestamp=LATEST)
-        request = ListOffsetsRequest(
-            replica_id=-1,
-            isolation_level=isolation,
-            topics=[ListOffsetsTopic(name=topic, partitions=[wanted])],
-        )
-        found = wire.call(connection, request, 6).topics[0].partitions[0]
-        if found.error_code != NONE:
-            return []
-        end = Watch(("end", "lso")[isolation], key, found.offset)
-        return [end, Watch("epoch", key, found.leader_epoch)] if found.leader_epoch >= 0 else [end]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from chaos.history import Key, Kind, Poll, Send, Step
 from chaos.stage import Lost, Stage, Worker
@@ -145,10 +145,3 @@ class Transactor(Worker):
             with contextlib.suppress(KafkaException):
                 consumer.unassign()
                 assign(self.stage, consumer, self.keys, self.positions)
-
-
-def committed(consumer: Consumer, stage: Stage, keys: Sequence[Key]) -> list[tuple[Key, int]]:
-    """The group's offsets, as far as there are any."""
-    places = [TopicPartition(*stage.place(key)) for key in keys]
-    found = consumer.committed(places, 10)
-    return [(key, one.offset) for key, one in zip(keys, found, strict=True) if one.offset >= 0]
