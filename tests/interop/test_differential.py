@@ -13,7 +13,7 @@ import pytest
 from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.twins import Case, Twin, differences, run
 
-AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "admin", "configs")
+AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "transactions", "admin", "configs")
 CONFIG = {"offsets.topic.num.partitions": "3", "group.initial.rebalance.delay.ms": "0"}
 
 
@@ -28,9 +28,8 @@ class Deliberate(NamedTuple):
 
 DELIBERATE = (
     Deliberate(r"produce\..*", ".*", r".*\.error_message", "Apache Kafka often says nothing; Ottla says what is wrong"),
-    Deliberate(
-        r"produce.transactional_ids", ".*", r"\.error_code", "COORDINATOR_NOT_AVAILABLE until there is a coordinator"
-    ),
+    Deliberate(r"transactions\..*", ".*", r".*\.error_message", "Ottla says what is wrong there too"),
+    Deliberate(r"transactions.adding_many", "v. none", "", "Apache Kafka never answers a request about no transaction"),
     Deliberate(r"fetch.places", ".* isolation 5", ".*", "Apache Kafka fails inside; Ottla reads uncommitted"),
     Deliberate(r"fetch.replicas", ".*", r"\.node_endpoints", "Ottla tells followers too where the leader listens"),
     Deliberate(r"fetch.sizes", ".* -1", ".*", "Apache Kafka fails inside; Ottla reads at least one batch"),
