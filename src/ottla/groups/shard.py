@@ -129,18 +129,26 @@ class GroupShard:
         consumer = self._consumer.get(command.group_id)
         other = self._foreign.get(command.group_id) or consumer
         if other is consumer and consumer is not None and not consumer.is_empty:
-            error = self._membership.join_error(command)
-            if error is None:
-                self._classic_members.join(consumer, command, token, turn)
-            else:
-                turn.reply(token, JoinResult(error=error, member_id=command.member_id))
-        elif other is not None and (not other.is_empty or other.kind is GroupKind.SHARE):
+            return self._join_consumer_group(consumer, command, turn, token)
+        if other is not None and (not other.is_empty or other.kind is GroupKind.SHARE):
             turn.reply(token, JoinResult(error=ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
         else:
             self._membership.join(command, token, turn)
             if other is not None and command.group_id in self._classic:
                 # An empty group of another kind makes room: a classic client has taken over its id.
                 turn.records[:0] = other.tombstones()
+        return _decision(turn)
+
+    def _join_consumer_group(self, group: ConsumerGroup, command: Join, turn: Turn, token: int) -> ShardDecision:
+        error = self._membership.join_error(command)
+        if error is not None:
+            turn.reply(token, JoinResult(error=error, member_id=command.member_id))
+            return _decision(turn)
+        try:
+            self._classic_members.join(group, command, token, turn)
+        except KafkaError as refused:
+            turn = Turn(turn.now_ms)
+            turn.reply(token, JoinResult(error=refused.code))
         return _decision(turn)
 
     def sync(self, command: Sync, now_ms: int, token: int) -> ShardDecision:
