@@ -504,6 +504,7 @@ class LogStore:
         reason = storage_error(f"log directory {path} is offline: {error}")
         for log in self._logs_in(directory):
             log.failure = log.failure or error
+            log.abort_cleaning()
             self.offline_logs[log.topic_partition] = reason
         if self._metadata_log is not None and self._metadata_log.log_directory == path:
             self._metadata_log.failure = self._metadata_log.failure or error
