@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -22,6 +24,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.clusters import java, make_node
 from harness.processes import wait_until
+from ottla.config.log import LogConfig
+from ottla.model import TopicPartition as OttlaPartition
+from ottla.records.batch import Codec, iter_headers, verify_crc
+from ottla.records.builder import BatchBuilder
+from ottla.records.control import EndTransaction, end_transaction_batch
+from ottla.records.reader import read_records
+from ottla.storage.log import Log
 
 pytestmark = pytest.mark.usefixtures("apache_kafka")
 
@@ -240,3 +249,140 @@ def dump(paths, *options):
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-3000:]
     return text
+
+
+SAME = {
+    "cleanup.policy": "compact",
+    "segment.bytes": "1048576",
+    "delete.retention.ms": "0",
+    "min.cleanable.dirty.ratio": "0.001",
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_both_make_the_same_of_the_same_log(seed, tmp_path, cluster_kind):
+    """Three cleanings of arbitrary batches, transactions among them: batch by batch what Apache Kafka makes of them."""
+    data = {kind: tmp_path / kind for kind in (cluster_kind, "apache-kafka")}
+    node = make_node(cluster_kind, data[cluster_kind], config={"log.cleaner.enable": "false"})
+    node.start()
+    try:
+        admin = AdminClient({"bootstrap.servers": node.bootstrap})
+        admin.create_topics([NewTopic(TOPIC, 1, 1, config=SAME)])[TOPIC].result(30)
+    finally:
+        node.stop()
+    shutil.copytree(data[cluster_kind], data["apache-kafka"])
+    rng = {kind: Random(seed) for kind in data}
+    writers = {kind: Writer(rng[kind]) for kind in data}
+    point = 0
+    for turn in range(3):
+        seen = {}
+        for kind, directory in data.items():
+            writers[kind].fill(directory / f"{TOPIC}-0", START_MS + turn * 1000)
+            node = make_node("apache" if kind == "apache-kafka" else kind, directory, config=QUICK)
+            node.start()
+            try:
+                wait_until(
+                    lambda directory=directory, point=point: clean_point(directory) > point, seconds=60, what="cleaning"
+                )
+            finally:
+                node.stop()
+            seen[kind] = batches(directory / f"{TOPIC}-0")
+        assert clean_point(data[cluster_kind]) == clean_point(data["apache-kafka"])
+        point = clean_point(data[cluster_kind])
+        assert seen[cluster_kind] == seen["apache-kafka"]
+    assert any(not count for _, _, count, *_ in seen["apache-kafka"]), "no batch was emptied"
+
+
+START_MS = int(time.time() * 1000) - 60_000
+
+
+class Writer:
+    """Writes arbitrary batches into a log that nobody serves; the same for the same seed."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.sequences = {}
+        self.open = {}
+
+    def fill(self, directory, now_ms):
+        config = LogConfig(cleanup_policy=frozenset(("compact",)), segment_bytes=1 << 20)
+        log = Log.open(directory, OttlaPartition(TOPIC, 0), config, clean_shutdown=True, now_ms=now_ms)
+        for number in range(150):
+            self.step(log, now_ms + number)
+            if self.rng.random() < 0.05:
+                log.roll(now_ms)
+        for producer in sorted(self.open):
+            self.end(log, producer, now_ms + 200)
+        log.roll(now_ms)
+        self.append(log, now_ms + 201, Codec.NONE, -1, transactional=False)
+        log.close()
+
+    def step(self, log, now_ms):
+        rng = self.rng
+        chance = rng.random()
+        if chance < 0.15:
+            self.end(log, rng.choice([11, 12, 13]), now_ms)
+        else:
+            producer = rng.choice([-1, -1, 1, 2, 11, 12, 13])
+            self.append(log, now_ms, rng.choice([Codec.NONE, *Codec]), producer, transactional=producer > 10)
+
+    def append(self, log, now_ms, codec, producer, *, transactional):
+        rng = self.rng
+        records = rng.randint(1, 6)
+        builder = BatchBuilder(
+            base_offset=log.log_end_offset,
+            codec=codec,
+            leader_epoch=0,
+            producer_id=producer,
+            producer_epoch=0 if producer >= 0 else -1,
+            base_sequence=self.sequences.get(producer, 0) if producer >= 0 else -1,
+            transactional=transactional,
+        )
+        for _ in range(records):
+            value = None if rng.random() < 0.2 else rng.randbytes(rng.choice([0, 5, 300]))
+            headers = (("h", b"x"),) if rng.random() < 0.2 else ()
+            builder.append(now_ms - rng.randint(0, 50), b"key-%d" % rng.randint(0, 25), value, headers)
+        if producer >= 0:
+            self.sequences[producer] = self.sequences.get(producer, 0) + records
+        if transactional:
+            self.open[producer] = True
+        put(log, builder.build(), now_ms)
+
+    def end(self, log, producer, now_ms):
+        self.open.pop(producer, None)
+        marker = EndTransaction(self.rng.random() < 0.5, 0)
+        batch = end_transaction_batch(
+            marker,
+            producer_id=producer,
+            producer_epoch=0,
+            timestamp=now_ms,
+            base_offset=log.log_end_offset,
+            leader_epoch=0,
+        )
+        put(log, batch, now_ms)
+
+
+def put(log, batch, now_ms):
+    log.append(batch, list(iter_headers(batch)), now_ms)
+
+
+def batches(directory):
+    """Every batch of a log as far as it does not depend on when it was cleaned."""
+    found = []
+    for path in sorted(directory.glob("*.log")):
+        data = path.read_bytes()
+        for position, header in iter_headers(data):
+            verify_crc(data, position, header)
+            records = list(read_records(data[position : position + header.size]))
+            found.append(
+                (
+                    header.base_offset,
+                    header.last_offset,
+                    header.record_count,
+                    header.attributes,
+                    header.max_timestamp,
+                    (header.producer_id, header.producer_epoch, header.base_sequence, header.partition_leader_epoch),
+                    records,
+                )
+            )
+    return found
