@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -259,7 +260,7 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("OTTLA_CLEANING_SEEDS", "2"))))
 def test_both_make_the_same_of_the_same_log(seed, tmp_path, cluster_kind):
     """Three cleanings of arbitrary batches, transactions among them: batch by batch what Apache Kafka makes of them."""
     data = {kind: tmp_path / kind for kind in (cluster_kind, "apache-kafka")}
