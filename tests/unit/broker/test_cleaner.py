@@ -161,6 +161,28 @@ def test_the_process_comes_with_the_first_dirty_log_and_goes_with_the_last(tmp_p
 
 
 @needs_proc
+def test_as_many_logs_at_once_as_there_are_threads(tmp_path: Path) -> None:
+    rates = {"log_cleaner_threads": "2", "log_cleaner_io_max_bytes_per_second": "60000"}
+
+    async def scenario() -> None:
+        before = children()
+        async with running(tmp_path, **rates) as node:
+            names = ("first", "second", "third")
+            for name in names:
+                await create(node, name=name)
+                async with Producer(node.bootstrap, linger_ms=0, batch_size=4000) as producer:
+                    await producer.send_many(name, [(b"key-%d" % (n % 50), b"value" * 20) for n in range(500)])
+            logs = [p.log for p in node.partitions if p.topic_partition.topic in names]
+            await until(lambda: sum(log.cleaning is not None for log in logs) == 2)
+            await until(lambda: len(children() - before) == 2)
+            await until(lambda: all(node._store.clean_point(log) for log in logs))
+            assert len(children() - before) <= 2
+        assert children() == before
+
+    in_loop(scenario)
+
+
+@needs_proc
 def test_a_node_that_stops_while_cleaning_leaves_no_process(tmp_path: Path) -> None:
     async def scenario() -> None:
         before = children()
