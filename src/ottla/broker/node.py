@@ -32,6 +32,7 @@ from ottla.broker.partition import FlushPolicy, PartitionSettings
 from ottla.broker.partitions import Partitions, broker_properties
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
+from ottla.broker.replica_moves import ReplicaMoves
 from ottla.broker.topic_creation import TopicCreator
 from ottla.config.broker import BrokerConfig
 from ottla.config.log import LogConfig
@@ -81,6 +82,8 @@ class Node:
         self._groups: GroupCoordinator
         self._housekeeping: Housekeeping
         self._flushes: GroupCommit
+        self._assignments: DirectoryAssignments
+        self._moves: ReplicaMoves
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -150,6 +153,9 @@ class Node:
         self._lifecycle = self._make_lifecycle(identity.cluster_id, incarnation, loader)
         self._flushes = GroupCommit(on_failed=self._store.fail_directory)
         self._store.on_rolled = self._flushes.flush_soon
+        self._assignments = DirectoryAssignments(
+            assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
+        )
         self.partitions = self._make_partitions()
         self._store.on_directory_failed = self._directory_failed
         await self._lifecycle.register()
@@ -170,6 +176,7 @@ class Node:
             random=self._rng,
         )
         loader.add_listener(self._groups.on_image)
+        self._moves = self._make_moves()
         await self._lifecycle.unfence()
         await self.partitions.settle()
         self._lifecycle.start(self._supervisor)
@@ -183,6 +190,7 @@ class Node:
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)
+        self._moves.resume()
 
     def _directory_failed(self, directory: LogDirectory, error: OSError) -> None:
         """Go on without the directory, or stop: without metadata or without any log there is nothing to go on with."""
@@ -228,9 +236,17 @@ class Node:
             ),
             clock=self._clock,
             static_properties=config.properties,
-            directories=DirectoryAssignments(
-                assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
-            ),
+            directories=self._assignments,
+        )
+
+    def _make_moves(self) -> ReplicaMoves:
+        return ReplicaMoves(
+            store=self._store,
+            partitions=self.partitions,
+            supervisor=self._supervisor,
+            clock=self._clock,
+            report=self._assignments.report,
+            bytes_per_second=lambda: self._dynamic.current.storage.move_bytes_per_second_max,
         )
 
     def _parts(self, cluster_id: str, creator: TopicCreator) -> Parts:
@@ -248,6 +264,7 @@ class Node:
             store=self._store,
             driver=self._driver,
             creator=creator,
+            moves=self._moves,
         )
 
     def _log_config_of(self, loader: MetadataLoader) -> Callable[[str], LogConfig]:

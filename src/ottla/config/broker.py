@@ -92,6 +92,8 @@ class StorageConfig(Struct, frozen=True, kw_only=True):
     producer_id_expiration_ms: int
     producer_id_expiration_check_interval_ms: int
     batch_decompression_bytes_max: int
+    move_bytes_per_second_max: int
+    """Of replicas on their way between log directories."""
 
 
 class FetchConfig(Struct, frozen=True, kw_only=True):
@@ -310,6 +312,7 @@ def _storage(read: _Reader) -> StorageConfig:
         producer_id_expiration_ms=read["producer.id.expiration.ms"],
         producer_id_expiration_check_interval_ms=read["producer.id.expiration.check.interval.ms"],
         batch_decompression_bytes_max=read["ottla.batch.decompression.max.bytes"],
+        move_bytes_per_second_max=read["replica.alter.log.dirs.io.max.bytes.per.second"],
     )
 
 

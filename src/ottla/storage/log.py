@@ -91,6 +91,8 @@ class Log:
         """All records below it are durable. Advanced by ``flush`` from its thread."""
         self.bytes_cut = loaded.bytes_cut
         """What recovery dropped at the end of the log when it was opened."""
+        self.shrunk = 0
+        """How often records at the end of the log were taken back."""
         self.events: LogEvents | None = None
         self.failure: BaseException | None = None
         """Set once: nothing is appended, read or acknowledged any more."""
@@ -420,6 +422,7 @@ class Log:
         if offset < self._bases[0]:
             self.truncate_fully_and_start_at(offset, now_ms)
             return
+        self.shrunk += 1
         with self._flush_lock:
             self._lower_recovery_point(offset)
             kept = bisect_right(self._bases, offset)
@@ -437,6 +440,7 @@ class Log:
 
     def truncate_fully_and_start_at(self, offset: int, now_ms: int = 0) -> None:
         """Drop everything; the log begins and ends at ``offset``. Raises ``OSError``."""
+        self.shrunk += 1
         with self._flush_lock:
             self._lower_recovery_point(offset)
             # The last first, so that a crash half way leaves a log that only lost its end.

@@ -22,11 +22,13 @@ from ottla.runtime.telemetry import get_logger
 from ottla.storage.checkpoints import MalformedFile, read_topic_id, write_topic_id
 from ottla.storage.disk import Disk
 from ottla.storage.errors import SHORTAGES, CorruptLogError, LogDirectoryError, storage_error
+from ottla.storage.future_logs import FutureLogs
 from ottla.storage.log import Log
 from ottla.storage.log_directory import LogDirectory
 from ottla.storage.names import (
     CLUSTER_METADATA,
     DELETE_DIRECTORY_SUFFIX,
+    FUTURE_DIRECTORY_SUFFIX,
     PARTITION_METADATA,
     STRAY_DIRECTORY_SUFFIX,
     marked_directory,
@@ -97,6 +99,8 @@ class LogStore:
         self.metadata_directory = metadata_directory
         """Where the metadata log is: one of ``directories``, or one of its own, if it was asked for."""
         self._metadata_log: Log | None = None
+        self.futures = FutureLogs(self)
+        """Replicas on their way from one directory to another."""
 
     @classmethod
     def open(
@@ -162,8 +166,11 @@ class LogStore:
                 continue
             marked = parse_marked_directory(entry.name)
             if marked is not None:
+                replica = parse_partition_directory(marked[0])
                 if marked[1] == DELETE_DIRECTORY_SUFFIX:
                     self._condemned.append((now_ms + FILE_DELETE_DELAY_MS_DEFAULT, path))
+                elif marked[1] == FUTURE_DIRECTORY_SUFFIX and replica is not None:
+                    self.futures.load(directory, path, replica, config_of, now_ms)
                 continue
             topic_partition = parse_partition_directory(entry.name)
             if topic_partition is None:
@@ -184,7 +191,7 @@ class LogStore:
     ) -> int:
         """Open one log, or put it offline; returns the bytes recovery cut."""
         try:
-            if topic_partition in self.logs or topic_partition in self.offline_logs:
+            if topic_partition in self.offline_logs:
                 raise CorruptLogError(path, 0, "another log directory holds the same partition")
             topic_id = self._topic_id(directory, path, topic_partition)
             log = Log.open(
@@ -207,9 +214,22 @@ class LogStore:
                 directory.recovery_points.setdefault(topic_partition, error.durable_to)
             return 0
         log.topic_id = topic_id
+        if topic_partition in self.logs:
+            log = self._longer(self.logs.pop(topic_partition), log)
         log.events = self
         self.logs[topic_partition] = log
         return log.bytes_cut
+
+    def _longer(self, one: Log, other: Log) -> Log:
+        """Two directories hold the partition: it was being moved when the last run ended. The longer log served last;
+        the other one is kept under another name, in case that is not how it came about."""
+        kept, left = (other, one) if other.log_end_offset > one.log_end_offset else (one, other)
+        _log.warning("a partition lies in two log directories", used=kept.directory, set_aside=left.directory)
+        try:
+            self._rename_marked(left, STRAY_DIRECTORY_SUFFIX)
+        except KafkaError as error:
+            _log.error("a log could not be set aside", path=left.directory, reason=error.message)
+        return kept
 
     def _topic_id(self, directory: LogDirectory, path: str, topic_partition: TopicPartition) -> Uuid | None:
         """The partition's topic id; ``None`` where it was never made durable. Raises ``CorruptLogError``."""
@@ -329,6 +349,27 @@ class LogStore:
             raise failures[0]
         return len(found)
 
+    def replace(self, log: Log, *, now_ms: int) -> None:
+        """Serve a partition from ``log``, which has everything, and delete the one that served it."""
+        before = self.logs[log.topic_partition]
+        log.events = self
+        self.logs[log.topic_partition] = log
+        try:
+            self.condemn(before, now_ms=now_ms)
+        except KafkaError as error:
+            # It keeps its name; the next start finds two logs and keeps the longer one.
+            _log.error("the log of a moved partition could not be removed", path=before.directory, reason=error.message)
+        self._forget_durably(self._directory_at(log.log_directory))
+
+    def condemn(self, log: Log, *, now_ms: int) -> None:
+        """Rename a log that is in no table any more, and forget it durably; ``purge`` removes it.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``.
+        """
+        target = self._rename_marked(log, DELETE_DIRECTORY_SUFFIX)
+        self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
+        self._forget_durably(self._directory_at(log.log_directory))
+
     def set_aside(self, topic_partition: TopicPartition) -> None:
         """Stop serving a log that nobody claims: its directory becomes ``-stray`` and stays. Blocks for a moment.
 
@@ -341,8 +382,7 @@ class LogStore:
 
     def _rename_marked(self, log: Log, suffix: str) -> str:
         directory = self._directory_at(log.log_directory)
-        name = marked_directory(log.topic_partition, self._rng.randbytes(16).hex(), suffix)
-        target = os.path.join(directory.path, name)
+        target = os.path.join(directory.path, self.marked(log.topic_partition, suffix))
         try:
             self.disk.rename(log.directory, target)
         except OSError as error:
@@ -352,6 +392,10 @@ class LogStore:
         log.moved(target)
         log.release()
         return target
+
+    def marked(self, topic_partition: TopicPartition, suffix: str) -> str:
+        """A name for a partition's directory that no other one has."""
+        return marked_directory(topic_partition, self._rng.randbytes(16).hex(), suffix)
 
     def _forget_durably(self, directory: LogDirectory) -> None:
         """A log of that name to come must not be held to what the checkpoints say of the one that goes."""
@@ -435,7 +479,8 @@ class LogStore:
 
     def high_watermark(self, topic_partition: TopicPartition) -> int:
         """As checkpointed before this start; 0 where it was not."""
-        for directory in self.directories:
+        home = self._directory_of(topic_partition)
+        for directory in self.directories if home is None else (home, *self.directories):
             if topic_partition in directory.high_watermarks:
                 return directory.high_watermarks[topic_partition]
         return 0
@@ -448,7 +493,8 @@ class LogStore:
         """Of offline logs, what stood there: their records are still as durable."""
         with directory.checkpointing:
             points = self._of_offline_logs(directory, directory.recovery_points)
-            points |= {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
+            held = (*self.futures.in_directory(directory.path), *self._logs_in(directory))
+            points |= {log.topic_partition: log.recovery_point for log in held}
             metadata_log = self._metadata_log
             if metadata_log is not None and metadata_log.log_directory == directory.path:
                 points[CLUSTER_METADATA] = metadata_log.recovery_point
@@ -460,9 +506,10 @@ class LogStore:
     def _write_log_starts(self, directory: LogDirectory) -> None:
         with directory.checkpointing:
             starts = self._of_offline_logs(directory, directory.log_starts)
+            held = (*self.futures.in_directory(directory.path), *self._logs_in(directory))
             starts |= {
                 log.topic_partition: log.log_start_offset
-                for log in self._logs_in(directory)
+                for log in held
                 if log.log_start_offset > log.segments[0].base_offset
             }
             if directory.locked:
@@ -514,10 +561,16 @@ class LogStore:
         for log in self._logs_in(directory):
             log.failure = log.failure or error
             self.offline_logs[log.topic_partition] = reason
+        for future in self.futures.in_directory(path):
+            future.failure = future.failure or error
         if self._metadata_log is not None and self._metadata_log.log_directory == path:
             self._metadata_log.failure = self._metadata_log.failure or error
         if self.on_directory_failed is not None:
             self.on_directory_failed(directory, error)
+
+    def directory_named(self, path: str) -> LogDirectory | None:
+        """The directory of ``log.dirs`` that is called so."""
+        return next((directory for directory in self.directories if directory.path == path), None)
 
     @property
     def offline_directories(self) -> dict[str, OSError]:
@@ -561,7 +614,7 @@ class LogStore:
         for directory in self.directories:
             # A log that could not be opened has not been shut down cleanly, whatever else was.
             settled = clean and directory.failure is None and directory not in self._offline_in.values()
-            for log in self._logs_in(directory):
+            for log in (*self.futures.in_directory(directory.path), *self._logs_in(directory)):
                 settled = self._close_log(log, settled) and settled
             if settled:
                 try:

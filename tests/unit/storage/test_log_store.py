@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
 from ottla.storage.errors import LogDirectoryError
+from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
 from ottla.testing.crash_images import FaultyDisk
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -111,6 +113,24 @@ def test_partitions_go_where_fewest_are(open_store, small):
     held = [len(description.logs) for description in store.describe()]
     assert held == [3, 3, 3]
     assert all(description.total_bytes > description.usable_bytes > 0 for description in store.describe())
+
+
+@pytest.mark.parametrize("longer", ["a", "b"])
+def test_of_two_logs_of_a_partition_the_longer_one_is_used(open_store, small, batches, values_in, tmp_path, longer):
+    """What a move to another directory leaves that ended between its last two renames."""
+    shorter = "b" if longer == "a" else "a"
+    store = open_store("a", "b")
+    batches.append(store.create(ORDERS, TOPIC_ID, small, now_ms=0), 3)
+    store.close()
+    shutil.copytree(tmp_path / "a" / "orders-0", tmp_path / "b" / "orders-0")
+    log = Log.open(tmp_path / longer / "orders-0", ORDERS, small)
+    batches.append(log, 3)
+    log.close()
+    again = open_store("a", "b")
+    assert again.get(ORDERS).log_directory == str(tmp_path / longer)
+    assert again.get(ORDERS).log_end_offset == 6
+    assert [entry.name[-6:] for entry in (tmp_path / shorter).iterdir() if entry.is_dir()] == ["-stray"]
+    assert not again.offline_logs
 
 
 def test_delete_renames_then_removes(open_store, small, batches, tmp_path):

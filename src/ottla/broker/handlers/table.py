@@ -18,6 +18,7 @@ from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.partitions import Partitions
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
+from ottla.broker.replica_moves import ReplicaMoves
 from ottla.broker.topic_creation import TopicCreator
 from ottla.config.broker import BrokerConfig
 from ottla.metadata.image import ClusterImage
@@ -44,6 +45,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     store: LogStore
     driver: RaftDriver
     creator: TopicCreator
+    moves: ReplicaMoves
 
     def image(self) -> ClusterImage:
         return self.partitions.image
@@ -136,7 +138,9 @@ def _describe_producers(parts: Parts) -> Handler:
 def _describe_log_dirs(parts: Parts) -> Handler:
     from ottla.broker.handlers.describe_log_dirs import DescribeLogDirsHandler
 
-    return DescribeLogDirsHandler(partitions=parts.partitions, describe_dirs=parts.describe_dirs)
+    return DescribeLogDirsHandler(
+        partitions=parts.partitions, describe_dirs=parts.describe_dirs, futures=lambda: parts.store.futures.logs
+    )
 
 
 def _find_coordinator(parts: Parts) -> Handler:
@@ -266,6 +270,12 @@ def _incremental_alter_configs(parts: Parts) -> Handler:
     return IncrementalAlterConfigsHandler(broker=_broker_settings(parts), submit=parts.driver.submit)
 
 
+def _alter_replica_log_dirs(parts: Parts) -> Handler:
+    from ottla.broker.handlers.alter_replica_log_dirs import AlterReplicaLogDirsHandler
+
+    return AlterReplicaLogDirsHandler(alter=parts.moves.alter)
+
+
 def _broker_settings(parts: Parts) -> BrokerSettings:
     return BrokerSettings(node_id=parts.config.node_id, static_config=parts.config.properties, image=parts.image)
 
@@ -310,6 +320,7 @@ BUILDERS: Mapping[ApiKey, Build] = {
     ApiKey.DESCRIBE_CONFIGS: _describe_configs,
     ApiKey.ALTER_CONFIGS: _alter_configs,
     ApiKey.DESCRIBE_LOG_DIRS: _describe_log_dirs,
+    ApiKey.ALTER_REPLICA_LOG_DIRS: _alter_replica_log_dirs,
     ApiKey.CREATE_PARTITIONS: _create_partitions,
     ApiKey.DELETE_GROUPS: _delete_groups,
     ApiKey.INCREMENTAL_ALTER_CONFIGS: _incremental_alter_configs,
