@@ -125,7 +125,9 @@ class OttlaNode(_Node):
 
     def start(self) -> None:
         """Start and wait for the ready line."""
-        command = [*self.launcher, "start", "--port", str(self.port), "--data", str(self.data)]
+        command = [*self.launcher, "start", "--port", str(self.port)]
+        if "log.dirs" not in self.config:
+            command += ["--data", str(self.data)]
         for key, value in self.config.items():
             command += ["-c", f"{key}={value}"]
         self.process = spawn(command, stderr=self.talk, env=self.env)
