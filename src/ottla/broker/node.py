@@ -29,7 +29,7 @@ from ottla.broker.listeners import Listeners
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.metadata_log import MetadataLog
 from ottla.broker.partition import FlushPolicy, PartitionSettings
-from ottla.broker.partitions import Partitions, broker_properties
+from ottla.broker.partitions import Partitions, log_config
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
 from ottla.broker.replica_moves import ReplicaMoves
@@ -159,9 +159,9 @@ class Node:
         self.partitions = self._make_partitions()
         self._store.on_directory_failed = self._directory_failed
         await self._lifecycle.register()
-        self._store.load(self._log_config_of(loader), now_ms=now_ms)
         loader.add_listener(self._dynamic.on_image)
         self._dynamic.subscribe(self._listeners.set_config)
+        self._store.load(self._log_config_of(loader), now_ms=now_ms)
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()
         partitions = self.partitions
@@ -235,7 +235,7 @@ class Node:
                 propose_isr=IsrProposals(alter=self._lifecycle.alter_partition, supervisor=self._supervisor).propose,
             ),
             clock=self._clock,
-            static_properties=config.properties,
+            properties=lambda: self._dynamic.current.properties,
             directories=self._assignments,
         )
 
@@ -269,8 +269,8 @@ class Node:
 
     def _log_config_of(self, loader: MetadataLoader) -> Callable[[str], LogConfig]:
         """The configuration of a topic as far as the metadata is known before the partitions follow it."""
-        layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
-        return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
+        properties = self._dynamic.current.properties
+        return lambda topic: log_config(loader.image, topic, properties)
 
     # -- going down --------------------------------------------------------------------------------------------------
 
