@@ -11,6 +11,7 @@ checks what it finds.
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from random import Random, SystemRandom
@@ -161,6 +162,7 @@ class Node:
         await self._lifecycle.register()
         loader.add_listener(self._dynamic.on_image)
         self._dynamic.subscribe(self._listeners.set_config)
+        self._dynamic.subscribe(self._cordon)
         self._store.load(self._log_config_of(loader), now_ms=now_ms)
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()
@@ -200,6 +202,17 @@ class Node:
             self._supervisor.fail(LogDirectoryFailed(directory.path, f"failed, and the metadata log is in it: {error}"))
         elif all(other.failure is not None for other in self._store.directories):
             self._supervisor.fail(LogDirectoryFailed(directory.path, f"failed, and no other one is left: {error}"))
+
+    def _cordon(self, config: BrokerConfig) -> None:
+        """Some directories are to get no new partitions: this broker's choice, and the controller's."""
+        self._store.cordoned = frozenset(map(os.path.abspath, config.storage.cordoned_log_dirs))
+        self._lifecycle.report_cordoned_dirs(
+            [
+                directory.directory_id
+                for directory in self._store.directories
+                if directory.failure is None and directory.path in self._store.cordoned
+            ]
+        )
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config

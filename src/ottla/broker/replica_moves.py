@@ -77,6 +77,8 @@ class ReplicaMoves:
             raise KafkaError(ErrorCode.LOG_DIR_NOT_FOUND, f"Log dir {path} is not found in the config.")
         if directory.failure is not None:
             raise storage_error(f"Log directory {path} is offline")
+        if path in self._store.cordoned:
+            raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"Log directory {path} is cordoned")
         partition = self._hosted(key, path)
         move = self._moves.get(key)
         if move is not None:

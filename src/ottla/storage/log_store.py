@@ -58,6 +58,7 @@ class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
     error: str | None
     total_bytes: int
     usable_bytes: int
+    cordoned: bool
     logs: tuple[LogSize, ...]
 
 
@@ -88,6 +89,8 @@ class LogStore:
         """Those that serve."""
         self.offline_logs: dict[TopicPartition, KafkaError] = {}
         """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.cordoned: frozenset[str] = frozenset()
+        """Paths of the directories that get no new partitions, as long as there are others."""
         self.preferred_directories: dict[TopicPartition, str] = {}
         """Where the operator wants replicas that are not here yet."""
         self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
@@ -319,10 +322,11 @@ class LogStore:
         online = self._online()
         if not online:
             raise storage_error("no log directory is online")
-        if len(online) == 1:
-            return online[0]
+        candidates = [directory for directory in online if directory.path not in self.cordoned] or online
+        if len(candidates) == 1:
+            return candidates[0]
         held = Counter(log.log_directory for log in self.logs.values())
-        return min(online, key=lambda directory: held[directory.path])
+        return min(candidates, key=lambda directory: held[directory.path])
 
     def delete(self, topic_partition: TopicPartition, *, now_ms: int) -> bool:
         """``delete_all`` of one."""
@@ -601,6 +605,7 @@ class LogStore:
                     error=error,
                     total_bytes=total,
                     usable_bytes=usable,
+                    cordoned=directory.path in self.cordoned,
                     logs=logs,
                 )
             )

@@ -1,18 +1,23 @@
 """Settings changed on a running node take effect, and are gone when they are taken away."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from harness.nodes import TOPIC, Client, config_of, create, in_loop
 from ottla.broker.node import Node
+from ottla.config.key import ConfigError
 from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
+from ottla.metadata.controller.topics import CreateTopics, NewTopic
 from ottla.metadata.image import CLUSTER_DEFAULT, ConfigResource, ResourceType
 from ottla.metadata.record import MetadataRecord
-from ottla.model import Decision
+from ottla.model import Decision, TopicPartition
 from ottla.net.peer import PeerLost
-from ottla.wire.errors import ErrorCode
+from ottla.wire.apis import ApiKey
+from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.config_record import ConfigRecord
+from ottla.wire.messages.describe_log_dirs_request import DescribeLogDirsRequest
 
 BROKER = ConfigResource(ResourceType.BROKER, "1")
 
@@ -132,3 +137,47 @@ def test_a_node_starts_whatever_settings_it_finds(tmp_path: Path) -> None:
         await again.stop()
 
     in_loop(scenario)
+
+
+def test_a_cordoned_directory_gets_no_new_partitions(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        places = [str(tmp_path / name) for name in "ab"]
+        node = Node(config_of(*map(Path, places)))
+        await node.start()
+        await alter(node, BROKER, cordoned_log_dirs=places[0])
+        cordoned = (node._store.directories[0].directory_id,)
+        while node.partitions.image.brokers[1].cordoned_log_dirs != cordoned:
+            await asyncio.sleep(0.01)
+        await create(node, 3)
+        assert {partition.log.log_directory for partition in node.partitions} == {places[1]}
+        await alter(node, BROKER, cordoned_log_dirs="*")
+        while not node.partitions.image.brokers[1].all_dirs_cordoned:
+            await asyncio.sleep(0.01)
+        client = await Client.connect(node)
+        assert await client.produce(0, b"v") == 0, "what is there serves"
+        described = await client.peer.request(ApiKey.DESCRIBE_LOG_DIRS, DescribeLogDirsRequest(topics=None))
+        assert [result.is_cordoned for result in described.results] == [True, True]
+        with pytest.raises(KafkaError) as refused:
+            node._moves.alter(TopicPartition(TOPIC, 0), places[0])
+        assert refused.value.code is ErrorCode.INVALID_REPLICA_ASSIGNMENT
+        outcomes = await node._driver.submit(
+            lambda controller, _: controller.create_topics(CreateTopics(topics=(NewTopic(name="more"),)))
+        )
+        assert "cordoned" in outcomes[0].problem.message
+        await node.stop()
+
+        again = Node(config_of(*map(Path, places)))
+        await again.start()
+        while not again.partitions.image.brokers[1].all_dirs_cordoned:
+            await asyncio.sleep(0.01)
+        await alter(again, BROKER, cordoned_log_dirs=None)
+        while again.partitions.image.brokers[1].cordoned_log_dirs:
+            await asyncio.sleep(0.01)
+        await again.stop()
+
+    in_loop(scenario)
+
+
+def test_a_directory_that_is_not_there_cannot_be_cordoned(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Invalid entry in cordoned.log.dirs: /x\. All cordoned log dirs must be"):
+        config_of(tmp_path, cordoned_log_dirs="/x")

@@ -61,6 +61,7 @@ def result_of(
         topics=[DescribeLogDirsTopic(name=name, partitions=rows) for name, rows in sorted(topics.items()) if rows],
         total_bytes=directory.total_bytes,
         usable_bytes=directory.usable_bytes,
+        is_cordoned=directory.cordoned,
     )
 
 
