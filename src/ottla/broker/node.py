@@ -163,6 +163,8 @@ class Node:
         loader.add_listener(self._dynamic.on_image)
         self._dynamic.subscribe(self._listeners.set_config)
         self._dynamic.subscribe(self._cordon)
+        self._store.recovery_threads = self._dynamic.current.storage.recovery_threads
+        self._store.topic_id_of = lambda name: topic.topic_id if (topic := loader.image.topics.get(name)) else None
         self._store.load(self._log_config_of(loader), now_ms=now_ms)
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()

@@ -10,11 +10,10 @@ stays as it is on the disk.
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, Self
-
-from msgspec import Struct
 
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
@@ -40,26 +39,6 @@ from ottla.wire.errors import KafkaError
 _log = get_logger("ottla.storage.store")
 
 FILE_DELETE_DELAY_MS_DEFAULT: Final = 60_000
-
-
-class LogSize(Struct, frozen=True, kw_only=True):
-    """One partition in the description of a log directory. ``size`` in bytes."""
-
-    topic_partition: TopicPartition
-    size: int
-    log_end_offset: int
-
-
-class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
-    """What DescribeLogDirs tells. ``error`` is set, and the rest empty, where the directory is offline. Bytes."""
-
-    path: str
-    directory_id: Uuid
-    error: str | None
-    total_bytes: int
-    usable_bytes: int
-    cordoned: bool
-    logs: tuple[LogSize, ...]
 
 
 def _check_directories(directories: Sequence[LogDirectory]) -> None:
@@ -89,6 +68,10 @@ class LogStore:
         """Those that serve."""
         self.offline_logs: dict[TopicPartition, KafkaError] = {}
         """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.recovery_threads = 1
+        """Of each directory, where logs have to be checked (num.recovery.threads.per.data.dir)."""
+        self.topic_id_of: Callable[[str], Uuid | None] = lambda _: None
+        """What the metadata knows a topic as."""
         self.cordoned: frozenset[str] = frozenset()
         """Paths of the directories that get no new partitions, as long as there are others."""
         self.preferred_directories: dict[TopicPartition, str] = {}
@@ -162,7 +145,7 @@ class LogStore:
                 self.fail_directory(directory.path, error)
 
     def _load_directory(self, directory: LogDirectory, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
-        cut = 0
+        found: list[tuple[str, TopicPartition]] = []
         for entry in self.disk.entries(directory.path):
             path = os.path.join(directory.path, entry.name)
             if not entry.is_directory:
@@ -179,54 +162,80 @@ class LogStore:
             if topic_partition is None:
                 _log.warning("not a partition directory, left alone", path=path)
             elif topic_partition != CLUSTER_METADATA:
-                cut += self._load_log(directory, path, topic_partition, config_of, now_ms)
+                found.append((path, topic_partition))
+        cut = 0
+        for (path, topic_partition), opened in zip(
+            found, self._open_all(directory, found, config_of, now_ms), strict=True
+        ):
+            cut += self._take_in(directory, path, topic_partition, opened)
         stale = (directory.recovery_points.keys() | directory.log_starts.keys()) - {CLUSTER_METADATA}
         if cut or any(self._directory_of(partition) is not directory for partition in sorted(stale)):
             self._checkpoint(directory)
 
-    def _load_log(
+    def _open_all(
         self,
         directory: LogDirectory,
-        path: str,
-        topic_partition: TopicPartition,
+        found: Sequence[tuple[str, TopicPartition]],
         config_of: Callable[[str], LogConfig],
         now_ms: int,
+    ) -> list[Log | KafkaError]:
+        """Open the logs of a directory. What has to be checked is read by several threads, as disks like it."""
+
+        def open_one(place: tuple[str, TopicPartition]) -> Log | KafkaError:
+            path, topic_partition = place
+            try:
+                topic_id = self._topic_id(directory, path, topic_partition)
+                log = Log.open(
+                    path,
+                    topic_partition,
+                    config_of(topic_partition.topic),
+                    disk=self.disk,
+                    now_ms=now_ms,
+                    clean_shutdown=directory.clean_shutdown,
+                    recovery_point=directory.recovery_points.get(topic_partition, 0),
+                    recovery_point_known=directory.recovery_points_known,
+                    log_start_offset=directory.log_starts.get(topic_partition, 0),
+                )
+            except KafkaError as error:
+                return error
+            log.topic_id = topic_id
+            return log
+
+        if self.recovery_threads == 1 or directory.clean_shutdown or len(found) < 2:
+            return [open_one(place) for place in found]
+        with ThreadPoolExecutor(self.recovery_threads, thread_name_prefix="ottla-recovery") as pool:
+            return list(pool.map(open_one, found))
+
+    def _take_in(
+        self, directory: LogDirectory, path: str, topic_partition: TopicPartition, opened: Log | KafkaError
     ) -> int:
-        """Open one log, or put it offline; returns the bytes recovery cut."""
-        try:
-            if topic_partition in self.offline_logs:
-                raise CorruptLogError(path, 0, "another log directory holds the same partition")
-            topic_id = self._topic_id(directory, path, topic_partition)
-            log = Log.open(
-                path,
-                topic_partition,
-                config_of(topic_partition.topic),
-                disk=self.disk,
-                now_ms=now_ms,
-                clean_shutdown=directory.clean_shutdown,
-                recovery_point=directory.recovery_points.get(topic_partition, 0),
-                recovery_point_known=directory.recovery_points_known,
-                log_start_offset=directory.log_starts.get(topic_partition, 0),
-            )
-        except KafkaError as error:
-            _log.error("partition offline", partition=topic_partition, reason=error.message)
-            self.offline_logs.setdefault(topic_partition, error)
+        """Serve a log, or put its partition offline; returns the bytes recovery cut."""
+        if not isinstance(opened, KafkaError) and topic_partition in self.offline_logs:
+            opened.release()
+            opened = CorruptLogError(path, 0, "another log directory holds the same partition")
+        if isinstance(opened, KafkaError):
+            _log.error("partition offline", partition=topic_partition, reason=opened.message)
+            self.offline_logs.setdefault(topic_partition, opened)
             self._offline_in.setdefault(topic_partition, directory)
-            if isinstance(error, CorruptLogError) and error.durable_to is not None:
+            if isinstance(opened, CorruptLogError) and opened.durable_to is not None:
                 # What was learned of the damage must outlive the unreadable checkpoint.
-                directory.recovery_points.setdefault(topic_partition, error.durable_to)
+                directory.recovery_points.setdefault(topic_partition, opened.durable_to)
             return 0
-        log.topic_id = topic_id
-        if topic_partition in self.logs:
-            log = self._longer(self.logs.pop(topic_partition), log)
+        before = self.logs.pop(topic_partition, None)
+        log = opened if before is None else self._one_of(before, opened)
         log.events = self
         self.logs[topic_partition] = log
         return log.bytes_cut
 
-    def _longer(self, one: Log, other: Log) -> Log:
-        """Two directories hold the partition: it was being moved when the last run ended. The longer log served last;
-        the other one is kept under another name, in case that is not how it came about."""
-        kept, left = (other, one) if other.log_end_offset > one.log_end_offset else (one, other)
+    def _one_of(self, one: Log, other: Log) -> Log:
+        """Two directories hold the partition. With one topic id: it was being moved when the last run ended, and the
+        longer log served last. Else one is of a topic that was deleted while its directory was offline. The other one
+        is kept under another name, in case that is not how it came about."""
+        known = self.topic_id_of(one.topic_partition.topic)
+        if one.topic_id != other.topic_id and known in (one.topic_id, other.topic_id):
+            kept, left = (one, other) if one.topic_id == known else (other, one)
+        else:
+            kept, left = (other, one) if other.log_end_offset > one.log_end_offset else (one, other)
         _log.warning("a partition lies in two log directories", used=kept.directory, set_aside=left.directory)
         try:
             self._rename_marked(left, STRAY_DIRECTORY_SUFFIX)
@@ -472,7 +481,7 @@ class LogStore:
         def write(directory: LogDirectory) -> None:
             held = {
                 log.topic_partition: high_watermarks[log.topic_partition]
-                for log in self._logs_in(directory)
+                for log in self.logs_in(directory)
                 if log.topic_partition in high_watermarks
             }
             with directory.checkpointing:
@@ -497,7 +506,7 @@ class LogStore:
         """Of offline logs, what stood there: their records are still as durable."""
         with directory.checkpointing:
             points = self._of_offline_logs(directory, directory.recovery_points)
-            held = (*self.futures.in_directory(directory.path), *self._logs_in(directory))
+            held = (*self.futures.in_directory(directory.path), *self.logs_in(directory))
             points |= {log.topic_partition: log.recovery_point for log in held}
             metadata_log = self._metadata_log
             if metadata_log is not None and metadata_log.log_directory == directory.path:
@@ -510,7 +519,7 @@ class LogStore:
     def _write_log_starts(self, directory: LogDirectory) -> None:
         with directory.checkpointing:
             starts = self._of_offline_logs(directory, directory.log_starts)
-            held = (*self.futures.in_directory(directory.path), *self._logs_in(directory))
+            held = (*self.futures.in_directory(directory.path), *self.logs_in(directory))
             starts |= {
                 log.topic_partition: log.log_start_offset
                 for log in held
@@ -562,7 +571,7 @@ class LogStore:
         directory.failure = error
         _log.error("log directory offline", path=path, reason=error)
         reason = storage_error(f"log directory {path} is offline: {error}")
-        for log in self._logs_in(directory):
+        for log in self.logs_in(directory):
             log.failure = log.failure or error
             self.offline_logs[log.topic_partition] = reason
         for future in self.futures.in_directory(path):
@@ -580,37 +589,6 @@ class LogStore:
     def offline_directories(self) -> dict[str, OSError]:
         return {directory.path: directory.failure for directory in self.directories if directory.failure is not None}
 
-    # Description -----------------------------------------------------------------------------------------------------
-
-    def describe(self) -> list[LogDirectoryDescription]:
-        descriptions = []
-        for directory in self.directories:
-            total, usable = -1, -1
-            logs: tuple[LogSize, ...] = ()
-            error = str(directory.failure) if directory.failure is not None else None
-            if error is None:
-                try:
-                    total, usable = self.disk.usage(directory.path)
-                except OSError as failure:
-                    error = str(failure)
-                else:
-                    logs = tuple(
-                        LogSize(topic_partition=log.topic_partition, size=log.size, log_end_offset=log.log_end_offset)
-                        for log in self._logs_in(directory)
-                    )
-            descriptions.append(
-                LogDirectoryDescription(
-                    path=directory.path,
-                    directory_id=directory.directory_id,
-                    error=error,
-                    total_bytes=total,
-                    usable_bytes=usable,
-                    cordoned=directory.path in self.cordoned,
-                    logs=logs,
-                )
-            )
-        return descriptions
-
     # Closing ---------------------------------------------------------------------------------------------------------
 
     def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
@@ -619,7 +597,7 @@ class LogStore:
         for directory in self.directories:
             # A log that could not be opened has not been shut down cleanly, whatever else was.
             settled = clean and directory.failure is None and directory not in self._offline_in.values()
-            for log in (*self.futures.in_directory(directory.path), *self._logs_in(directory)):
+            for log in (*self.futures.in_directory(directory.path), *self.logs_in(directory)):
                 settled = self._close_log(log, settled) and settled
             if settled:
                 try:
@@ -650,7 +628,7 @@ class LogStore:
         beside = self.metadata_directory
         return directories if beside is None or beside in self.directories else [*directories, beside]
 
-    def _logs_in(self, directory: LogDirectory) -> list[Log]:
+    def logs_in(self, directory: LogDirectory) -> list[Log]:
         return [log for log in tuple(self.logs.values()) if log.log_directory == directory.path]
 
     def _directory_at(self, path: str) -> LogDirectory:

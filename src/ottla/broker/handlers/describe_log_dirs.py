@@ -12,8 +12,8 @@ from ottla.broker.context import RequestContext
 from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
 from ottla.model import TopicPartition
+from ottla.storage.description import LogDirectoryDescription
 from ottla.storage.log import Log
-from ottla.storage.log_store import LogDirectoryDescription
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.describe_log_dirs_request import DescribeLogDirsRequest
 from ottla.wire.messages.describe_log_dirs_response import (

@@ -24,7 +24,8 @@ from ottla.config.broker import BrokerConfig
 from ottla.metadata.image import ClusterImage
 from ottla.replication.fetch_session import FetchSessionCache
 from ottla.runtime.clock import Clock
-from ottla.storage.log_store import LogDirectoryDescription, LogStore
+from ottla.storage.description import LogDirectoryDescription, describe_directories
+from ottla.storage.log_store import LogStore
 from ottla.wire.apis import API_SPECS, ApiKey
 
 GROUP_KEY = 0
@@ -51,7 +52,7 @@ class Parts(Struct, frozen=True, kw_only=True):
         return self.partitions.image
 
     async def describe_dirs(self) -> list[LogDirectoryDescription]:
-        return await asyncio.to_thread(self.store.describe)
+        return await asyncio.to_thread(describe_directories, self.store)
 
 
 Build = Callable[[Parts], Handler]
