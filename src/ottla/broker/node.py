@@ -261,6 +261,7 @@ class Node:
             supervisor=self._supervisor,
             clock=self._clock,
             report=self._assignments.report,
+            moves_max=self.config.storage.moves_max,
             bytes_per_second=lambda: self._dynamic.current.storage.move_bytes_per_second_max,
         )
 

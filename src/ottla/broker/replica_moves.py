@@ -5,7 +5,7 @@ step belongs to the loop and is one synchronous block: what was appended meanwhi
 the partition goes on with the new log. So whatever was acknowledged or read is as durable there as it was.
 
 A move that is interrupted, by a stop or a kill, goes on after the next start. One that is asked to go elsewhere, or
-back, is given up. The broker moves as many replicas at a time as it has log directories.
+back, is given up.
 """
 
 import asyncio
@@ -57,6 +57,7 @@ class ReplicaMoves:
         clock: Clock,
         report: Report,
         bytes_per_second: Callable[[], int],
+        moves_max: int,
     ) -> None:
         self._store = store
         self._partitions = partitions
@@ -65,7 +66,7 @@ class ReplicaMoves:
         self._report = report
         self._bytes_per_second = bytes_per_second
         self._moves: dict[TopicPartition, _Move] = {}
-        self._slots = asyncio.Semaphore(len(store.directories))
+        self._slots = asyncio.Semaphore(max(moves_max, 1))
 
     def alter(self, key: TopicPartition, path: str) -> None:
         """Move a replica to the log directory ``path``; to the one it lies in: give up its move. Raises

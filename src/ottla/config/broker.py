@@ -94,6 +94,8 @@ class StorageConfig(Struct, frozen=True, kw_only=True):
     batch_decompression_bytes_max: int
     cordoned_log_dirs: tuple[str, ...]
     """Directories that get no new partitions (KIP-1066)."""
+    moves_max: int
+    """Replicas on their way between log directories at a time."""
     move_bytes_per_second_max: int
     """Of replicas on their way between log directories."""
 
@@ -315,6 +317,7 @@ def _storage(read: _Reader) -> StorageConfig:
         producer_id_expiration_check_interval_ms=read["producer.id.expiration.check.interval.ms"],
         batch_decompression_bytes_max=read["ottla.batch.decompression.max.bytes"],
         cordoned_log_dirs=_cordoned(read),
+        moves_max=read["num.replica.alter.log.dirs.threads"] or len(read["log.dirs"] or read["log.dir"]),
         move_bytes_per_second_max=read["replica.alter.log.dirs.io.max.bytes.per.second"],
     )
 

@@ -2,7 +2,7 @@
 
 Answered as soon as the move has begun; DescribeLogDirs shows how far it is. A replica that is not here is
 REPLICA_NOT_AVAILABLE, and goes to that directory should it come. The directory a replica lies in already gives up its
-move.
+move. Of a replica that comes twice the last place counts.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,17 @@ class AlterReplicaLogDirsHandler(Struct, frozen=True, kw_only=True):
     alter: Callable[[TopicPartition, str], None]
 
     def handle(self, context: RequestContext, request: AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse:
+        targets = {
+            TopicPartition(topic.name, index): directory.path
+            for directory in request.dirs
+            for topic in directory.topics
+            for index in topic.partitions
+        }
         results: dict[str, list[AlterReplicaLogDirPartitionResult]] = {}
-        for directory in request.dirs:
-            for topic in directory.topics:
-                for index in topic.partitions:
-                    code = self._alter(TopicPartition(topic.name, index), directory.path)
-                    results.setdefault(topic.name, []).append(
-                        AlterReplicaLogDirPartitionResult(partition_index=index, error_code=int(code))
-                    )
+        for key, path in targets.items():
+            results.setdefault(key.topic, []).append(
+                AlterReplicaLogDirPartitionResult(partition_index=key.partition, error_code=int(self._alter(key, path)))
+            )
         return AlterReplicaLogDirsResponse(
             results=[
                 AlterReplicaLogDirTopicResult(topic_name=name, partitions=partitions)

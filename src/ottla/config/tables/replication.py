@@ -13,7 +13,7 @@ leader.imbalance.check.interval.seconds | long | 300 | high | read-only | 1.. | 
     How often the controller looks for leaders that are not the preferred ones.
 leader.replication.throttled.rate | long | 9223372036854775807 | medium | cluster-wide | 0.. | planned
     Bytes each second that throttled replicas may send; only changed at run time.
-num.replica.alter.log.dirs.threads | int | null | high | read-only | any | planned
+num.replica.alter.log.dirs.threads | int | null | high | read-only | any | active
     Threads that move replicas between directories; empty means one for each directory.
 num.replica.fetchers | int | 1 | high | cluster-wide | 1.. | planned
     Connections to each leader for replication.
