@@ -137,7 +137,9 @@ class OttlaNode(_Node):
         """Start and wait for the ready line."""
         # Not `--port`: what is advertised may be the address of a proxy.
         listeners = {"listeners": f"PLAINTEXT://127.0.0.1:{self.port}"}
-        command = [*self.launcher, "start", "--data", str(self.data)]
+        command = [*self.launcher, "start"]
+        if "log.dirs" not in self.config:
+            command += ["--data", str(self.data)]
         for key, value in (listeners | self.config).items():
             command += ["-c", f"{key}={value}"]
         self.process = spawn(command, stderr=self.talk, env=self.env)
