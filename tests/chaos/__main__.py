@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         + f". faults: {', '.join(FAULTS)}; groups of them: {', '.join(GROUPS)}.",
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to load (default 30)")
-    parser.add_argument("--rounds", type=int, default=0, help="so many periods of the nemesis, instead of --seconds")
+    parser.add_argument("--rounds", type=int, default=0, help="break something so many times, instead of --seconds")
     parser.add_argument("--seed", type=int, help="repeat a run; without it one is drawn and printed")
     parser.add_argument("--faults", default="kill", help="comma-separated (default kill)")
     parser.add_argument("--workload", default="log", help="comma-separated (default log)")

@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from harness.power import JOURNAL, cut_power
 from harness.proxy import Proxy, Weather
 
 QUIET_SHARE = 0.25
-FAULT_SECONDS = (0.2, 3.0)
+DOWN_SECONDS = (0.0, 1.0)
 DISK_MILLISECONDS = (50, 800)
 # Produce, OffsetsForTxn and friends: a late attempt of these must do no harm. Not OffsetCommit: Kafka has no defence.
 HELD_APIS = (0, 24, 25, 26, 28)
@@ -37,6 +38,8 @@ class Target(Struct, kw_only=True):
     proxy: Proxy
     shim_order: Path | None = None
     journals: int = 0
+    start_seconds: list[float] = []
+    """How long each start after a fault took."""
 
 
 class Fault(Struct, kw_only=True, frozen=True):
@@ -46,6 +49,7 @@ class Fault(Struct, kw_only=True, frozen=True):
     area: str
     begin: Callable[[Target, random.Random], str]
     end: Callable[[Target], None]
+    seconds: tuple[float, float] = (0.2, 3.0)
 
 
 def _kill(target: Target, _: random.Random) -> str:
@@ -74,7 +78,9 @@ def _start(target: Target) -> None:
     if JOURNAL in target.node.env:
         target.journals += 1
         target.node.env[JOURNAL] = str(target.node.data.with_name(f"journal-{target.journals}"))
+    began = time.monotonic()
     target.node.start()
+    target.start_seconds.append(time.monotonic() - began)
 
 
 def _resume(target: Target) -> None:
@@ -124,10 +130,10 @@ def _clear(target: Target) -> None:
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault(name="kill", area="node", begin=_kill, end=_start),
-        Fault(name="stop", area="node", begin=_stop, end=_start),
+        Fault(name="kill", area="node", begin=_kill, end=_start, seconds=DOWN_SECONDS),
+        Fault(name="stop", area="node", begin=_stop, end=_start, seconds=DOWN_SECONDS),
         Fault(name="pause", area="node", begin=_pause, end=_resume),
-        Fault(name="power", area="node", begin=_power, end=_start),
+        Fault(name="power", area="node", begin=_power, end=_start, seconds=DOWN_SECONDS),
         Fault(name="disk", area="disk", begin=_slow_disk, end=_fast_disk),
         Fault(name="blackhole", area="network", begin=_weather(lambda _: Weather(blackhole=True)), end=_clear),
         Fault(name="half-open", area="network", begin=_weather(lambda _: Weather(swallow_answers=True)), end=_clear),
@@ -179,6 +185,7 @@ class Nemesis(threading.Thread):
         self.failure: BaseException | None = None
         self.enough = threading.Event()
         self.periods = 0
+        """How often something was broken and mended."""
         self._target = target
         self._faults = faults
         self._history = history
@@ -194,15 +201,16 @@ class Nemesis(threading.Thread):
 
     def period(self) -> None:
         """One choice of faults, from the first that begins to the last that ends."""
-        self.periods += 1
         chosen = self._choose()
         for fault in chosen:
             said = fault.begin(self._target, self._dice)
             self._history.mark(NEMESIS, fault.name, said)
-        self.enough.wait(self._dice.uniform(*FAULT_SECONDS))
+        low, high = max((fault.seconds for fault in chosen), default=(0.0, 1.0))
+        self.enough.wait(self._dice.uniform(low, high))
         for fault in reversed(chosen):
             fault.end(self._target)
         if chosen:
+            self.periods += 1
             self._history.mark(NEMESIS, "heal", " ".join(fault.name for fault in chosen))
 
     def finish(self) -> None:

@@ -37,7 +37,7 @@ class Plan(Struct, kw_only=True, frozen=True):
     faults: tuple[str, ...] = ("kill",)
     seconds: float = 30.0
     rounds: int = 0
-    """End after so many periods of the nemesis, not by time."""
+    """End after so many rounds, not by time."""
     seed: int = 0
     cluster: str = "ottla"
     rate: float = 100.0
@@ -61,10 +61,16 @@ class Outcome(Struct, kw_only=True, frozen=True):
     history: History
     verdict: Verdict
     directory: Path
+    start_seconds: list[float]
 
     @property
     def report(self) -> str:
-        return summary(self.history, self.verdict)
+        lines = [summary(self.history, self.verdict)]
+        if self.start_seconds:
+            ordered = sorted(self.start_seconds)
+            at = [ordered[int(share * (len(ordered) - 1))] for share in (0.5, 0.95, 1.0)]
+            lines.append(f"  starts       {len(ordered)}: median {at[0]:.2f} s, p95 {at[1]:.2f} s, worst {at[2]:.2f} s")
+        return "\n".join(lines)
 
 
 def new_seed() -> int:
@@ -101,7 +107,7 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
     verdict = check(history)
     if verdict.kept:
         shutil.rmtree(directory / "data", ignore_errors=True)
-    return Outcome(history=history, verdict=verdict, directory=directory)
+    return Outcome(history=history, verdict=verdict, directory=directory, start_seconds=target.start_seconds)
 
 
 def _header(plan: Plan, workloads: Sequence[Workload]) -> Header:
@@ -150,7 +156,7 @@ def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: Histor
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
             done = sum(1 for event in history.events if event.ty == "ok")
-            say(f"  {said - began:5.0f} s: {done} operations, {nemesis.periods} periods")
+            say(f"  {said - began:5.0f} s: {done} operations, {nemesis.periods} times something was broken")
     nemesis.finish()
     for worker in workers:
         worker.enough.set()

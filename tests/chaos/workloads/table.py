@@ -41,9 +41,9 @@ def _transactions(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
 def _bank(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
     from chaos.workloads.transactions import Transactor
 
-    return [
-        Transactor(stage, f"teller-{number}", keys, workers=TRANSACTORS, bank=True) for number in range(TRANSACTORS)
-    ]
+    names = [f"teller-{number}" for number in range(TRANSACTORS)]
+    tellers = [Transactor(stage, name, keys, workers=TRANSACTORS, bank=True) for name in names]
+    return [*tellers, *(Follower(stage, f"auditor-{key}", key, committed=True) for key in keys)]
 
 
 def _group(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
@@ -66,7 +66,7 @@ WORKLOADS = {
         Workload(
             name="log",
             about="idempotent producers, five batches in flight, exact retries; readers; watermarks",
-            partitions={"chaos-log": 3},
+            partitions={"chaos-log": 4},
             workers=_log,
         ),
         Workload(
