@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         cluster=options.cluster,
         rate=options.rate,
         interval=options.interval,
+        records=options.records,
         config=dict(pair.split("=", 1) for pair in options.config),
         bug=options.bug or "",
     )
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workload", default="log", help="comma-separated (default log)")
     parser.add_argument("--cluster", choices=("ottla", "apache"), default="ottla")
     parser.add_argument("--rate", type=float, default=100.0, help="operations a second (default 100)")
+    parser.add_argument("--records", type=int, default=10_000, help="how much a copy workload copies (default 10000)")
     parser.add_argument("--interval", type=float, default=3.0, help="seconds between faults on average (default 3)")
     parser.add_argument("-c", "--config", action="append", default=[], metavar="KEY=VALUE", help="a broker setting")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug in Ottla; the verdict has to see it")

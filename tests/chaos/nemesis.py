@@ -38,6 +38,7 @@ class Target(Struct, kw_only=True):
     proxy: Proxy
     shim_order: Path | None = None
     journals: int = 0
+    copiers: list[Any] = []
     start_seconds: list[float] = []
     """How long each start after a fault took."""
 
@@ -87,6 +88,14 @@ def _resume(target: Target) -> None:
     target.node.resume()
 
 
+def _kill_client(target: Target, dice: random.Random) -> str:
+    if not target.copiers:
+        return "nobody there"
+    copier = dice.choice(target.copiers)
+    copier.kill()
+    return str(copier.name)
+
+
 def _slow_disk(target: Target, dice: random.Random) -> str:
     assert target.shim_order is not None
     milliseconds = dice.randint(*DISK_MILLISECONDS)
@@ -134,6 +143,7 @@ FAULTS = {
         Fault(name="stop", area="node", begin=_stop, end=_start, seconds=DOWN_SECONDS),
         Fault(name="pause", area="node", begin=_pause, end=_resume),
         Fault(name="power", area="node", begin=_power, end=_start, seconds=DOWN_SECONDS),
+        Fault(name="client", area="client", begin=_kill_client, end=lambda _: None, seconds=DOWN_SECONDS),
         Fault(name="disk", area="disk", begin=_slow_disk, end=_fast_disk),
         Fault(name="blackhole", area="network", begin=_weather(lambda _: Weather(blackhole=True)), end=_clear),
         Fault(name="half-open", area="network", begin=_weather(lambda _: Weather(swallow_answers=True)), end=_clear),
@@ -157,7 +167,7 @@ FAULTS = {
 GROUPS = {
     "none": (),
     "proxy": tuple(name for name, fault in FAULTS.items() if fault.area == "network"),
-    "all": tuple(name for name in FAULTS if name != "power"),
+    "all": tuple(name for name in FAULTS if name not in ("power", "client")),
 }
 
 

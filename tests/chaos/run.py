@@ -7,13 +7,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from chaos.checker import Verdict, check
-from chaos.history import RUN, Header, History, Key, Poll, read_record
+from chaos.history import RUN, Header, History, Key, Poll
 from chaos.nemesis import Fault, Nemesis, Target, environment, faults_named
 from chaos.report import summary
 from chaos.stage import Stage, Worker, until
@@ -25,8 +26,6 @@ from harness.proxy import Proxy
 from harness.raw import ProtocolFailure, RawConnection, retry
 
 CATCH_UP_SECONDS = 200.0
-DRAIN_SECONDS = 60.0
-"""How long a worker may take to get the last answers it waits for."""
 SAY_SECONDS = 5.0
 
 
@@ -41,6 +40,8 @@ class Plan(Struct, kw_only=True, frozen=True):
     seed: int = 0
     cluster: str = "ottla"
     rate: float = 100.0
+    records: int = 10_000
+    """How many values a copying workload copies."""
     interval: float = 3.0
     """Seconds from the end of a fault to the next, on average."""
     config: dict[str, str] = {}
@@ -91,6 +92,7 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
             node_port=target.node.port,
             seed=plan.seed,
             rate=plan.rate,
+            records=plan.records,
         )
         with stage.connect_directly() as connection:
             for workload in workloads:
@@ -101,6 +103,7 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
             for workload in workloads
             for worker in workload.workers(stage, [key for topic in workload.partitions for key in stage.keys(topic)])
         ]
+        target.copiers = stage.copiers
         nemesis = Nemesis(target, faults, history, seed=plan.seed, interval=plan.interval)
         _load(plan, (workers, nemesis), history, say)
         _catch_up(stage)
@@ -117,7 +120,14 @@ def _header(plan: Plan, workloads: Sequence[Workload]) -> Header:
         for topic, partitions in workload.partitions.items()
         for partition in range(partitions)
     ]
-    return Header(keys=dict(enumerate(places)), seed=plan.seed, about=plan.about)
+    keys = {place: key for key, place in enumerate(places)}
+    copies = {
+        keys[source, partition]: keys[target, partition]
+        for workload in workloads
+        for source, target in workload.copies.items()
+        for partition in range(workload.partitions[source])
+    }
+    return Header(keys=dict(enumerate(places)), copies=copies, seed=plan.seed, about=plan.about)
 
 
 @contextlib.contextmanager
@@ -158,12 +168,13 @@ def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: Histor
             done = sum(1 for event in history.events if event.ty == "ok")
             say(f"  {said - began:5.0f} s: {done} operations, {nemesis.periods} times something was broken")
     nemesis.finish()
-    for worker in workers:
-        worker.enough.set()
-    patience = 1.0 if broken or history.alarmed else DRAIN_SECONDS
-    for worker in workers:
-        if not worker.finish(patience):
-            history.mark(RUN, "stuck", f"{worker.name} is not answered what it asked for")
+    for _, wave in groupby(sorted(workers, key=lambda worker: worker.wave), key=lambda worker: worker.wave):
+        ending = list(wave)
+        for worker in ending:
+            worker.enough.set()
+        for worker in ending:
+            if not worker.finish(1.0 if broken or history.alarmed else worker.patience):
+                history.mark(RUN, "stuck", f"{worker.name} is not answered what it asked for")
     history.mark(RUN, "end")
 
 
@@ -201,7 +212,7 @@ def _read_all(stage: Stage, connection: RawConnection, process: int, key: Key) -
     while position < end:
         invoked = history.invoke(process, "poll", worker="last reader")
         fetched = retry(lambda begin=position: connection.read(*place, begin, max_wait_ms=500, committed=committed))
-        records = [(record.offset, read_record(key, record.value)) for record in fetched.records]
+        records = stage.values_of(key, fetched.records)
         history.complete(invoked, "ok", [Poll({key: records})])
         if fetched.next_offset == position:
             history.mark(RUN, "stuck", f"nothing to read at {position} of {name}, which ends at {end}")

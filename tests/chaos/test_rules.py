@@ -209,15 +209,12 @@ FIXTURES = {
         """
         1 send ok 0<1@0
         1 send ok 0<2@1
-        2 txn ok 1<1@0
         ! caught-up
         3 poll ok 0>1@0,2@1 1>1@0
         """,
         """
         1 send ok 0<1@0
         1 send ok 0<2@1
-        2 txn ok 1<1@0
-        2 txn ok 1<2@2
         ! caught-up
         3 poll ok 0>1@0,2@1 1>1@0,2@2
         """,

@@ -22,6 +22,8 @@ class Workload(Struct, kw_only=True, frozen=True):
     about: str
     partitions: dict[str, int]
     workers: Callable[[Stage, Sequence[Key]], list[Worker]]
+    copies: dict[str, str] = {}
+    """Topics of which the other is an exact copy in the end."""
 
 
 def _log(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
@@ -60,6 +62,24 @@ def _mixed(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
     return [Client(stage, f"client-{number}", keys, workers=CLIENTS) for number in range(CLIENTS)]
 
 
+def _copy(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
+    from chaos.workloads.copies import copying
+
+    return copying(stage, keys)
+
+
+def _java_copy(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
+    from chaos.workloads.copies import copying
+
+    return copying(stage, keys, java=True)
+
+
+def _copying(name: str, partitions: int, about: str, make: Callable[[Stage, Sequence[Key]], list[Worker]]) -> Workload:
+    source, target = f"chaos-{name}-source", f"chaos-{name}-target"
+    topics = {source: partitions, target: partitions}
+    return Workload(name=name, about=about, partitions=topics, workers=make, copies={source: target})
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -93,5 +113,8 @@ WORKLOADS = {
             partitions={"chaos-bank": 4},
             workers=_bank,
         ),
+        _copying("copy", 3, "an exactly-once copy by a program that gets killed, and live readers", _copy),
+        _copying("copy-one", 1, "the same with one partition", _copy),
+        _copying("copy-java", 1, "the same by Apache Kafka's TransactionalMessageCopier", _java_copy),
     )
 }
