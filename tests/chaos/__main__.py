@@ -13,6 +13,7 @@ for place in (HERE.parent, HERE.parent.parent / "tools"):
 
 from chaos.checker import check  # noqa: E402  # the path above comes first
 from chaos.history import load  # noqa: E402
+from chaos.images import explore  # noqa: E402
 from chaos.nemesis import FAULTS, GROUPS, UnknownFault  # noqa: E402
 from chaos.report import summary  # noqa: E402
 from chaos.run import Plan, new_seed, run, scratch_directory  # noqa: E402
@@ -40,12 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
         rate=options.rate,
         interval=options.interval,
         records=options.records,
+        images=options.images,
         config=dict(pair.split("=", 1) for pair in options.config),
         bug=options.bug or "",
     )
     print(f"{plan.about}: seed {seed}, in {directory}", flush=True)
     try:
-        outcome = run(plan, directory, say=lambda text: print(text, flush=True))
+        outcome = run(plan, directory, say=say)
+        if plan.images and outcome.verdict.kept:
+            outcome = explore(plan, outcome, say=say)
     except UnknownFault as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,6 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not outcome.verdict.kept:
         print(f"  again        python -m tests.chaos {' '.join(_again(sys.argv[1:], seed))}")
     return 0 if outcome.verdict.kept else 1
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cluster", choices=("ottla", "apache"), default="ottla")
     parser.add_argument("--rate", type=float, default=100.0, help="operations a second (default 100)")
     parser.add_argument("--records", type=int, default=10_000, help="how much a copy workload copies (default 10000)")
+    parser.add_argument("--images", type=int, default=0, help="then start a node on so many images of power cuts")
     parser.add_argument("--interval", type=float, default=3.0, help="seconds between faults on average (default 3)")
     parser.add_argument("-c", "--config", action="append", default=[], metavar="KEY=VALUE", help="a broker setting")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug in Ottla; the verdict has to see it")

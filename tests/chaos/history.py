@@ -102,7 +102,7 @@ class History:
         self.events: list[Event] = []
         self.alarmed = False
         """Somebody was told what nobody may be told: there is no point in going on."""
-        self._began = time.monotonic_ns()
+        self.began = time.monotonic_ns()
         self._lock = threading.Lock()
         self._encoder = msgspec.json.Encoder()
         self._file: IO[bytes] | None = None
@@ -124,7 +124,18 @@ class History:
 
     def now(self) -> int:
         """Nanoseconds since the run began."""
-        return time.monotonic_ns() - self._began
+        return time.monotonic_ns() - self.began
+
+    def until(self, moment: int, path: Path) -> History:
+        """What was known at a moment of the monotonic clock, as a history of its own that goes on from there."""
+        early = History(self.header, path)
+        early.began = time.monotonic_ns() - (moment - self.began)
+        for event in self.events:
+            if event.t >= moment - self.began:
+                break
+            early.events.append(event)
+            early._write(event)
+        return early
 
     def invoke(self, process: int | str, f: str, steps: Iterable[Step] = (), *, worker: str = "") -> Event:
         """Something is about to be asked for."""

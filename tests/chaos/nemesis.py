@@ -254,10 +254,8 @@ def build_shim(directory: Path) -> Path:
 
 
 def environment(node: Any, faults: Iterable[Fault], directory: Path) -> Path | None:
-    """Prepare a node for what these faults need: the shim's orders, a journal."""
+    """Prepare a node for what these faults need; the file for orders to the disk shim."""
     names = {fault.name for fault in faults}
-    if "power" in names:
-        node.env[JOURNAL] = str(node.data.with_name("journal-0"))
     if "disk" not in names:
         return None
     order = directory / "disk-order"

@@ -18,9 +18,11 @@ from chaos.history import RUN, Header, History, Key, Poll
 from chaos.nemesis import Fault, Nemesis, Target, environment, faults_named
 from chaos.report import summary
 from chaos.stage import Stage, Worker, until
+from chaos.workloads.probes import Probe
 from chaos.workloads.table import WORKLOADS, Workload
 from harness.clusters import make_node
 from harness.planted import RECORD_DISK, planted_command
+from harness.power import JOURNAL
 from harness.processes import free_port
 from harness.proxy import Proxy
 from harness.raw import ProtocolFailure, RawConnection, retry
@@ -50,6 +52,13 @@ class Plan(Struct, kw_only=True, frozen=True):
     look_seconds: float = 0.0
     """Judge what there is so often while the run goes on, and end it at the first broken promise."""
 
+    images: int = 0
+    """Afterwards, start a node on so many images of power cuts during the run."""
+
+    @property
+    def records_disk(self) -> bool:
+        return bool(self.images) or "power" in self.faults
+
     @property
     def about(self) -> str:
         faults = ",".join(self.faults) or "none"
@@ -74,6 +83,11 @@ class Outcome(Struct, kw_only=True, frozen=True):
         return "\n".join(lines)
 
 
+def first_journal(directory: Path) -> Path:
+    """Where a node in `directory` records what it writes."""
+    return directory / "journal-0"
+
+
 def new_seed() -> int:
     """A seed nobody chose; printed, so that it can be chosen again."""
     return time.time_ns() % 1_000_000
@@ -88,7 +102,7 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
     with History(header, directory / "history.jsonl") as history, _cluster(plan, faults, directory) as target:
         stage = Stage(
             history,
-            proxy_port=target.proxy.port,
+            proxy=target.proxy,
             node_port=target.node.port,
             seed=plan.seed,
             rate=plan.rate,
@@ -106,7 +120,7 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
         target.copiers = stage.copiers
         nemesis = Nemesis(target, faults, history, seed=plan.seed, interval=plan.interval)
         _load(plan, (workers, nemesis), history, say)
-        _catch_up(stage)
+        catch_up(stage, [worker for worker in workers if isinstance(worker, Probe)])
     verdict = check(history)
     if verdict.kept:
         shutil.rmtree(directory / "data", ignore_errors=True)
@@ -135,9 +149,11 @@ def _cluster(plan: Plan, faults: Sequence[Fault], directory: Path) -> Iterator[T
     port = free_port()
     with Proxy(port, seed=plan.seed) as proxy:
         config = {**plan.config, "advertised.listeners": f"PLAINTEXT://127.0.0.1:{proxy.port}"}
-        planted = [name for name in (plan.bug, RECORD_DISK if "power" in plan.faults else "") if name]
+        planted = [name for name in (plan.bug, RECORD_DISK if plan.records_disk else "") if name]
         options: dict[str, Any] = {"launcher": planted_command(*planted)} if planted else {}
         node = make_node(plan.cluster, directory / "data", port=port, config=config, **options)
+        if plan.records_disk:
+            node.env[JOURNAL] = str(first_journal(directory))
         target = Target(node=node, proxy=proxy, shim_order=environment(node, faults, directory))
         try:
             node.start()
@@ -184,8 +200,9 @@ def _over(plan: Plan, nemesis: Nemesis, deadline: float) -> bool:
     return time.monotonic() > deadline
 
 
-def _catch_up(stage: Stage) -> None:
-    """Read every partition from beginning to end; what is not decided in time is said to be stuck."""
+def catch_up(stage: Stage, probes: Sequence[Probe]) -> None:
+    """Read every partition from beginning to end, and look at all else once more. What is not decided in time is said
+    to be stuck."""
     history = stage.history
     history.mark(RUN, "caught-up")
     process = stage.new_process()
@@ -196,6 +213,9 @@ def _catch_up(stage: Stage) -> None:
                 _read_all(stage, connection, process, key)
             except ProtocolFailure as failure:
                 history.alarm(process, f"reading {history.header.name(key)}: {failure}", worker="last reader")
+        for probe in probes:
+            invoked = history.invoke(process, "watch", worker=probe.name)
+            history.complete(invoked, "ok", probe.look(connection))
 
 
 def _read_all(stage: Stage, connection: RawConnection, process: int, key: Key) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chaos.history import Event, History, Key, Place, Send, Value, read_record
+from harness.proxy import Proxy
 from harness.raw import RawConnection, RawRecord
 
 PATIENCE_SECONDS = 90.0
@@ -23,10 +24,10 @@ class Stage:
     """Shared by all workers of a run; methods may be called from any thread."""
 
     def __init__(
-        self, history: History, *, proxy_port: int, node_port: int, seed: int, rate: float, records: int = 0
+        self, history: History, *, proxy: Proxy, node_port: int, seed: int, rate: float, records: int = 0
     ) -> None:
         self.history = history
-        self.bootstrap = f"127.0.0.1:{proxy_port}"
+        self.bootstrap = f"127.0.0.1:{proxy.port}"
         self.seed = seed
         self.rate = rate
         """Operations a second that all workers of a workload aim at together."""
@@ -35,7 +36,7 @@ class Stage:
         self.copiers: list[Any] = []
         """Client programs that the nemesis may kill."""
         self._origins = {target: source for source, target in history.header.copies.items()}
-        self._proxy_port = proxy_port
+        self.proxy = proxy
         self._node_port = node_port
         self._processes = itertools.count(1)
         self._values: dict[Key, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
@@ -70,7 +71,7 @@ class Stage:
 
     def connect(self) -> RawConnection:
         """A raw connection through the proxy."""
-        return RawConnection("127.0.0.1", self._proxy_port, timeout=RAW_SECONDS)
+        return RawConnection("127.0.0.1", self.proxy.port, timeout=RAW_SECONDS)
 
     def connect_directly(self) -> RawConnection:
         """A raw connection past the proxy: for preparations and for the last read."""

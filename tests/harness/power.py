@@ -1,12 +1,13 @@
 """Power cuts of a whole node: what it writes is recorded beside it, and a cut leaves a legal image of that record.
 
-The recording is `ottla.testing.crash_images`, kept in a journal file so that it outlives a killed process. The size of
-the journal is a clock that the node and its clients share: what was acknowledged when the journal had n bytes is owed
-by every image of n bytes or more.
+The recording is `ottla.testing.crash_images`, kept in a journal file so that it outlives a killed process. Every line
+of it carries the machine's monotonic clock, which the node shares with its clients: what they were told before a moment
+is owed by every image of that moment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ottla.testing.crash_images import Change, RecordingDisk, build_image
 
@@ -32,7 +33,7 @@ class _Journal(list[Change]):
     def append(self, change: Change) -> None:
         # Positions of syncs count changes, so the list has to grow; its bytes need not be kept twice.
         super().append(change._replace(data=b""))
-        os.write(self._fd, pickle.dumps(tuple(change), protocol=5))
+        os.write(self._fd, pickle.dumps((time.monotonic_ns(), *change), protocol=5))
 
 
 class JournalDisk(RecordingDisk):
@@ -68,25 +69,28 @@ def record_disk() -> None:
     node.Disk = lambda: JournalDisk(root, journal)  # type: ignore[assignment,misc]
 
 
-def read_journal(path: Path, size: int | None = None) -> list[Change]:
-    """The changes in the first `size` bytes of a journal."""
-    changes = []
-    with path.open("rb") as file:
-        end = os.fstat(file.fileno()).st_size if size is None else size
-        while file.tell() < end:
-            try:
-                changes.append(Change(*pickle.load(file)))
-            except (EOFError, pickle.UnpicklingError):  # the process died in the middle of a line
-                break
-            if file.tell() > end:
-                changes.pop()
-    return changes
+class Journal(NamedTuple):
+    """What a node wrote, and when: two lists of the same length."""
+
+    moments: list[int]
+    changes: list[Change]
+
+
+def read_journal(path: Path) -> Journal:
+    """All of a journal; the last line may be half written."""
+    journal = Journal([], [])
+    with path.open("rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
+        while True:
+            moment, *change = pickle.load(file)
+            journal.moments.append(moment)
+            journal.changes.append(Change(*change))
+    return journal
 
 
 def cut_power(data: Path, journal: Path, seed: int) -> None:
     """Replace the directory of a dead node by what a power cut at its last moment may have left."""
     image = data.with_name(data.name + ".image")
-    record = read_journal(journal)
+    record = read_journal(journal).changes
     build_image(record, len(record), str(image), seed)
     shutil.rmtree(data)
     image.rename(data)

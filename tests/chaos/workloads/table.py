@@ -62,6 +62,13 @@ def _mixed(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
     return [Client(stage, f"client-{number}", keys, workers=CLIENTS) for number in range(CLIENTS)]
 
 
+def _late(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
+    from chaos.workloads.late import LATE_GROUP, LateTransactor
+
+    followers = [Follower(stage, f"late-reader-{key}", key, committed=True) for key in keys]
+    return [LateTransactor(stage, "late", keys), *followers, Committed(stage, "late-offsets", keys, LATE_GROUP)]
+
+
 def _copy(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
     from chaos.workloads.copies import copying
 
@@ -112,6 +119,12 @@ WORKLOADS = {
             about="transactions that move money between partitions",
             partitions={"chaos-bank": 4},
             workers=_bank,
+        ),
+        Workload(
+            name="late",
+            about="requests of transactions that arrive after their second attempt (KAFKA-17754); run it alone",
+            partitions={"chaos-late": 2},
+            workers=_late,
         ),
         _copying("copy", 3, "an exactly-once copy by a program that gets killed, and live readers", _copy),
         _copying("copy-one", 1, "the same with one partition", _copy),
