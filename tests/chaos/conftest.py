@@ -15,6 +15,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark everything below this directory; a restart of Apache Kafka takes many seconds."""
     here = Path(__file__).parent
     seconds = 240 + 30 * int(config.getoption("--chaos-rounds")) + 3 * float(config.getoption("--chaos-seconds"))
+    seconds += 5 * int(config.getoption("--chaos-images")) + int(config.getoption("--chaos-records")) / 100
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.chaos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Feeder(Pipeline):
     def __init__(self, stage: Stage, name: str, key: Key, records: int) -> None:
         super().__init__(stage, name, key, workers=1)
         self.records_a_batch = (RECORDS_A_BATCH, RECORDS_A_BATCH)
-        self._batches_left = max(1, records // RECORDS_A_BATCH)
+        self._batches_left = -(-records // RECORDS_A_BATCH)
 
     def has_more(self) -> bool:
         return self._batches_left > 0
@@ -62,17 +63,19 @@ class Copier(Worker):
         self._kill.set()
 
     def session(self) -> None:
-        process = spawn(self._command(), stderr=self._talk)
-        try:
-            while process.poll() is None and not self._kill.wait(0.05):
-                if (self.enough.is_set() and self._copied()) or self.gone.is_set():
-                    return
-        finally:
+        while not self._is_over():
+            process = spawn(self._command(), stderr=self._talk)
+            # Java's program ends by itself when it has caught up; there may be more by then.
+            while process.poll() is None and not self._kill.wait(0.05) and not self._is_over():
+                pass
             self._kill.clear()
-            end(process, 9)
+            end(process, signal.SIGKILL)
 
-    def _copied(self) -> bool:
-        return sum(follower.seen for follower in self._live) >= sum(feeder.sent for feeder in self._feeders)
+    def _is_over(self) -> bool:
+        if self.gone.is_set():
+            return True
+        fed = sum(feeder.sent for feeder in self._feeders)
+        return self.enough.is_set() and sum(follower.seen for follower in self._live) >= fed
 
     def _command(self) -> list[str]:
         source, target = self.topics
@@ -88,7 +91,7 @@ def copying(stage: Stage, keys: Sequence[Key], *, java: bool = False) -> list[Wo
     """Feeders on the first half of the keys, the copy in the second half, live readers on both."""
     half = len(keys) // 2
     sources, targets = keys[:half], keys[half:]
-    feeders = [Feeder(stage, f"feeder-{key}", key, stage.records // half) for key in sources]
+    feeders = [Feeder(stage, f"feeder-{key}", key, -(-stage.records // half)) for key in sources]
     live = [Follower(stage, f"live-{key}", key, committed=True) for key in targets]
     topics = stage.place(sources[0])[0], stage.place(targets[0])[0]
     copier = Copier(stage, f"copier-{topics[0]}", topics, java=java)
