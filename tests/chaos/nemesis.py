@@ -37,7 +37,8 @@ class Target(Struct, kw_only=True):
     node: Node
     proxy: Proxy
     shim_order: Path | None = None
-    journals: int = 0
+    cuts: int = 0
+    """How often the power was cut."""
     copiers: list[Any] = []
     start_seconds: list[float] = []
     """How long each start after a fault took."""
@@ -72,13 +73,13 @@ def _power(target: Target, dice: random.Random) -> str:
     target.node.kill()
     seed = dice.randrange(1 << 30)
     cut_power(target.node.data, Path(target.node.env[JOURNAL]), seed)
+    # What is there now is on the disk: another record begins.
+    target.cuts += 1
+    target.node.env[JOURNAL] = str(target.node.data.with_name(f"journal-{target.cuts}"))
     return f"image {seed}"
 
 
 def _start(target: Target) -> None:
-    if JOURNAL in target.node.env:
-        target.journals += 1
-        target.node.env[JOURNAL] = str(target.node.data.with_name(f"journal-{target.journals}"))
     began = time.monotonic()
     target.node.start()
     target.start_seconds.append(time.monotonic() - began)

@@ -88,6 +88,22 @@ def drop_the_last_batch_at_start() -> None:
 
 
 @bug
+def trust_what_recovery_found() -> None:
+    """What a killed process left in the kernel counts as durable after the restart."""
+    from ottla.storage.log import Log
+
+    original = Log.open
+
+    @wraps(original)
+    def opened(*arguments: Any, **named: Any) -> Any:
+        log = original(*arguments, **named)
+        log.recovery_point = log.log_end_offset
+        return log
+
+    Log.open = opened
+
+
+@bug
 def acknowledge_before_flush() -> None:
     """What is written counts, whatever `ottla.flush` says."""
     from ottla.broker.partition import Partition

@@ -17,13 +17,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ottla.testing.crash_images import Change, RecordingDisk, build_image
+from ottla.testing.crash_images import Change, RecordingDisk, apply, build_image
 
-SYNC_SECONDS = 0.005
+SYNC_SECONDS = 0.01
 JOURNAL = "OTTLA_JOURNAL"
 
 
-class _Journal(list[Change]):
+class _JournalFile(list[Change]):
     """A record that is written through; the kernel keeps it when the process dies."""
 
     def __init__(self, path: str) -> None:
@@ -31,23 +31,63 @@ class _Journal(list[Change]):
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def append(self, change: Change) -> None:
-        # Positions of syncs count changes, so the list has to grow; its bytes need not be kept twice.
-        super().append(change._replace(data=b""))
+        self.remember(change)
         os.write(self._fd, pickle.dumps((time.monotonic_ns(), *change), protocol=5))
+
+    def remember(self, change: Change) -> None:
+        """Count a change that is in the file; its bytes need not be kept twice."""
+        super().append(change._replace(data=b""))
 
 
 class JournalDisk(RecordingDisk):
-    """A recording disk whose record is a file."""
+    """A recording disk whose record is a file.
+
+    A node that was killed goes on with its journal: what it had not synced then is not synced now, though the kernel
+    still has it.
+    """
 
     def __init__(self, root: str, journal: str) -> None:
-        self._journal = _Journal(journal)
+        known = read_journal(Path(journal)).changes if os.path.exists(journal) else []
+        self._journal = _JournalFile(journal)
+        self._known = known
+        self._sync_seconds = 0.0
         super().__init__(root)
+        self._known = []
+        self._sync_seconds = SYNC_SECONDS
+
+    def _adopt(self, path: str, node: int) -> None:
+        if not self._known:
+            super()._adopt(path, node)
+            return
+        contents: dict[int, bytearray] = {}
+        for change in self._known:
+            self._journal.remember(change)
+            replay(change, self._names, contents)
+        self._nodes = 1 + max(change.node for change in self._known)
+        self._compare(path, node, contents)
+
+    def _compare(self, path: str, node: int, contents: dict[int, bytearray]) -> None:
+        """Enter what the dead process did last, and had not entered yet."""
+        there = {entry.name: entry for entry in os.scandir(path)}
+        for name in self._names[node].keys() - there.keys():
+            self._change_names(path, (name, None))
+        for name, entry in sorted(there.items()):
+            if name not in self._names[node]:
+                self._create(entry.path, directory=entry.is_dir())
+            child = self._names[node][name]
+            if entry.is_dir():
+                self._compare(entry.path, child, contents)
+                continue
+            found = Path(entry.path).read_bytes()
+            if found != contents.get(child, b""):
+                self.record.append(Change("write", child, 0, found))
+                self.record.append(Change("truncate", child, len(found)))
 
     def _synced(self, node: int) -> None:
         """As slow as a disk without a battery: only what was there before the wait is covered."""
         with self._lock:
             began = len(self.record)
-        time.sleep(SYNC_SECONDS)
+        time.sleep(self._sync_seconds)
         with self._lock:
             self.record.append(Change("sync", node, began))
 
@@ -67,6 +107,19 @@ def record_disk() -> None:
     root, journal = sys.argv[sys.argv.index("--data") + 1], os.environ[JOURNAL]
     os.makedirs(root, exist_ok=True)
     node.Disk = lambda: JournalDisk(root, journal)  # type: ignore[assignment,misc]
+
+
+def replay(change: Change, names: dict[int, dict[str, int]], contents: dict[int, bytearray]) -> None:
+    """What a running system sees after a change, synced or not."""
+    if change.kind == "directory":
+        names[change.node] = {}
+    elif change.kind == "names":
+        for name, target in change.names:
+            names[change.node].pop(name, None)
+            if target is not None:
+                names[change.node][name] = target
+    elif change.kind in ("write", "truncate"):
+        apply(contents.setdefault(change.node, bytearray()), change)
 
 
 class Journal(NamedTuple):
