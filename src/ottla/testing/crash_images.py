@@ -50,6 +50,9 @@ class FaultyDisk(Disk):
 
         return cls(gate)
 
+    def kernel_sync(self) -> None:
+        """Syncs pass the gate like all else."""
+
     def bury(self) -> None:
         """Release the locks, as the end of a killed process does."""
         for fd in tuple(self._locks):
@@ -158,6 +161,9 @@ class RecordingDisk(Disk):
                     self.record.append(Change("write", child, 0, file.read()))
                 self._synced(child)
         self._synced(node)
+
+    def kernel_sync(self) -> None:
+        """Syncs are on the record."""
 
     def note(self, what: object) -> None:
         """Put a mark into the record: an acknowledgement, say."""
