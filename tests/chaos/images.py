@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chaos.checker import check
 from chaos.history import RUN, History
-from chaos.run import Outcome, Plan, catch_up, first_journal
+from chaos.run import CONFIG, Outcome, Plan, catch_up, first_journal
 from chaos.stage import Stage
 from chaos.workloads.probes import Committed, Ends, Probe
 from chaos.workloads.table import GROUP, TRANSACTORS
@@ -56,7 +56,7 @@ def explore(plan: Plan, run: Outcome, *, say: Callable[[str], None] = lambda _: 
 def _look(plan: Plan, image: Path, history: History) -> float:
     """Start a node on an image and read all of it; how long the start took."""
     launcher = planted_command(plan.bug) if plan.bug else None
-    node = make_node("ottla", image, config=plan.config, launcher=launcher)
+    node = make_node("ottla", image, config={**CONFIG, **plan.config}, launcher=launcher)
     began = history.now()
     try:
         node.start()
