@@ -28,6 +28,8 @@ Kind = Literal["invoke", "ok", "fail", "info"]
 
 NEMESIS = "nemesis"
 RUN = "run"
+BEGINS, ENDS = "begins", "ends"
+"""Marks of a worker's life."""
 
 
 class Send(Struct, array_like=True, tag="s", frozen=True):
@@ -150,9 +152,9 @@ class History:
         self.complete(self.invoke(process, "wrong-answer", worker=worker), "ok", err=text)
         self.alarmed = True
 
-    def mark(self, process: str, f: str, text: str = "") -> Event:
-        """A fault, or a phase of the run."""
-        return self._add(process, "info", f, (), err=text)
+    def mark(self, process: str, f: str, text: str = "", *, worker: str = "") -> Event:
+        """A fault, or a phase of the run or of a worker."""
+        return self._add(process, "info", f, (), err=text, w=worker)
 
     def _add(self, process: int | str, ty: Kind, f: str, steps: Iterable[Step], **more: Any) -> Event:
         with self._lock:

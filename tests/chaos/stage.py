@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from chaos.history import Event, History, Key, Place, Send, Value, read_record
+from chaos.history import BEGINS, ENDS, RUN, Event, History, Key, Place, Send, Value, read_record
 from harness.proxy import Proxy
 from harness.raw import RawConnection, RawRecord
 
@@ -107,6 +107,7 @@ class Worker(threading.Thread):
         self.pause = workers / stage.rate
 
     def run(self) -> None:
+        self.history.mark(RUN, BEGINS, worker=self.name)
         try:
             while not self.enough.is_set():
                 self.process = self.stage.new_process()
@@ -116,6 +117,7 @@ class Worker(threading.Thread):
                     self.enough.wait(0.1)
         except BaseException as failure:  # the run raises it again
             self.failure = failure
+        self.history.mark(RUN, ENDS, worker=self.name)
 
     def session(self) -> None:
         """Be one process."""
