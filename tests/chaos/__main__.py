@@ -17,7 +17,8 @@ from chaos.images import explore  # noqa: E402
 from chaos.nemesis import FAULTS, GROUPS, UnknownFault  # noqa: E402
 from chaos.report import summary  # noqa: E402
 from chaos.run import Plan, new_seed, run, scratch_directory  # noqa: E402
-from chaos.workloads.table import WORKLOADS  # noqa: E402
+from chaos.workloads.table import GROUPS as WORKLOAD_GROUPS  # noqa: E402
+from chaos.workloads.table import WORKLOADS, UnknownWorkload  # noqa: E402
 from harness.planted import BUGS  # noqa: E402
 
 
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = run(plan, directory, say=say)
         if plan.images and outcome.verdict.kept:
             outcome = explore(plan, outcome, say=say)
-    except UnknownFault as error:
+    except (UnknownFault, UnknownWorkload) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(outcome.report)
@@ -70,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Load a broker, break things, read everything back, and say which promise was broken, if any.",
         epilog="workloads: "
         + "; ".join(f"{workload.name} ({workload.about})" for workload in WORKLOADS.values())
-        + f". faults: {', '.join(FAULTS)}; groups of them: {', '.join(GROUPS)}.",
+        + f"; groups of them: {', '.join(WORKLOAD_GROUPS)}. "
+        + f"faults: {', '.join(FAULTS)}; groups of them: {', '.join(GROUPS)}.",
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to load (default 30)")
     parser.add_argument("--rounds", type=int, default=0, help="break something so many times, instead of --seconds")

@@ -19,7 +19,7 @@ from chaos.nemesis import Fault, Nemesis, Target, environment, faults_named
 from chaos.report import summary
 from chaos.stage import Stage, Worker, until
 from chaos.workloads.probes import Probe
-from chaos.workloads.table import WORKLOADS, Workload
+from chaos.workloads.table import Workload, workloads_named
 from harness.clusters import make_node
 from harness.planted import RECORD_DISK, planted_command
 from harness.power import JOURNAL
@@ -99,7 +99,7 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
     """Carry out a plan; data and history lie in `directory`, the data only as long as it takes or the run is broken."""
     directory.mkdir(parents=True, exist_ok=True)
     faults = faults_named(plan.faults)
-    workloads = [WORKLOADS[name] for name in plan.workloads]
+    workloads = workloads_named(plan.workloads)
     header = _header(plan, workloads)
     with History(header, directory / "history.jsonl") as history, _cluster(plan, faults, directory) as target:
         stage = Stage(

@@ -38,7 +38,8 @@ class Stage:
         self._origins = {target: source for source, target in history.header.copies.items()}
         self.proxy = proxy
         self._node_port = node_port
-        self._processes = itertools.count(1)
+        known = (event.p for event in history.events if isinstance(event.p, int))
+        self._processes = itertools.count(1 + max(known, default=0))
         self._values: dict[Key, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
         self._lock = threading.Lock()
 

@@ -131,3 +131,18 @@ WORKLOADS = {
         _copying("copy-java", 1, "the same by Apache Kafka's TransactionalMessageCopier", _java_copy),
     )
 }
+GROUPS = {"all": ("log", "mixed", "group", "txn", "bank")}
+
+
+class UnknownWorkload(ValueError):
+    """A name that is neither a workload nor a group of them."""
+
+
+def workloads_named(names: Sequence[str]) -> list[Workload]:
+    """The workloads of these names; groups count for all of theirs."""
+    found: dict[str, Workload] = {}
+    for name in names:
+        if name not in WORKLOADS and name not in GROUPS:
+            raise UnknownWorkload(f"{name} is none of {', '.join([*WORKLOADS, *GROUPS])}")
+        found |= {one: WORKLOADS[one] for one in GROUPS.get(name, (name,))}
+    return list(found.values())
