@@ -20,7 +20,7 @@ RUNS = [
     ("log", "pause,disk,stop"),
     ("mixed,group", "kill,proxy"),
     ("txn,bank", "kill,proxy"),
-    ("txn,group", "pause,disk"),
+    ("txn,group-next", "kill,pause,disk"),
 ]
 OTTLA_ONLY = [("log,txn", "power")]
 

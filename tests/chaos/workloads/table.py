@@ -12,7 +12,7 @@ from chaos.workloads.log import Follower, Pipeline
 from chaos.workloads.probes import Committed, Ends
 
 TRANSACTORS, MEMBERS, CLIENTS = 4, 3, 4
-GROUP = "chaos-members"
+GROUP, NEXT_GROUP = "chaos-members", "chaos-next-members"
 
 
 class Workload(Struct, kw_only=True, frozen=True):
@@ -49,11 +49,31 @@ def _bank(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
 
 
 def _group(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
+    from chaos.workloads.groups import CLASSIC
+
+    return _members(stage, keys, GROUP, CLASSIC)
+
+
+def _next_group(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
+    from chaos.workloads.groups import NEXT
+
+    return _members(stage, keys, NEXT_GROUP, NEXT)
+
+
+def _members(stage: Stage, keys: Sequence[Key], group: str, protocol: str) -> list[Worker]:
     from chaos.workloads.groups import Ghost, Member
 
-    producers = [Pipeline(stage, f"group-producer-{key}", key, 2 * len(keys)) for key in keys]
-    members = [Member(stage, f"member-{number}", keys, group=GROUP, workers=MEMBERS) for number in range(MEMBERS)]
-    return [*producers, *members, Ghost(stage, "ghost", members), Committed(stage, "offsets", keys, GROUP)]
+    producers = [Pipeline(stage, f"{group}-producer-{key}", key, 2 * len(keys)) for key in keys]
+    members = [
+        Member(stage, f"{group}-{number}", keys, group=group, workers=MEMBERS, protocol=protocol)
+        for number in range(MEMBERS)
+    ]
+    return [
+        *producers,
+        *members,
+        Ghost(stage, f"{group}-ghost", members),
+        Committed(stage, f"{group}-offsets", keys, group),
+    ]
 
 
 def _mixed(stage: Stage, keys: Sequence[Key]) -> list[Worker]:
@@ -109,6 +129,12 @@ WORKLOADS = {
             workers=_group,
         ),
         Workload(
+            name="group-next",
+            about="the same by the protocol of KIP-848",
+            partitions={"chaos-group-next": 4},
+            workers=_next_group,
+        ),
+        Workload(
             name="txn",
             about="transactions of sends and polls; aborted, slow and deserted ones; readers of committed data",
             partitions={"chaos-txn": 3},
@@ -131,7 +157,7 @@ WORKLOADS = {
         _copying("copy-java", 1, "the same by Apache Kafka's TransactionalMessageCopier", _java_copy),
     )
 }
-GROUPS = {"all": ("log", "mixed", "group", "txn", "bank")}
+GROUPS = {"all": ("log", "mixed", "group", "group-next", "txn", "bank")}
 
 
 class UnknownWorkload(ValueError):
