@@ -24,6 +24,7 @@ CATCHES = {
     "raise-the-high-watermark-early": ("log", "power", {"wrong-answer", "went-back", "inconsistent-offsets"}),
     "serve-a-changed-byte": ("log", "none", {"wrong-answer"}),
     "commit-for-any-generation": ("group", "none", {"went-back"}),
+    "commit-for-any-member-epoch": ("group-next", "none", {"went-back"}),
     "acknowledge-commits-without-writing": ("group", "none", {"went-back"}),
     "stable-offset-ignores-open-transactions": ("txn", "none", {"early-read", "G1a", "precommitted-read"}),
     "forget-aborted-transactions": ("txn", "none", {"G1a"}),

@@ -162,6 +162,14 @@ def commit_for_any_generation() -> None:
 
 
 @bug
+def commit_for_any_member_epoch() -> None:
+    """The same in groups of KIP-848."""
+    from ottla.groups.consumer.group import ConsumerGroup
+
+    ConsumerGroup.check_commit = lambda *_, **__: None
+
+
+@bug
 def acknowledge_commits_without_writing() -> None:
     """Every tenth OffsetCommit is answered and forgotten."""
     from ottla.groups.shard import GroupShard

@@ -125,6 +125,6 @@ class Ghost(Worker):
                     topics=[OffsetCommitRequestTopic(name=topic, partitions=[row])],
                 )
                 invoked = self.invoke("commit")
-                code = wire.call(connection, request, 7).topics[0].partitions[0].error_code
+                code = wire.call(connection, request, 9).topics[0].partitions[0].error_code
                 heard = [Watch(committed_of(member.group), key, LONG_AGO)] if code == NONE else []
                 self.history.complete(invoked, "ok" if heard else "fail", heard)
