@@ -236,11 +236,16 @@ def class_path() -> str:
     return f"{oracle.libraries()}{os.sep}*"
 
 
+def java_command(main_class: str, *arguments: str) -> list[str]:
+    """The command that runs one of Apache Kafka's programs."""
+    return [oracle.require_java(), *TOOL_FLAGS, "-cp", class_path(), main_class, *arguments]
+
+
 def java(
     main_class: str, *arguments: str, text: str | None = None, seconds: float = 90.0
 ) -> subprocess.CompletedProcess[str]:
     """Run one of Apache Kafka's programs to its end."""
-    command = [oracle.require_java(), *TOOL_FLAGS, "-cp", class_path(), main_class, *arguments]
+    command = java_command(main_class, *arguments)
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
 
 
