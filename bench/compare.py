@@ -28,6 +28,9 @@ Samples = dict[str, dict[str, dict[str, list[float]]]]
 UNITS = {
     "records_per_second": "records/s",
     "cpu_seconds_per_gb": "broker CPU s/GB",
+    "commits_per_second": "commits/s",
+    "commit_p50_ms": "p50 ms a transaction",
+    "join_ms": "ms to first record",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "seconds": "s to first ack",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import groups
 from clients import JavaClient, NativeClient
 from harness.clusters import BENCH_SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.raw import retry
@@ -21,6 +22,12 @@ from harness.raw import retry
 PARTITIONS = 6
 # The three ways a record may be promised; "never" is Kafka's own promise on one replica.
 KINDS = ("apache", "ottla-never", "ottla-default")
+# The same for all: Apache Kafka's defaults, and no wait for more members.
+INTERNAL_TOPICS = {
+    "offsets.topic.num.partitions": "50",
+    "transaction.state.log.num.partitions": "50",
+    "group.initial.rebalance.delay.ms": "0",
+}
 IDLE_SECONDS = 5.0
 WARM_UP_RECORDS = 1_000_000
 Values = dict[str, float]
@@ -44,8 +51,9 @@ class Bench:
         """A node of a kind on its own directory, not started."""
         data = self.scratch / name
         if kind == "apache":
-            return ApacheNode(data, flags=BENCH_SERVER_FLAGS)
-        return OttlaNode(data, config={"ottla.flush": "never"} if kind == "ottla-never" else {})
+            return ApacheNode(data, flags=BENCH_SERVER_FLAGS, config=INTERNAL_TOPICS)
+        flush = {"ottla.flush": "never"} if kind == "ottla-never" else {}
+        return OttlaNode(data, config={**INTERNAL_TOPICS, **flush})
 
     def node(self, kind: str) -> ApacheNode | OttlaNode:
         """The long-running node of a kind, started at first use."""
@@ -117,6 +125,34 @@ def latency(bench: Bench, kind: str) -> Values:
     return {"p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"]}
 
 
+def transactions(bench: Bench, kind: str) -> Values:
+    """Transactions of 100 records of 1 KB to six partitions, one after the other."""
+    count = max(50, int(400 * bench.scale))
+    with bench.topic(kind) as topic:
+        found = bench.native.run(
+            "commit",
+            *(bench.node(kind).bootstrap, topic, PARTITIONS, count, 1000, 100),
+            transactional_id=f"bench-{topic}",
+            linger_ms="0",
+        )
+    return {"records_per_second": found["records"] / found["seconds"], "commit_p50_ms": found["p50_ms"]}
+
+
+def offset_commits(bench: Bench, kind: str) -> Values:
+    """Commits a second of 1,000 groups that each commit one partition, over eight connections that do not wait."""
+    rounds = max(2, int(10 * bench.scale))
+    with bench.topic(kind, 1) as topic:
+        return {"commits_per_second": groups.commit_offsets(bench.node(kind), topic, groups=1000, rounds=rounds)}
+
+
+def join(bench: Bench, kind: str, *, protocol: str) -> Values:
+    """From the making of a consumer in a fresh group to its first record, in milliseconds."""
+    times = max(3, int(10 * bench.scale))
+    with bench.topic(kind) as topic:
+        bench.native.produce(bench.node(kind).bootstrap, topic, partitions=PARTITIONS, count=1000, size=100, acks="all")
+        return {"join_ms": groups.join_to_first_record(bench.node(kind).bootstrap, topic, protocol, times)}
+
+
 def start(bench: Bench, kind: str) -> Values:
     """From the start of the process to the first acknowledged record (topic there already), and memory when idle."""
     node = bench.make(kind, f"start-{kind}-{next(_topics)}")
@@ -166,6 +202,13 @@ def _register() -> None:
                 ("apache", "ottla-default"),
             )
     LINES["end to end at 1,000/s"] = (latency, KINDS)
+    LINES["transactions of 100 x 1 KB"] = (transactions, KINDS)
+    LINES["offset commits of 1,000 groups"] = (offset_commits, KINDS)
+    for protocol in ("classic", "consumer"):
+        LINES[f"join a group, {protocol} protocol"] = (
+            lambda bench, kind, p=protocol: join(bench, kind, protocol=p),
+            ("apache", "ottla-default"),
+        )
     LINES["start"] = (start, ("apache", "ottla-default"))
     LINES["fixture"] = (fixture, ("ottla-default",))
 

@@ -7,6 +7,9 @@
  *   rdkafka_load consume BOOTSTRAP TOPIC PARTITIONS COUNT      [key=value ...]
  *   rdkafka_load latency BOOTSTRAP TOPIC RATE       COUNT SIZE [key=value ...]
  *   rdkafka_load first   BOOTSTRAP TOPIC                       [key=value ...]
+ *   rdkafka_load commit  BOOTSTRAP TOPIC PARTITIONS COUNT SIZE RECORDS [key=value ...]
+ *
+ * commit: transactions of RECORDS records each, COUNT of them; transactional.id has to be among the options.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -43,6 +46,11 @@ int rd_kafka_poll(rd_kafka_t *, int);
 int rd_kafka_flush(rd_kafka_t *, int);
 int rd_kafka_last_error(void);
 const char *rd_kafka_err2str(int);
+typedef struct rd_kafka_error_s rd_kafka_error_t;
+rd_kafka_error_t *rd_kafka_init_transactions(rd_kafka_t *, int);
+rd_kafka_error_t *rd_kafka_begin_transaction(rd_kafka_t *);
+rd_kafka_error_t *rd_kafka_commit_transaction(rd_kafka_t *, int);
+const char *rd_kafka_error_string(const rd_kafka_error_t *);
 rd_kafka_queue_t *rd_kafka_queue_new(rd_kafka_t *);
 int rd_kafka_consume_start_queue(rd_kafka_topic_t *, int32_t, int64_t, rd_kafka_queue_t *);
 ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *, int, rd_kafka_message_t **, size_t);
@@ -248,11 +256,44 @@ static int first(int argc, char **argv) {
     return delivered && !failed ? 0 : 1;
 }
 
+static void must(rd_kafka_error_t *error, const char *what) {
+    if (!error) return;
+    fprintf(stderr, "%s: %s\n", what, rd_kafka_error_string(error));
+    exit(1);
+}
+
+static int commit(int argc, char **argv) {
+    int partitions = atoi(argv[4]);
+    int64_t count = atoll(argv[5]), records = atoll(argv[7]);
+    size_t size = (size_t)atoll(argv[6]);
+    rd_kafka_t *rk = client(PRODUCER, argv[2], argc - 8, argv + 8);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, argv[3], NULL);
+    char *payload = malloc(size);
+    srand(1);
+    for (size_t i = 0; i < size; i++) payload[i] = (char)(rand() & 0xff);
+    must(rd_kafka_init_transactions(rk, 30000), "init");
+    double begin = 0, *delays = calloc((size_t)count, sizeof(double));
+    for (int64_t i = -5; i < count; i++) { /* the first five warm up: metadata, connections, the topic of transactions */
+        if (!i) begin = now();
+        double started = now();
+        must(rd_kafka_begin_transaction(rk), "begin");
+        for (int64_t j = 0; j < records; j++) send_one(rk, topic, (int32_t)(j % partitions), payload, size);
+        must(rd_kafka_commit_transaction(rk, 30000), "commit");
+        if (i >= 0) delays[i] = now() - started;
+    }
+    double seconds = now() - begin;
+    qsort(delays, (size_t)count, sizeof(double), by_size);
+    printf("{\"records\": %lld, \"seconds\": %.6f, \"p50_ms\": %.4f, \"p99_ms\": %.4f}\n", (long long)(count * records),
+           seconds, delays[count / 2] * 1e3, delays[count * 99 / 100] * 1e3);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     const char *mode = argc > 3 ? argv[1] : "";
     if (!strcmp(mode, "produce") && argc > 6) return produce(argc, argv);
     if (!strcmp(mode, "consume") && argc > 5) return consume(argc, argv);
     if (!strcmp(mode, "latency") && argc > 6) return latency(argc, argv);
+    if (!strcmp(mode, "commit") && argc > 7) return commit(argc, argv);
     if (!strcmp(mode, "first")) return first(argc, argv);
     fprintf(stderr, "usage: see the top of rdkafka_load.c\n");
     return 2;

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from harness.planted import planted_command
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,5 +25,4 @@ def planted(cluster_kind: str) -> Callable[[str], list[str]]:
     """The command that runs Ottla with a bug of `harness.planted`."""
     if cluster_kind != "ottla":
         pytest.skip("bugs are planted in Ottla only")
-    script = Path(__file__).resolve().parents[1] / "harness" / "planted.py"
-    return lambda bug: [sys.executable, str(script), bug]
+    return planted_command

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
+from chaos.nemesis import build_shim, compiler
 from harness.clusters import make_node
 from harness.processes import wait_until
 from harness.raw import ProtocolFailure, build_batch, retry
@@ -21,13 +19,9 @@ SLOW_SECONDS = 0.5
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
     """The library that slows down or fails every sync."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
+    if compiler() is None:
         pytest.skip("no C compiler for the disk shim")
-    library = tmp_path_factory.mktemp("shim") / "shim.so"
-    source = Path(__file__).with_name("disk_shim.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return library
+    return build_shim(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture

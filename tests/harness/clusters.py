@@ -49,6 +49,8 @@ class Cluster(Protocol):
     def start(self) -> None: ...
     def stop(self) -> int: ...
     def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
     def usage(self) -> Usage: ...
     def log_text(self) -> str: ...
 
@@ -89,6 +91,14 @@ class _Node:
         if self.process is not None:
             end(self.process, signal.SIGKILL)
 
+    def pause(self) -> None:
+        """SIGSTOP: the process stands still, its connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def running(self) -> bool:
         """Whether the process lives."""
         return self.process is not None and self.process.poll() is None
@@ -125,8 +135,10 @@ class OttlaNode(_Node):
 
     def start(self) -> None:
         """Start and wait for the ready line."""
-        command = [*self.launcher, "start", "--port", str(self.port), "--data", str(self.data)]
-        for key, value in self.config.items():
+        # Not `--port`: what is advertised may be the address of a proxy.
+        listeners = {"listeners": f"PLAINTEXT://127.0.0.1:{self.port}"}
+        command = [*self.launcher, "start", "--data", str(self.data)]
+        for key, value in (listeners | self.config).items():
             command += ["-c", f"{key}={value}"]
         self.process = spawn(command, stderr=self.talk, env=self.env)
         line = first_line(self.process, seconds=START_SECONDS)

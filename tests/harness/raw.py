@@ -25,6 +25,18 @@ OFFSET_OUT_OF_RANGE = 1
 CORRUPT_MESSAGE = 2
 DUPLICATE_SEQUENCE_NUMBER = 46
 TOPIC_ALREADY_EXISTS = 36
+ERROR_NAMES = {
+    1: "OFFSET_OUT_OF_RANGE",
+    2: "CORRUPT_MESSAGE",
+    10: "MESSAGE_TOO_LARGE",
+    45: "OUT_OF_ORDER_SEQUENCE_NUMBER",
+    46: "DUPLICATE_SEQUENCE_NUMBER",
+    47: "INVALID_PRODUCER_EPOCH",
+    48: "INVALID_TXN_STATE",
+    56: "KAFKA_STORAGE_ERROR",
+    59: "UNKNOWN_PRODUCER_ID",
+    87: "INVALID_RECORD",
+}
 # Coordinator or leader still moving, storage answering again soon: a correct client tries the same bytes once more.
 RETRIABLE = frozenset({3, 5, 6, 7, 13, 14, 15, 16, 19, 20, 56, 89})
 
@@ -33,7 +45,7 @@ class ProtocolFailure(Exception):
     """The broker answered with an error code, or broke the connection off."""
 
     def __init__(self, what: str, code: int | None = None) -> None:
-        super().__init__(f"{what}: error {code}" if code is not None else what)
+        super().__init__(f"{what}: {ERROR_NAMES.get(code, f'error {code}')}" if code is not None else what)
         self.code = code
 
 
@@ -46,6 +58,16 @@ class RawRecord:
     key: bytes | None
     value: bytes | None
     producer_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The answer to one fetch. `next_offset` is where to go on, behind batches that hold nothing to read, too."""
+
+    high_watermark: int
+    stable_offset: int
+    records: list[RawRecord]
+    next_offset: int
 
 
 class RawConnection:
@@ -154,7 +176,14 @@ class RawConnection:
 
     def fetch(self, topic: str, partition: int, offset: int, *, max_wait_ms: int = 0) -> tuple[int, list[RawRecord]]:
         """High watermark and the records at and after `offset` (uncompressed batches only)."""
-        body = struct.pack(">iiiib", -1, max_wait_ms, 1, 8 << 20, 0) + struct.pack(">i", 1) + string(topic)
+        fetched = self.read(topic, partition, offset, max_wait_ms=max_wait_ms)
+        return fetched.high_watermark, fetched.records
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, max_wait_ms: int = 0, committed: bool = False
+    ) -> Fetched:
+        """One fetch; with `committed`, nothing of aborted or open transactions."""
+        body = struct.pack(">iiiib", -1, max_wait_ms, 1, 8 << 20, committed) + struct.pack(">i", 1) + string(topic)
         body += struct.pack(">iiqi", 1, partition, offset, 4 << 20)
         answer = self.request(FETCH, 4, body)
         answer.int32()
@@ -163,12 +192,16 @@ class RawConnection:
         answer.int32()
         answer.int32()
         _check(answer.int16(), "Fetch")
-        high_watermark = answer.int64()
-        answer.int64()
-        for _ in range(max(answer.int32(), 0)):
-            answer.take(">qq")
-        records = answer.raw(max(answer.int32(), 0))
-        return high_watermark, [record for record in read_batches(records) if record.offset >= offset]
+        high_watermark, stable = answer.int64(), answer.int64()
+        aborted = [answer.take(">qq") for _ in range(max(answer.int32(), 0))]
+        data = answer.raw(max(answer.int32(), 0))
+        records = [record for record in read_batches(data, aborted) if record.offset >= offset]
+        return Fetched(
+            high_watermark=high_watermark,
+            stable_offset=stable,
+            records=records,
+            next_offset=max(offset, end_of_batches(data)),
+        )
 
 
 def retry(ask: Callable[[], T], *, seconds: float = 30.0) -> T:
@@ -248,20 +281,43 @@ def build_batch(
     return struct.pack(">qiibI", 0, 9 + len(body), -1, 2, checksum) + body
 
 
-def read_batches(data: bytes) -> Iterator[RawRecord]:
-    """All records of the complete, uncompressed batches in a fetch answer; every checksum is verified."""
+def read_batches(data: bytes, aborted: Sequence[tuple[int, ...]] = ()) -> Iterator[RawRecord]:
+    """All records of the complete, uncompressed batches in a fetch answer; every checksum is verified.
+
+    `aborted` are producer ids with the first offset of a transaction to leave out.
+    """
+    waiting = sorted(aborted, key=lambda transaction: transaction[1])
+    left_out: set[int] = set()
+    for base, position, end in _complete_batches(data):
+        checksum, attributes, last, first_timestamp, _, producer_id = struct.unpack_from(">Ihiqqq", data, position + 17)
+        if crc32c.crc32c(data[position + 21 : end]) != checksum:
+            raise ProtocolFailure(f"batch at offset {base}: checksum differs", CORRUPT_MESSAGE)
+        while waiting and waiting[0][1] <= base + last:
+            left_out.add(waiting.pop(0)[0])
+        if attributes & 0x20:  # control batches hold no application records; a marker ends its transaction
+            left_out.discard(producer_id)
+        elif not (attributes & 0x10 and producer_id in left_out):
+            count = struct.unpack_from(">i", data, position + 57)[0]
+            yield from _read_records(data, position + 61, count, (base, first_timestamp, producer_id))
+
+
+def end_of_batches(data: bytes) -> int:
+    """The offset behind the last complete batch, -1 where there is none."""
+    ends = [
+        base + struct.unpack_from(">i", data, position + 23)[0] + 1 for base, position, _ in _complete_batches(data)
+    ]
+    return ends[-1] if ends else -1
+
+
+def _complete_batches(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Base offset, position and end of each."""
     position = 0
     while position + 61 <= len(data):
         base, length = struct.unpack_from(">qi", data, position)
         end = position + 12 + length
         if end > len(data):
             return
-        checksum, attributes, _, first_timestamp, _, producer_id = struct.unpack_from(">Ihiqqq", data, position + 17)
-        if crc32c.crc32c(data[position + 21 : end]) != checksum:
-            raise ProtocolFailure(f"batch at offset {base}: checksum differs", CORRUPT_MESSAGE)
-        if not attributes & 0x20:  # control batches hold no application records
-            count = struct.unpack_from(">i", data, position + 57)[0]
-            yield from _read_records(data, position + 61, count, (base, first_timestamp, producer_id))
+        yield base, position, end
         position = end
 
 

@@ -18,11 +18,9 @@ from typing import Any
 
 import crc32c
 
+from harness import wire
 from harness.raw import ProtocolFailure, RawConnection
 from ottla.model import Uuid
-from ottla.wire import decode
-from ottla.wire.apis import API_SPECS
-from ottla.wire.frame import RequestHeader, encode_request, read_response_header
 
 NOW = time.time_ns() // 1_000_000
 """One clock reading for both nodes: the timestamps of records are the same bytes in both."""
@@ -62,16 +60,12 @@ class Twin:
     def send(self, request: Any, version: int, *, connection: RawConnection | None = None) -> int:
         """Send without waiting for the answer."""
         correlation = next(self._correlation)
-        header = RequestHeader(type(request).API_KEY, version, correlation, "twin")
-        (connection or self.connection).socket.sendall(encode_request(header, request))
+        wire.send(connection or self.connection, request, version, correlation)
         return correlation
 
     def receive(self, api_key: int, version: int, *, connection: RawConnection | None = None) -> Any:
         """The next response as a message."""
-        link = connection or self.connection
-        frame = link.read_exactly(struct.unpack(">i", link.read_exactly(4))[0])
-        _, position = read_response_header(api_key, version, frame)
-        return decode(API_SPECS[api_key].load_response(), memoryview(frame)[position:], version)
+        return wire.receive(connection or self.connection, api_key, version)
 
     def call(self, request: Any, version: int) -> Any:
         """One round trip, the answer as it is."""

@@ -13,7 +13,7 @@ import pytest
 from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.twins import Case, Twin, differences, run
 
-AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "transactions", "admin")
+AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "transactions", "admin", "configs")
 CONFIG = {"offsets.topic.num.partitions": "3", "group.initial.rebalance.delay.ms": "0"}
 
 
@@ -41,6 +41,25 @@ DELIBERATE = (
     Deliberate(r"cluster.partitions", r"names \(''.*", ".*", "Apache Kafka fails inside; Ottla refuses the name"),
     Deliberate(r"cluster.auto_creation", ".* first|colli.*", ".*", "Ottla waits for the topic it creates"),
     Deliberate(r"cluster.coordinators", "v. (2|3|-1) .*", r".*\.error_message", "only the wording differs"),
+    Deliberate(r"configs.broker_keys.*", r"config\.providers .*", ".*", "Ottla has no providers and says so"),
+    Deliberate(r"configs.broker_keys_changed", r"\S+ at 1 without .*", ".*", "Apache Kafka shows the old value"),
+    Deliberate(
+        r"configs.broker_keys_changed",
+        r"(log.roll.jitter.ms|ssl.secure.random.implementation) at 1 after .*",
+        ".*",
+        "Apache Kafka does not take it over into the value it shows",
+    ),
+    Deliberate(
+        r"configs.broker_keys_tried",
+        r"(controller.listener.names|process.roles) of .*: more",
+        ".*",
+        "Apache Kafka fails inside; Ottla says that they are read-only",
+    ),
+    Deliberate(r"configs.*", r"(max.connections.per.ip|bad) ?.overrides .*", r"\[0\]", "only the wording differs"),
+    Deliberate(r"configs.broker_keys_tried", r"log.cleaner.threads .*: zero", ".*", "Apache Kafka divides by zero"),
+    Deliberate(r"configs.broker_rules", r"provider of .*", ".*", "Ottla knows only the default"),
+    Deliberate(r"configs.topic_keys_tried", r"remote|two wrong|broker key", r"\[0\]", "only the wording differs"),
+    Deliberate(r"configs.groups", r"broker key", r"\[0\]", "only the wording differs"),
     Deliberate(r"produce.damage", ".* null", "", "Apache Kafka fails inside and leaves the client waiting"),
 )
 

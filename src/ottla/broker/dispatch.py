@@ -6,12 +6,14 @@ version 0 so that a newer client can find common ground.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, cast
 
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.net.connection import LENGTH_BYTES, Answer, CloseConnection, Connection, Segments
+from ottla.net.deferred import Deferred
 from ottla.runtime.clock import Clock
 from ottla.runtime.telemetry import get_logger
 from ottla.wire import DecodeError, EncodeError, decode, encode_segments
@@ -30,9 +32,9 @@ NO_RESPONSE = NoResponse()
 
 
 class Handler(Protocol):
-    """One API. Answers at once, or returns an awaitable where it has to wait."""
+    """One API. Answers at once, or returns an awaitable, or a ``Deferred``, where it has to wait."""
 
-    def handle(self, context: RequestContext, request: Any, /) -> Any | Awaitable[Any]: ...
+    def handle(self, context: RequestContext, request: Any, /) -> Any | Awaitable[Any] | Deferred[Any]: ...
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ class Dispatch:
             return encode_answer(header, result)
         if result is NO_RESPONSE:
             return None
+        if isinstance(result, Deferred):
+            return result.map(partial(encode_answer, header), partial(self._failed, ready, header))
         return self._finish(ready, header, result)
 
     async def _finish(self, ready: _Ready, header: RequestHeader, waiting: Awaitable[Any]) -> Segments | None:

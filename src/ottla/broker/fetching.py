@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from ottla.broker.partition import Isolation, Partition
 from ottla.broker.partitions import Partitions
 from ottla.model import Uuid
+from ottla.net.deferred import Deferred
 from ottla.storage.region import FileRegion
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -156,55 +157,69 @@ def divergence(partition: Partition, target: FetchTarget) -> tuple[int, int] | N
 class DelayedFetch:
     """A fetch that waits for ``min_bytes``: woken by appends, ended by its deadline at the latest.
 
-    ``watch`` is to be called in the same step as the first pass, so that no append falls between the two.
+    ``found`` gets the pass to answer with: enough bytes, something that cannot wait, or what there is when time is
+    over. ``watch`` is to be called in the same step as the first pass, so that no append falls between the two.
     """
 
     def __init__(self, partitions: Partitions, targets: Sequence[FetchTarget], limits: FetchLimits) -> None:
+        self.found: Deferred[FetchPass] = Deferred()
         self._partitions = partitions
         self._targets = targets
         self._limits = limits
         self._watched: list[Partition] = []
         self._missing = limits.min_bytes
-        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reads_soon = False
+        self._time_is_up = False
 
-    def watch(self, already_bytes: int) -> None:
+    def watch(self, already_bytes: int, max_wait_ms: int) -> None:
         self._missing = self._limits.min_bytes - already_bytes
+        self._timer = self._loop.call_later(max_wait_ms / 1000, self._on_time_up)
         for target in self._targets:
             try:
                 partition = self._partitions.get(target.topic or "", target.partition)
             except KafkaError:
-                self._wake()
+                self._read_soon()
                 return
             partition.data_waiters.add(id(self), self._advanced)
             self._watched.append(partition)
-
-    async def wait(self, max_wait_ms: int) -> FetchPass:
-        """The pass to answer with: enough bytes, something that cannot wait, or what there is when time is over."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + max_wait_ms / 1000
-        try:
-            while True:
-                timer = loop.call_at(deadline, self._wake)
-                try:
-                    await self._woken
-                finally:
-                    timer.cancel()
-                found = read_once(self._partitions, self._targets, self._limits)
-                if found.final or found.size >= self._limits.min_bytes or loop.time() >= deadline:
-                    return found
-                self._missing = self._limits.min_bytes - found.size
-                self._woken = loop.create_future()
-                found.release()
-        finally:
-            for partition in self._watched:
-                partition.data_waiters.discard(id(self))
 
     def _advanced(self, visible_bytes: int) -> None:
         """Zero bytes stand for a change that has to be told at once: leadership lost, log offline."""
         self._missing -= visible_bytes
         if visible_bytes == 0 or self._missing <= 0:
-            self._wake()
+            self._read_soon()
 
-    def _wake(self) -> None:
-        if not self._woken.done():
-            self._woken.set_result(None)
+    def _read_soon(self) -> None:
+        """Not within the append that brought the bytes: others may follow in the same turn."""
+        if not self._reads_soon:
+            self._reads_soon = True
+            self._loop.call_soon(self._read)
+
+    def _on_time_up(self) -> None:
+        self._time_is_up = True
+        self._read()
+
+    def _read(self) -> None:
+        self._reads_soon = False
+        if self.found.is_over:
+            return
+        try:
+            found = read_once(self._partitions, self._targets, self._limits)
+        except Exception as error:
+            self._unwatch()
+            self.found.fail(error)
+            return
+        if found.final or found.size >= self._limits.min_bytes or self._time_is_up:
+            self._unwatch()
+            self.found.set(found)
+        else:
+            self._missing = self._limits.min_bytes - found.size
+            found.release()
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for partition in self._watched:
+            partition.data_waiters.discard(id(self))

@@ -5,16 +5,18 @@ time: a full disk must not end retention, which is what frees it. Blocking work 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import Struct
 
+from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
 from ottla.config.broker import StorageConfig
 from ottla.model import TopicPartition
 from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
+from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
 from ottla.wire.errors import KafkaError
 
@@ -22,6 +24,10 @@ log = get_logger(__name__)
 
 OVERDUE_CHECK_MS = 2_000
 PURGE_INTERVAL_MS = 5_000
+TURN_SECONDS = 0.005
+"""For so long a round may keep the loop."""
+FOREVER_MS = 2**63 - 1
+"""What Kafka means by "never": the default of log.flush.scheduler.interval.ms."""
 
 
 class Housekeeping(Struct, frozen=True, kw_only=True):
@@ -29,12 +35,14 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
 
     store: LogStore
     partitions: Partitions
-    config: StorageConfig
+    config: Callable[[], StorageConfig]
+    """As it is now: producer.id.expiration.ms may change at run time, the intervals may not."""
     clock: Clock
     close_overdue: Callable[[], None]
+    flush_soon: Callable[[Log], None]
 
     def start(self, supervisor: Supervisor) -> None:
-        config = self.config
+        config = self.config()
         duties: list[tuple[str, int, Callable[[], Awaitable[None]]]] = [
             ("recovery points", config.recovery_point_checkpoint_interval_ms, self.checkpoint_recovery_points),
             ("log starts", config.start_offset_checkpoint_interval_ms, self.checkpoint_log_starts),
@@ -44,6 +52,8 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
             ("producers", config.producer_id_expiration_check_interval_ms, self.expire_producers),
             ("connections", OVERDUE_CHECK_MS, self.drop_overdue),
         ]
+        if config.flush_scheduler_interval_ms < FOREVER_MS:
+            duties.append(("flushes", config.flush_scheduler_interval_ms, self.flush))
         for name, interval_ms, duty in duties:
             supervisor.spawn(repeat(name, interval_ms, duty), name=f"housekeeping: {name}")
 
@@ -65,18 +75,36 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
         return {partition.topic_partition: partition.high_watermark for partition in self.partitions}
 
     async def retain(self) -> None:
-        marks = self.high_watermarks()
-        deleted = self.store.retain(self.clock.now_ms(), lambda key: marks.get(key, 0))
+        now_ms, deleted = self.clock.now_ms(), 0
+        async for partition in self._each():
+            deleted += self.store.retain(partition.log, now_ms, partition.high_watermark)
         if deleted:
             log.info("retention deleted segments", count=deleted)
             await self.checkpoint_log_starts()
 
+    async def _each(self) -> AsyncIterator[Partition]:
+        """All partitions, with pauses: a round over thousands must not hold up the requests that come meanwhile."""
+        turn_ends = self.clock.monotonic() + TURN_SECONDS
+        for partition in tuple(self.partitions):
+            yield partition
+            if self.clock.monotonic() >= turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = self.clock.monotonic() + TURN_SECONDS
+
     async def purge(self) -> None:
         await asyncio.to_thread(self.store.purge, self.clock.now_ms())
 
-    async def expire_producers(self) -> None:
+    async def flush(self) -> None:
+        """Hand the logs whose flush is due by ``flush.ms`` to the flushing threads."""
         now_ms = self.clock.now_ms()
-        for partition in self.partitions:
+        async for partition in self._each():
+            if partition.log.flush_ms_due(now_ms):
+                self.flush_soon(partition.log)
+
+    async def expire_producers(self) -> None:
+        now_ms, expiration_ms = self.clock.now_ms(), self.config().producer_id_expiration_ms
+        async for partition in self._each():
+            partition.log.producers.expiration_ms = expiration_ms
             partition.log.producers.expire(now_ms)
 
     async def drop_overdue(self) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.raft_driver import RaftDriver
 from ottla.metadata.controller.brokers import Heartbeat, HeartbeatReply, Registration
+from ottla.metadata.controller.directories import DirectoryAssignment
 from ottla.metadata.controller.isr import IsrOutcome, IsrProposal
 from ottla.metadata.controller.producer_ids import ProducerIdBlock
 from ottla.metadata.features import broker_features, controller_features
@@ -41,6 +42,10 @@ class ControllerChannel(Protocol):
     async def alter_partition(
         self, *, broker_id: int, broker_epoch: int, proposals: Sequence[IsrProposal]
     ) -> list[IsrOutcome]: ...
+
+    async def assign_replicas_to_dirs(
+        self, *, broker_id: int, broker_epoch: int, assignments: Sequence[DirectoryAssignment]
+    ) -> list[ErrorCode]: ...
 
 
 class LocalController:
@@ -75,6 +80,16 @@ class LocalController:
             )
         )
         return cast("list[IsrOutcome]", outcomes)
+
+    async def assign_replicas_to_dirs(
+        self, *, broker_id: int, broker_epoch: int, assignments: Sequence[DirectoryAssignment]
+    ) -> list[ErrorCode]:
+        outcomes = await self._driver.submit(
+            lambda controller, _: controller.assign_replicas_to_dirs(
+                broker_id=broker_id, broker_epoch=broker_epoch, assignments=assignments
+            )
+        )
+        return cast("list[ErrorCode]", outcomes)
 
 
 class LifecycleSettings(Struct, frozen=True, kw_only=True):
@@ -153,6 +168,11 @@ class BrokerLifecycle:
     async def alter_partition(self, proposals: Sequence[IsrProposal]) -> list[IsrOutcome]:
         return await self._channel.alter_partition(
             broker_id=self.settings.node_id, broker_epoch=self.broker_epoch, proposals=proposals
+        )
+
+    async def assign_replicas_to_dirs(self, assignments: Sequence[DirectoryAssignment]) -> list[ErrorCode]:
+        return await self._channel.assign_replicas_to_dirs(
+            broker_id=self.settings.node_id, broker_epoch=self.broker_epoch, assignments=assignments
         )
 
     # --- one by one -------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Listeners:
             listener = Listener(
                 serve=partial(self._serve_frame, listener_config.name),
                 spawn=self._supervisor.spawn,
-                limits=limits_of(self._config),
+                limits=limits_of(self._config, listener_config.name),
             )
             try:
                 listener.bind(listener_config.host, listener_config.port)
@@ -41,6 +41,12 @@ class Listeners:
                 self.close()
                 raise OSError(error.errno, f"{listener_config}: {error.strerror or error}") from error
             self._bound.append((listener_config, listener))
+
+    def set_config(self, config: BrokerConfig) -> None:
+        """The broker's configuration has changed: new connections are held to its limits."""
+        self._config = config
+        for listener_config, listener in self._bound:
+            listener.set_limits(limits_of(config, listener_config.name))
 
     def open(self, routes: Mapping[int, Route], clock: Clock) -> None:
         """Begin to serve ``routes`` on every listener."""
@@ -91,8 +97,10 @@ class Listeners:
         self._bound.clear()
 
 
-def limits_of(config: BrokerConfig) -> ListenerLimits:
+def limits_of(config: BrokerConfig, name: str) -> ListenerLimits:
+    """The limits of the listener ``name``: what is set for it alone, else what is set for all."""
     network = config.network
+    connections_max = config.properties.get(f"listener.name.{name.lower()}.max.connections", network.connections_max)
     return ListenerLimits(
         connection=ConnectionLimits(
             frame_bytes_max=network.request_bytes_max,
@@ -101,7 +109,7 @@ def limits_of(config: BrokerConfig) -> ListenerLimits:
             frame_seconds_max=network.frame_timeout_ms / 1000,
             idle_seconds_max=network.idle_ms_max / 1000,
         ),
-        connections_max=network.connections_max,
+        connections_max=int(connections_max),
         connections_per_address_max=network.connections_per_ip_max,
         connections_per_address_overrides=network.connections_per_ip_overrides,
         receive_buffer_bytes=network.receive_buffer_bytes,

@@ -15,7 +15,10 @@ import shutil
 from collections.abc import Callable
 from random import Random, SystemRandom
 
+from ottla.broker.cleaner import LogCleaner
 from ottla.broker.cluster import Incarnation, make_raft_driver, open_metadata_log
+from ottla.broker.directory_assignments import DirectoryAssignments
+from ottla.broker.dynamic_config import DynamicConfig
 from ottla.broker.format import open_or_format
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.handlers.table import Parts, routes_of
@@ -35,6 +38,7 @@ from ottla.broker.transaction_coordinator import TransactionCoordinator
 from ottla.broker.transaction_markers import LocalMarkers, MarkerSender
 from ottla.broker.transaction_verification import TransactionVerification
 from ottla.config.broker import BrokerConfig
+from ottla.config.cleaner import CleanerConfig
 from ottla.config.log import LogConfig
 from ottla.model import Uuid
 from ottla.replication.fetch_session import FetchSessionCache
@@ -71,6 +75,7 @@ class Node:
         self._clock = clock or SystemClock()
         self._rng = rng or SystemRandom()
         self._supervisor = Supervisor()
+        self._dynamic = DynamicConfig(config)
         self._listeners = Listeners(config, self._supervisor)
         self._started = False
         self._stopped = False
@@ -84,6 +89,7 @@ class Node:
         self._transactions: TransactionCoordinator
         self._housekeeping: Housekeeping
         self._flushes: GroupCommit
+        self.cleaner: LogCleaner
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -152,12 +158,14 @@ class Node:
         )
         self._driver.start(self._supervisor)
         self._lifecycle = self._make_lifecycle(identity.cluster_id, incarnation, loader)
-        self._flushes = GroupCommit(on_failed=self._store.fail_directory)
+        self._flushes = GroupCommit(on_failed=self._store.fail_directory, kernel=self._disk.kernel_sync())
         self._store.on_rolled = self._flushes.flush_soon
         self.partitions = self._make_partitions()
         self._store.on_directory_failed = self._directory_failed
         await self._lifecycle.register()
         self._store.load(self._log_config_of(loader), now_ms=now_ms)
+        loader.add_listener(self._dynamic.on_image)
+        self._dynamic.subscribe(self._listeners.set_config)
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()
         partitions = self.partitions
@@ -185,12 +193,17 @@ class Node:
         self._housekeeping = Housekeeping(
             store=self._store,
             partitions=self.partitions,
-            config=config.storage,
+            config=lambda: self._dynamic.current.storage,
             clock=self._clock,
             close_overdue=self._listeners.close_overdue,
+            flush_soon=self._flushes.flush_soon,
         )
         self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
         self._housekeeping.start(self._supervisor)
+        self.cleaner = LogCleaner(
+            store=self._store, partitions=self.partitions, clock=self._clock, settings=self._cleaner_settings
+        )
+        self.cleaner.start(self._supervisor)
 
     def _directory_failed(self, directory: LogDirectory, error: OSError) -> None:
         """Go on without the directory, or stop: without metadata or without any log there is nothing to go on with."""
@@ -203,7 +216,7 @@ class Node:
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config
-        directories = self._store.directories
+        directories = [directory for directory in self._store.directories if directory.failure is None]
         clean = all(directory.clean_shutdown for directory in directories)
         return BrokerLifecycle(
             settings=LifecycleSettings(
@@ -237,6 +250,9 @@ class Node:
             ),
             clock=self._clock,
             static_properties=config.properties,
+            directories=DirectoryAssignments(
+                assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
+            ),
         )
 
     def _make_transactions(self, creator: TopicCreator) -> TransactionCoordinator:
@@ -291,6 +307,10 @@ class Node:
         """The configuration of a topic as far as the metadata is known before the partitions follow it."""
         layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
         return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
+
+    def _cleaner_settings(self) -> CleanerConfig:
+        image = self.partitions.image
+        return CleanerConfig.resolve(broker_properties(image, self.config.node_id, self.config.properties))
 
     # -- going down --------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,8 @@ class Flushes(Protocol):
 
     def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]": ...
 
+    def when_flushed(self, log: Log, offset: int, resolve: Resolve, /) -> None: ...
+
 
 class FollowerFetch(Protocol):
     """What a follower's fetch says of one partition."""
@@ -307,10 +309,13 @@ class Partition:
 
     def is_acknowledged(self, last_offset: int, required_acks: int) -> bool:
         """Whether an append up to ``last_offset`` may be answered: acks=all by the high watermark, acks=1 at once, or
-        with ``ottla.flush=always`` once this replica has flushed it."""
+        with ``ottla.flush=always``, or where ``flush.messages`` asks for it, once this replica has flushed it."""
         if required_acks == ACKS_ALL:
             return self._ledger is not None and self._ledger.high_watermark > last_offset
-        return self._settings.flush_policy is not FlushPolicy.ALWAYS or self.log.recovery_point > last_offset
+        log = self.log
+        if self._settings.flush_policy is not FlushPolicy.ALWAYS and not log.flush_messages_due:
+            return True
+        return log.recovery_point > last_offset
 
     def when_acknowledged(self, last_offset: int, resolve: Resolve, required_acks: int = ACKS_ALL) -> bool:
         """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or fails."""
@@ -474,11 +479,12 @@ class Partition:
         log = self.log
         match self._settings.flush_policy:
             case FlushPolicy.ALWAYS:
-                return min(log.recovery_point, log.log_end_offset)
+                waits = True
             case FlushPolicy.NEVER:
-                return log.log_end_offset
+                waits = log.flush_messages_due
             case FlushPolicy.AUTO:
-                return min(log.recovery_point, log.log_end_offset) if len(isr) == 1 else log.log_end_offset
+                waits = len(isr) == 1 or log.flush_messages_due
+        return min(log.recovery_point, log.log_end_offset) if waits else log.log_end_offset
 
     def _appended(self, ledger: LeaderLedger) -> None:
         counted = self._counted_offset(ledger.isr)
@@ -490,13 +496,10 @@ class Partition:
     def _ensure_flush(self) -> None:
         if not self._flush_running:
             self._flush_running = True
-            self._settings.flushes.wait_flushed(self.log, self.log.log_end_offset).add_done_callback(self._flushed)
+            self._settings.flushes.when_flushed(self.log, self.log.log_end_offset, self._flushed)
 
-    def _flushed(self, done: "asyncio.Future[None]") -> None:
+    def _flushed(self, error: KafkaError | None) -> None:
         self._flush_running = False
-        if done.cancelled():
-            return
-        error = done.exception()
         if error is not None:
             self.set_offline(f"flush of {self.topic_partition}: {error}")
         elif self._ledger is not None:
@@ -512,8 +515,8 @@ class Partition:
         visible, self._bytes_unseen = self._bytes_unseen, 0
         high_watermark = ledger.high_watermark
         self.log.producers.record_high_watermark(high_watermark)
-        self._acknowledgements.advance(high_watermark)
         self.data_waiters.notify(visible)
+        self._acknowledgements.advance(high_watermark)
 
 
 def state_of(image: PartitionImage) -> PartitionState:

@@ -7,6 +7,7 @@ the image may be the one that is wrong.
 import asyncio
 from collections.abc import Iterator, Mapping
 
+from ottla.broker.directory_assignments import DirectoryAssignments
 from ottla.broker.partition import Partition, PartitionSettings
 from ottla.config.log import LogConfig
 from ottla.metadata.delta import ImageDelta
@@ -18,6 +19,8 @@ from ottla.storage.log_store import LogStore
 from ottla.wire.errors import ErrorCode, KafkaError
 
 log = get_logger(__name__)
+
+SETTLE_SECONDS = 30.0
 
 
 class Partitions:
@@ -31,7 +34,9 @@ class Partitions:
         settings: PartitionSettings,
         clock: Clock,
         static_properties: Mapping[str, str],
+        directories: DirectoryAssignments,
     ) -> None:
+        self._directories = directories
         self._node_id = node_id
         self._store = store
         self._settings = settings
@@ -39,6 +44,10 @@ class Partitions:
         self._static_properties = static_properties
         self._partitions: dict[TopicPartition, Partition] = {}
         self._offline: dict[TopicPartition, KafkaError] = {}
+        self._caught_up = False
+        """Whether the metadata of before this start has been taken over: what comes from now on is new."""
+        self._log_configs: dict[str, LogConfig] = {}
+        """Of the configurations in ``image``: a topic's partitions share one."""
         self.image = ClusterImage()
 
     def __iter__(self) -> Iterator[Partition]:
@@ -69,9 +78,16 @@ class Partitions:
         return topic.name
 
     async def settle(self) -> None:
-        """Wait until every high watermark is as high as it was before a crash: nobody shall see one go back."""
-        waits = [partition.settled() for partition in self._partitions.values()]
-        await asyncio.gather(*(wait for wait in waits if wait is not None), return_exceptions=True)
+        """Wait until every high watermark is as high as it was before a crash: nobody shall see one go back.
+
+        A disk that takes longer than ``SETTLE_SECONDS`` holds up nobody else's start: until its flush is through,
+        the partitions on it serve what the last checkpoint saw.
+        """
+        waits = [wait for partition in self._partitions.values() if (wait := partition.settled()) is not None]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=SETTLE_SECONDS)
+            if late:
+                log.warning("what recovery found is not flushed yet", partitions=len(late), seconds=SETTLE_SECONDS)
         await asyncio.sleep(0)
 
     # -- following the image -----------------------------------------------------------------------------------------
@@ -82,16 +98,20 @@ class Partitions:
         for topic in delta.deleted_topics.values():
             self._delete_topic(topic)
         self._apply_configs(delta)
-        for changed, index, _, now in delta.changed_partitions():
+        for changed, index, before, now in delta.changed_partitions():
             key = TopicPartition(changed.name, index)
             if self._node_id in now.replicas:
-                self._hold(key, changed.topic_id, now)
+                self._hold(key, changed.topic_id, now, new=before is None and self._caught_up)
             elif key in self._partitions:
                 self._drop(key)
 
     def set_strays_aside(self) -> None:
-        """After the first image: logs of topics that are gone, or never were, stop being served."""
-        for key in [key for key in self._store.logs if key not in self._partitions]:
+        """After the first image: logs of topics that are gone, or never were, stop being served.
+
+        A log whose partition could not be opened is somebody's: it stays where it is.
+        """
+        self._caught_up = True
+        for key in [key for key in self._store.logs if key not in self._partitions and key not in self._offline]:
             log.warning("a log that the metadata does not know is set aside", partition=key)
             try:
                 self._store.set_aside(key)
@@ -104,13 +124,13 @@ class Partitions:
             if partition.log.log_directory == path:
                 partition.set_offline(reason)
 
-    def _hold(self, key: TopicPartition, topic_id: Uuid, image: PartitionImage) -> None:
+    def _hold(self, key: TopicPartition, topic_id: Uuid, image: PartitionImage, *, new: bool) -> None:
         if key in self._offline:
             return
         partition = self._partitions.get(key)
         if partition is None:
             try:
-                partition = self._open(key, topic_id)
+                partition = self._open(key, topic_id, image.directory_of(self._node_id), new=new)
             except (KafkaError, OSError) as error:
                 log.error("partition is offline", partition=key, error=error)
                 offline = error if isinstance(error, KafkaError) else None
@@ -118,13 +138,23 @@ class Partitions:
                 return
             self._partitions[key] = partition
         partition.apply_image(image, self._clock.now_ms())
+        self._report_directory(partition, image)
 
-    def _open(self, key: TopicPartition, topic_id: Uuid) -> Partition:
+    def _report_directory(self, partition: Partition, image: PartitionImage) -> None:
+        held = self._store.directory_id(partition.log)
+        if self.image.versions.directories_supported and image.directory_of(self._node_id) != held:
+            self._directories.report(partition.topic_id, partition.topic_partition.partition, held)
+
+    def _open(self, key: TopicPartition, topic_id: Uuid, assigned: Uuid, *, new: bool) -> Partition:
         found = self._store.get(key)
         if found is not None and found.topic_id not in (None, topic_id):
             log.warning("a log of another topic of this name is set aside", partition=key, topic_id=found.topic_id)
             self._store.set_aside(key)
-        found = self._store.create(key, topic_id, self._log_config(key.topic), now_ms=self._clock.now_ms())
+        if self._store.get(key) is None:
+            self._store.check_place(key, assigned, new=new)
+        found = self._store.create(
+            key, topic_id, self._log_config(key.topic), now_ms=self._clock.now_ms(), directory_id=assigned
+        )
         return Partition(
             topic_partition=key,
             topic_id=topic_id,
@@ -135,6 +165,7 @@ class Partitions:
         )
 
     def _delete_topic(self, topic: TopicImage) -> None:
+        self._log_configs.pop(topic.name, None)
         keys = [TopicPartition(topic.name, index) for index in range(len(topic.partitions))]
         for key in keys:
             self._offline.pop(key, None)
@@ -150,21 +181,23 @@ class Partitions:
             log.error("the log of a deleted partition could not be removed", partitions=keys, error=error)
 
     def _log_config(self, topic: str) -> LogConfig:
-        layers = broker_properties(self.image, self._node_id, self._static_properties)
-        return LogConfig.resolve(self.image.topic_config(topic), layers)
+        found = self._log_configs.get(topic)
+        if found is None:
+            layers = broker_properties(self.image, self._node_id, self._static_properties)
+            found = self._log_configs[topic] = LogConfig.resolve(self.image.topic_config(topic), layers)
+        return found
 
     def _apply_configs(self, delta: ImageDelta) -> None:
+        if delta.changed_configs:
+            self._log_configs.clear()
         brokers_changed = any(resource.type == ResourceType.BROKER for resource in delta.changed_configs)
         topics = {resource.name for resource in delta.changed_configs if resource.type == ResourceType.TOPIC}
         if not brokers_changed and not topics:
             return
-        configs: dict[str, LogConfig] = {}
         for partition in self._partitions.values():
             topic = partition.topic_partition.topic
             if brokers_changed or topic in topics:
-                if topic not in configs:
-                    configs[topic] = self._log_config(topic)
-                partition.set_config(configs[topic])
+                partition.set_config(self._log_config(topic))
 
 
 def broker_properties(image: ClusterImage, node_id: int, static: Mapping[str, str]) -> Mapping[str, str]:

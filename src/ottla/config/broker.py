@@ -17,6 +17,10 @@ FIT_BROKERS = -1
 """A replication factor or minimum that follows the number of brokers."""
 
 
+class RequirementFailed(ConfigError):
+    """What one key's rule cannot see: values that do not go together, or that only some keys' meaning forbids."""
+
+
 class NetworkConfig(Struct, frozen=True, kw_only=True):
     """Limits and buffers of connections; bytes and milliseconds. A buffer of -1 is left to the operating system."""
 
@@ -406,9 +410,12 @@ def _check(config: BrokerConfig, read: _Reader) -> None:
     """What one key's rule cannot see."""
     _check_roles(config)
     _check_advertised(config)
-    for name in ("log.retention.ms", "log.retention.minutes", "log.retention.hours"):
-        if read[name] is not None and (read[name] == 0 or read[name] < -1):
-            raise ConfigError(name, f"{name} must be unlimited (-1) or, equal or greater than 1")
+    _check_log(read)
+    if config.network.connections_per_ip_max == 0 and not config.network.connections_per_ip_overrides:
+        raise RequirementFailed(
+            "max.connections.per.ip",
+            "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+        )
     registration = config.registration
     if registration.heartbeat_interval_ms * 2 > registration.session_timeout_ms:
         raise ConfigError(
@@ -419,6 +426,20 @@ def _check(config: BrokerConfig, read: _Reader) -> None:
     if groups.session_timeout_ms_min > groups.session_timeout_ms_max:
         raise ConfigError(
             "group.min.session.timeout.ms", "group.min.session.timeout.ms must not exceed group.max.session.timeout.ms"
+        )
+
+
+def _check_log(read: _Reader) -> None:
+    for name in ("log.retention.ms", "log.retention.minutes", "log.retention.hours"):
+        if read[name] == 0:
+            raise RequirementFailed(name, f"{name} must be unlimited (-1) or, greater than or equal to 1")
+    for name, lowest in (("log.roll.ms", 1), ("log.roll.jitter.ms", 0)):
+        if read[name] is not None and read[name] < lowest:
+            raise RequirementFailed(name, f"{name} must be greater than or equal to {lowest}")
+    buffer, threads = read["log.cleaner.dedupe.buffer.size"], read["log.cleaner.threads"]
+    if threads and buffer // threads <= 1 << 20:
+        raise RequirementFailed(
+            "log.cleaner.dedupe.buffer.size", "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread."
         )
 
 

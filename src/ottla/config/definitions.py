@@ -48,6 +48,17 @@ GROUP_KEYS_OF_THEIR_OWN: Final = frozenset(
     ("share.auto.offset.reset", "share.isolation.level", "share.renew.acknowledge.enable")
 )
 
+NOT_IN_KAFKAS_TABLE: Final = frozenset(
+    (
+        "allow.everyone.if.no.acl.found",
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+        "super.users",
+    )
+)
+"""Keys outside Kafka's static table: those of its authorizer and those that are only changed at run time."""
+
 _BROKER_SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "log.flush.interval.ms": ("log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
     "log.retention.hours": ("log.retention.ms", "log.retention.minutes", "log.retention.hours"),

@@ -3,23 +3,22 @@
 Precedence: topic or group > this broker (dynamic) > cluster default (dynamic) > file or command line > default.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Final
 
 from msgspec import Struct
 
 from ottla.config.definitions import (
+    NOT_IN_KAFKAS_TABLE,
     TOPIC_SYNONYMS,
     broker_key,
     broker_keys,
     broker_synonyms,
     group_keys,
     group_synonym,
-    is_plugin_key,
     topic_key,
 )
-from ottla.config.key import ConfigError, ConfigKey, ConfigType, Effect, UpdateMode, Value, render_value
+from ottla.config.key import ConfigKey, ConfigType, Effect, UpdateMode, Value, render_value
 from ottla.config.log import effective_topic_values
 
 
@@ -95,7 +94,7 @@ def describe_broker(layers: ConfigLayers) -> list[ConfigEntry]:
     keys = {
         key.name: key
         for key in broker_keys()
-        if key.name in in_force or not (key.internal or key.name in _SHOWN_WHERE_SET)
+        if key.name in in_force or not (key.internal or key.name in NOT_IN_KAFKAS_TABLE)
     }
     for name in in_force:
         keys.setdefault(name, broker_key(name) or plugin_key(name))
@@ -144,59 +143,6 @@ def describe_group(overrides: Mapping[str, str], layers: ConfigLayers) -> list[C
     return entries
 
 
-def check_dynamic_change(names: Iterable[str], *, per_broker: bool) -> None:
-    """Refuse changes at run time that Kafka refuses. Raises ``ConfigError``.
-
-    ``per_broker`` tells a change of one broker from a change of the cluster's default.
-    """
-    names = list(names)
-    fixed = [name for name in names if _update_mode(name) is UpdateMode.READ_ONLY]
-    if fixed:
-        raise ConfigError(fixed[0], f"Cannot update these configs dynamically: {_as_list(fixed)}")
-    unprefixed = [name for name in names if name in _KEYS_OF_ONE_LISTENER]
-    if unprefixed:
-        raise ConfigError(
-            unprefixed[0],
-            "These security configs can be dynamically updated only per-listener using the listener prefix: "
-            f"{_as_list(unprefixed)}",
-        )
-    if per_broker:
-        return
-    only_here = [name for name in names if _update_mode(name) is UpdateMode.PER_BROKER]
-    if only_here:
-        raise ConfigError(
-            only_here[0],
-            f"Cannot update these configs at default cluster level, broker id must be specified: {_as_list(only_here)}",
-        )
-
-
-_SHOWN_WHERE_SET: Final = frozenset(
-    (
-        "allow.everyone.if.no.acl.found",
-        "follower.replication.throttled.rate",
-        "leader.replication.throttled.rate",
-        "replica.alter.log.dirs.io.max.bytes.per.second",
-        "super.users",
-    )
-)
-"""Keys outside Kafka's static table: those of its authorizer and those that are only changed at run time."""
-
-_KEYS_OF_ONE_LISTENER: Final = frozenset(
-    (
-        "ssl.key.password",
-        "ssl.keystore.certificate.chain",
-        "ssl.keystore.key",
-        "ssl.keystore.location",
-        "ssl.keystore.password",
-        "ssl.keystore.type",
-        "ssl.truststore.certificates",
-        "ssl.truststore.location",
-        "ssl.truststore.password",
-        "ssl.truststore.type",
-    )
-)
-
-
 def plugin_key(name: str) -> ConfigKey:
     """A stand-in for a key only a plugin knows."""
     return ConfigKey(
@@ -211,17 +157,6 @@ def plugin_key(name: str) -> ConfigKey:
         internal=False,
         documentation="Belongs to a plugin.",
     )
-
-
-def _update_mode(name: str) -> UpdateMode:
-    key = broker_key(name)
-    if key is not None:
-        return key.update_mode
-    return UpdateMode.CLUSTER_WIDE if not is_plugin_key(name) else UpdateMode.READ_ONLY
-
-
-def _as_list(names: list[str]) -> str:
-    return f"[{', '.join(names)}]"
 
 
 def _in_force(key: ConfigKey, settings: Mapping[str, str]) -> Value:
@@ -264,7 +199,7 @@ def _broker_places(name: str, layers: ConfigLayers) -> list[ConfigSynonym]:
 
 def _default_of(name: str) -> str | None:
     key = broker_key(name)
-    return None if key is None else key.default
+    return None if key is None or name in NOT_IN_KAFKAS_TABLE else key.default
 
 
 def _entry(key: ConfigKey, value: Value, synonyms: list[ConfigSynonym], *, read_only: bool) -> ConfigEntry:

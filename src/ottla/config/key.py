@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
-from ottla.config.rules import check_rule
+from ottla.config.rules import check_rule, java_number
 
 Value = bool | int | float | str | tuple[str, ...] | None
 """A parsed value; lists are tuples."""
@@ -158,7 +158,8 @@ def parse_value(name: str, config_type: ConfigType, text: str | None) -> Value:
             except ValueError:
                 raise ConfigError(name, _invalid(name, text, "Not a number of type DOUBLE")) from None
         case ConfigType.LIST:
-            return tuple(part.strip() for part in text.split(",")) if text else ()
+            # What comes twice counts once, as in Kafka.
+            return tuple(dict.fromkeys(part.strip() for part in text.split(","))) if text else ()
         case ConfigType.STRING | ConfigType.CLASS | ConfigType.PASSWORD | ConfigType.UNKNOWN:
             return text
 
@@ -173,7 +174,7 @@ def render_value(config_type: ConfigType, value: Value) -> str | None:
         case tuple():
             return ",".join(value)
         case float() if config_type is ConfigType.DOUBLE:
-            return repr(value).upper().replace("E+", "E") if "e" in repr(value) else repr(value)
+            return java_number(value)
         case _:
             return str(value)
 

@@ -68,11 +68,11 @@ class LogConfig(Struct, frozen=True, kw_only=True):
         internal_segment_bytes = values.pop("internal.segment.bytes", None)
         if internal_segment_bytes is not None:
             values["segment.bytes"] = internal_segment_bytes
-        config = cls(**{name.replace(".", "_"): _as_field(name, value) for name, value in values.items()})
-        config._check()
-        return config
+        return cls(**{name.replace(".", "_"): _as_field(name, value) for name, value in values.items()})
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Rules over more than one key, for who sets them: in force they may meet, one being the broker's and changed
+        later. Raises ``ConfigError``."""
         if self.min_compaction_lag_ms > self.max_compaction_lag_ms:
             raise ConfigError(
                 "min.compaction.lag.ms",

@@ -3,7 +3,7 @@
 ``1..`` or ``0..1``: a range. ``or -1 1..``: a range and one odd value. ``one a b``: one of the words.
 ``nocase A B``: the same without regard to case. ``any-of a b``: a list of these words, maybe empty. ``some-of a b``:
 not empty. ``some``: any list that is not empty. ``text``: not the empty string. ``addresses``, ``voters``,
-``replicas``, ``share-reset``: forms of their own. Every list refuses duplicates.
+``replicas``, ``share-reset``: forms of their own.
 """
 
 import re
@@ -30,6 +30,15 @@ def check_rule(rule: str, name: str, value: Checked) -> str | None:
     return _RULES[kind](name, value, tuple(words.split()))
 
 
+def java_number(value: float) -> str:
+    """A number as Java prints it: 0.5, 1.0E20."""
+    text = repr(value)
+    if "e" not in text:
+        return text
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}E{int(exponent)}"
+
+
 def check_throttled_replicas(name: str, value: Checked) -> str | None:
     """A list of PARTITION:BROKER, or ``*``."""
     assert isinstance(value, tuple)
@@ -46,8 +55,6 @@ def _check_list(rule: str, name: str, value: tuple[str, ...]) -> str | None:
         words = rule.removeprefix("some-of ").split()
         allowed = "any non-empty value" if rule == "some" else f"[{', '.join(words)}]"
         return f"Configuration '{name}' must not be empty. Valid values include: {allowed}"
-    if len(set(value)) != len(value):
-        return f"Configuration '{name}' values must not be duplicated."
     if rule not in ("voters", "addresses") and "" in value:
         return f"Configuration '{name}' values must not be empty."
     return None
@@ -56,9 +63,9 @@ def _check_list(rule: str, name: str, value: tuple[str, ...]) -> str | None:
 def _check_range(rule: str, name: str, value: float) -> str | None:
     low, _, high = rule.partition("..")
     if low and value < float(low):
-        return f"Invalid value {value} for configuration {name}: Value must be at least {low}"
+        return f"Invalid value {java_number(value)} for configuration {name}: Value must be at least {low}"
     if high and value > float(high):
-        return f"Invalid value {value} for configuration {name}: Value must be no more than {high}"
+        return f"Invalid value {java_number(value)} for configuration {name}: Value must be no more than {high}"
     return None
 
 
@@ -119,8 +126,8 @@ def _check_share_reset(name: str, value: Checked, _words: tuple[str, ...]) -> st
     if value in ("latest", "earliest") or re.fullmatch(duration, str(value), re.IGNORECASE):
         return None
     return (
-        f"Invalid value {value} for configuration {name}: the value must be latest, earliest or "
-        "by_duration:PnDTnHnMn.nS"
+        f"Invalid value {value} for configuration {name}: Invalid value `{value}` for configuration {name}. The value "
+        "must be either 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'."
     )
 
 

@@ -89,10 +89,6 @@ class RecordVersions:
         return self._step((8, 2), (17, 3), (30, 4), lowest=1)
 
     @property
-    def broker_registration_change(self) -> int:
-        return self._step((17, 2), (30, 3), lowest=1)
-
-    @property
     def partition(self) -> int:
         return self._step((17, 1), (23, 2), lowest=0)
 

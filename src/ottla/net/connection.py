@@ -13,17 +13,19 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 from msgspec import Struct
 
+from ottla.net.deferred import Deferred
 from ottla.net.outbox import Outbox, Segment
 from ottla.runtime.telemetry import get_logger
 
 log = get_logger(__name__)
 
 Segments: TypeAlias = list[Segment]
-Answer: TypeAlias = Segments | Awaitable[Segments | None] | None
+Answer: TypeAlias = Segments | Deferred[Segments] | Awaitable[Segments | None] | None
 
 BUFFER_BYTES_START = 16 * 1024
 BUFFER_BYTES_KEPT = 4 * 1024 * 1024
@@ -262,6 +264,8 @@ class Connection:
         self._pending.append(slot)
         if isinstance(answer, list):
             self._fill(slot, answer)
+        elif isinstance(answer, Deferred):
+            answer.then(partial(self._slot_filled, slot), self._answer_failed)
         elif isinstance(answer, asyncio.Future):
             answer.add_done_callback(lambda done: self._answered(slot, done))
         else:
@@ -270,14 +274,18 @@ class Connection:
     async def _await_answer(self, slot: Slot, answer: Awaitable[Segments | None]) -> None:
         try:
             segments = await answer or []
-        except CloseConnection as error:
-            log.warning("peer dropped", peer=self.peer, reason=error)
-            self.close(str(error))
         except Exception as error:
-            log.error("request failed", peer=self.peer, exc_info=error)
-            self.close(repr(error))
+            self._answer_failed(error)
         else:
             self._slot_filled(slot, segments)
+
+    def _answer_failed(self, error: Exception) -> None:
+        if isinstance(error, CloseConnection):
+            log.warning("peer dropped", peer=self.peer, reason=error)
+            self.close(str(error))
+        else:
+            log.error("request failed", peer=self.peer, exc_info=error)
+            self.close(repr(error))
 
     def _answered(self, slot: Slot, done: "asyncio.Future[Segments | None]") -> None:
         if done.cancelled():

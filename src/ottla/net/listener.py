@@ -48,6 +48,10 @@ class Listener:
         self._per_address: Counter[str] = Counter()
         self.port = 0
 
+    def set_limits(self, limits: ListenerLimits) -> None:
+        """Hold new connections to other limits; those that are open keep theirs."""
+        self._limits = limits
+
     @property
     def connection_count(self) -> int:
         return len(self._connections)

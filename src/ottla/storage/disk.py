@@ -11,6 +11,8 @@ import os
 import shutil
 from typing import NamedTuple, TypeAlias
 
+from ottla.storage.kernel_sync import KernelSync
+
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -71,12 +73,20 @@ class Disk:
     def modified_ms(self, path: str) -> int:
         return os.stat(path).st_mtime_ns // 1_000_000
 
+    def set_modified_ms(self, path: str, modified_ms: int) -> None:
+        os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
     def sync_data(self, fd: int) -> None:
         """Return when the file's bytes, and the size needed to read them, survive a power cut."""
         os.fdatasync(fd)
 
     def sync(self, fd: int) -> None:
         os.fsync(fd)
+
+    def kernel_sync(self) -> KernelSync | None:
+        """A queue that does what ``sync_data`` does without a thread, where the system has one. Whoever replaces
+        ``sync_data`` has none."""
+        return KernelSync.open()
 
     def map(self, path: str) -> mmap.mmap | bytes:
         """The file's content for reading, paged in where touched."""

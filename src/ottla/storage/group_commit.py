@@ -1,8 +1,10 @@
 """Making appends durable off the event loop: one flush serves all who wait.
 
-Each log directory has a lane, a thread that takes everything queued, flushes the logs concerned, each once, and wakes
-the loop once. Appends that arrive while a flush runs are taken together by the next. The loop never waits for the
-disk, and ``fdatasync`` runs without the interpreter lock.
+Appends that arrive while a flush runs are taken together by the next. The loop never waits for the disk. Where a log
+needs nothing but its active segment's file on disk, which is nearly always, and the kernel syncs by itself
+(``kernel_sync``), rounds of such logs go there with one call. The rest, a fresh segment or directory, and everything on
+other systems, goes to the lane of its log directory: a thread that takes all that is queued, flushes the logs
+concerned, each once, and wakes the loop once.
 
 After a flush has failed nothing of that directory is acknowledged again: the kernel may have dropped what it could not
 write and then report success.
@@ -10,6 +12,7 @@ write and then report success.
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -18,7 +21,8 @@ from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from ottla.storage.errors import storage_error
-from ottla.storage.log import Log
+from ottla.storage.kernel_sync import KernelSync, Synced
+from ottla.storage.log import Log, PendingFlush
 from ottla.wire.errors import ErrorCode, KafkaError
 
 SERIAL_FLUSHES_MAX: Final = 8
@@ -30,49 +34,82 @@ DESCRIPTORS_WAIT_SECONDS: Final = 30.0
 DESCRIPTORS_RETRY_SECONDS: Final = 0.05
 
 
+Resolve = Callable[[KafkaError | None], None]
+
+
 class Waiter(NamedTuple):
-    """Somebody who waits until ``log`` is durable below ``offset``; without a future nobody does, but flush it."""
+    """Somebody who waits until ``log`` is durable below ``offset``; without ``resolve`` nobody does, but flush it."""
 
     log: Log
     offset: int
-    future: asyncio.Future[None] | None
+    resolve: Resolve | None
 
 
 class GroupCommit:
     """The lanes of all log directories. Made on the loop it serves; ``close`` ends its threads."""
 
-    def __init__(self, *, on_failed: Callable[[str, OSError], None]) -> None:
-        """``on_failed(log directory, error)`` is called on the loop at the first failed flush of a directory."""
+    def __init__(self, *, on_failed: Callable[[str, OSError], None], kernel: KernelSync | None = None) -> None:
+        """``on_failed(log directory, error)`` is called on the loop at the first failed flush of a directory.
+
+        ``kernel`` is closed with this.
+        """
         self._loop = asyncio.get_running_loop()
         self._on_failed = on_failed
         self._lanes: dict[str, _Lane] = {}
+        self._failed: set[str] = set()
+        self._kernel = None if kernel is None else _KernelRounds(kernel, self._loop, self._queue, self._finish)
         self.rounds = 0
         """Flush rounds that have ended."""
 
     def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
         """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
-        future = self._loop.create_future()
-        if log.failure is not None:
-            future.set_exception(storage_error(f"{log.log_directory} is offline"))
-        elif log.recovery_point >= offset:
-            future.set_result(None)
-        else:
-            self._lane(log).queue.put(Waiter(log, offset, future))
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def resolve(error: KafkaError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self.when_flushed(log, offset, resolve)
         return future
+
+    def when_flushed(self, log: Log, offset: int, resolve: Resolve) -> None:
+        """The same by a call on the loop, in the step that learns of it; never within this one."""
+        if self._has_failed(log) or log.recovery_point >= offset:
+            self._loop.call_soon(resolve, self._verdict(log, offset))
+        else:
+            self._add(Waiter(log, offset, resolve))
 
     def flush_soon(self, log: Log) -> None:
         """Flush ``log`` without anybody waiting: a segment was sealed."""
-        if log.failure is None:
-            self._lane(log).queue.put(Waiter(log, log.log_end_offset, None))
+        if not self._has_failed(log):
+            self._add(Waiter(log, log.log_end_offset, None))
 
     def close(self) -> None:
-        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes."""
+        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes; any thread."""
+        if self._kernel is not None:
+            self._kernel.close()
         for lane in self._lanes.values():
             lane.queue.put(None)
         for lane in self._lanes.values():
             lane.thread.join()
             lane.pool.shutdown()
         self._lanes.clear()
+
+    def _has_failed(self, log: Log) -> bool:
+        return log.failure is not None or (bool(self._failed) and log.log_directory in self._failed)
+
+    def _add(self, waiter: Waiter) -> None:
+        if self._kernel is not None:
+            self._kernel.add(waiter)
+        else:
+            self._queue(waiter)
+
+    def _queue(self, waiter: Waiter) -> None:
+        self._lane(waiter.log).queue.put(waiter)
 
     def _lane(self, log: Log) -> "_Lane":
         directory = log.log_directory
@@ -85,20 +122,111 @@ class GroupCommit:
         """On the loop: a round has ended."""
         self.rounds += 1
         if error is None:
-            for log, offset, future in waiters:
-                if future is not None and not future.done():
-                    if log.recovery_point >= offset:
-                        future.set_result(None)
-                    else:
-                        future.set_exception(KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated"))
+            for log, offset, resolve in waiters:
+                if resolve is not None:
+                    resolve(self._verdict(log, offset))
             return
+        self._failed.add(directory)
         if isinstance(error, OSError):
             self._on_failed(directory, error)
-        for log, _, future in waiters:
+        for log, _, resolve in waiters:
             if isinstance(error, OSError):
                 log.fail(error)
-            if future is not None and not future.done():
-                future.set_exception(storage_error(f"{directory} could not be flushed: {error}"))
+            if resolve is not None:
+                resolve(storage_error(f"{directory} could not be flushed: {error}"))
+
+    def _verdict(self, log: Log, offset: int) -> KafkaError | None:
+        if self._has_failed(log):
+            return storage_error(f"{log.log_directory} is offline")
+        if log.recovery_point < offset:
+            return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated")
+        return None
+
+
+class _KernelRounds:
+    """One round at a time, of all directories; what arrives meanwhile forms the next. Lives on the loop."""
+
+    def __init__(
+        self,
+        kernel: KernelSync,
+        loop: asyncio.AbstractEventLoop,
+        pass_on: Callable[[Waiter], None],
+        finish: Callable[[str, list[Waiter], Exception | None], None],
+    ) -> None:
+        self._kernel = kernel
+        self._loop = loop
+        self._pass_on = pass_on
+        self._finish = finish
+        self._waiting: list[Waiter] = []
+        self._running: dict[int, tuple[PendingFlush, list[Waiter]]] = {}
+        self._begin_soon = False
+        self._closed = False
+        loop.add_reader(kernel.fileno(), self._on_synced)
+
+    def add(self, waiter: Waiter) -> None:
+        if self._closed:
+            self._pass_on(waiter)
+            return
+        self._waiting.append(waiter)
+        if not self._running and not self._begin_soon:
+            # Not now: whatever else this turn of the loop appends shares the round.
+            self._begin_soon = True
+            self._loop.call_soon(self._begin)
+
+    def close(self) -> None:
+        """Wait for the round that runs; what waits for the next goes to the lanes. Any thread."""
+        self._closed = True
+        ended = self._kernel.close()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            self._pass_on(waiter)
+        try:
+            self._loop.call_soon_threadsafe(self._end, ended)
+        except RuntimeError:
+            # The loop has been closed: nobody waits any more.
+            self._kernel.close_descriptor()
+
+    def _end(self, ended: list[Synced]) -> None:
+        self._loop.remove_reader(self._kernel.fileno())
+        self._kernel.close_descriptor()
+        self._settle(ended)
+
+    def _begin(self) -> None:
+        self._begin_soon = False
+        waiting, self._waiting = self._waiting, []
+        by_log: dict[int, list[Waiter]] = {}
+        for waiter in waiting:
+            by_log.setdefault(id(waiter.log), []).append(waiter)
+        syncs: list[tuple[int, int]] = []
+        for token, waiters in by_log.items():
+            pending = waiters[0].log.begin_flush()
+            if pending is None:
+                self._give_up(waiters)
+            else:
+                self._running[token] = pending, waiters
+                syncs.append((token, pending.handle.fd))
+        taken = self._kernel.submit(syncs)
+        for token, _ in syncs[taken:]:
+            self._give_up(self._running.pop(token)[1])
+
+    def _give_up(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            self._pass_on(waiter)
+
+    def _on_synced(self) -> None:
+        self._settle(self._kernel.reap())
+        if self._waiting and not self._running and not self._begin_soon:
+            self._begin()
+
+    def _settle(self, ended: list[Synced]) -> None:
+        for token, code in ended:
+            pending, waiters = self._running.pop(token)
+            log = waiters[0].log
+            if code == 0:
+                log.end_flush(pending)
+                self._finish(log.log_directory, waiters, None)
+            else:
+                self._finish(log.log_directory, waiters, OSError(code, os.strerror(code), pending.handle.path))
 
 
 class _Lane:

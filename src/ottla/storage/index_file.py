@@ -52,9 +52,11 @@ class IndexFile:
             self._drop()
             self.data = entries
             self.size = self._written = len(entries)
-        self.bytes_max = max(bytes_max - bytes_max % self.entry.size, self.size)
-        self.growing = True
-        self._resize_file(self.bytes_max)
+        bytes_max = max(bytes_max - bytes_max % self.entry.size, self.size)
+        if not self.growing or bytes_max != self.bytes_max:
+            self.growing = True
+            self.bytes_max = bytes_max
+            self._resize_file(bytes_max)
 
     def reset(self, bytes_max: int) -> None:
         """Forget all entries and take new ones."""
@@ -63,8 +65,7 @@ class IndexFile:
         self.size = self._written = 0
         self.bytes_max = bytes_max - bytes_max % self.entry.size
         self.growing = True
-        self._resize_file(0)
-        self._resize_file(self.bytes_max)
+        self._resize_file(0, self.bytes_max)
 
     def append(self, *fields: int) -> None:
         data = self.data
@@ -101,8 +102,7 @@ class IndexFile:
         del self.data[count * self.entry.size :]
         if self._written > len(self.data):
             # The cut entries must not stand behind the end: a file that is never trimmed would show them again.
-            self._resize_file(len(self.data))
-            self._resize_file(self.bytes_max)
+            self._resize_file(len(self.data), self.bytes_max)
             self._written = len(self.data)
         self.size = len(self.data)
 
@@ -118,9 +118,11 @@ class IndexFile:
             self.data.close()
         self.data = None
 
-    def _resize_file(self, size: int) -> None:
+    def _resize_file(self, *sizes: int) -> None:
+        """Give the file these sizes, one after the other: cut first, then extended, what was cut reads as zeros."""
         fd = self._disk.open(self.path, create=True)
         try:
-            self._disk.truncate(fd, size)
+            for size in sizes:
+                self._disk.truncate(fd, size)
         finally:
             self._disk.close(fd)

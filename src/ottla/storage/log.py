@@ -12,7 +12,7 @@ segments are sorted and only the last one is active.
 import os
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from threading import Lock
@@ -27,11 +27,11 @@ from ottla.runtime.telemetry import get_logger
 from ottla.storage.disk import Disk
 from ottla.storage.errors import SHORTAGES, storage_error
 from ottla.storage.leader_epochs import LeaderEpochCache
-from ottla.storage.names import DELETED_SUFFIX
+from ottla.storage.names import DELETED_SUFFIX, SWAP_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
 from ottla.storage.producer_snapshots import ProducerSnapshots
 from ottla.storage.recovery import LoadedLog, LogHints, load_log, replay
-from ottla.storage.region import FileRegion
+from ottla.storage.region import FileHandle, FileRegion
 from ottla.storage.retention import expired_segments
 from ottla.storage.segment import Segment
 from ottla.storage.txn_index import AbortedTransaction
@@ -69,6 +69,27 @@ class Condemned(NamedTuple):
     paths: tuple[str, ...]
 
 
+class PendingFlush(NamedTuple):
+    """A sync under way: the file that has to reach the disk, and up to where the log is durable when it has."""
+
+    handle: FileHandle
+    end_offset: int
+    truncations: int
+
+
+class Cleaning:
+    """A cleaning of a log under way. It is aborted by whatever else shortens, moves or closes the log."""
+
+    def __init__(self, on_aborted: Callable[[], None]) -> None:
+        self.aborted = False
+        self._on_aborted = on_aborted
+
+    def abort(self) -> None:
+        if not self.aborted:
+            self.aborted = True
+            self._on_aborted()
+
+
 class Log:
     """A partition's log. Open one with ``Log.open``."""
 
@@ -76,6 +97,8 @@ class Log:
         self, directory: str, topic_partition: TopicPartition, config: LogConfig, disk: Disk, loaded: LoadedLog
     ) -> None:
         self.directory = directory
+        self.log_directory = os.path.dirname(directory)
+        """The log directory (of ``log.dirs``) that holds the partition."""
         self.topic_partition = topic_partition
         self.topic_id: Uuid | None = None
         self.config = config
@@ -92,6 +115,8 @@ class Log:
         self.events: LogEvents | None = None
         self.failure: BaseException | None = None
         """Set once: nothing is appended, read or acknowledged any more."""
+        self.cleaning: Cleaning | None = None
+        """Set while the log is being cleaned: its oldest segments stay then."""
         self.segments: list[Segment] = loaded.segments
         self._bases = [segment.base_offset for segment in loaded.segments]
         self._active = loaded.segments[-1]
@@ -99,6 +124,8 @@ class Log:
         self._condemned: deque[Condemned] = deque()
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
         self._flush_lock = Lock()
+        self._recovery_point_lock = Lock()
+        self._truncations = 0
         self._released = False
         self._jitter = Random(str(topic_partition))
         self._roll_jitter_ms = self._next_jitter()
@@ -234,6 +261,7 @@ class Log:
         """The disk cannot be trusted any more."""
         if self.failure is None:
             self.failure = error
+            self._abort_cleaning()
             if self.events is not None:
                 self.events.log_failed(self, error)
 
@@ -418,6 +446,7 @@ class Log:
         if offset < self._bases[0]:
             self.truncate_fully_and_start_at(offset, now_ms)
             return
+        self._abort_cleaning()
         with self._flush_lock:
             self._lower_recovery_point(offset)
             kept = bisect_right(self._bases, offset)
@@ -435,6 +464,7 @@ class Log:
 
     def truncate_fully_and_start_at(self, offset: int, now_ms: int = 0) -> None:
         """Drop everything; the log begins and ends at ``offset``. Raises ``OSError``."""
+        self._abort_cleaning()
         with self._flush_lock:
             self._lower_recovery_point(offset)
             # The last first, so that a crash half way leaves a log that only lost its end.
@@ -458,6 +488,7 @@ class Log:
             self._snapshots.remove_after(-1)
 
     def _lower_recovery_point(self, offset: int) -> None:
+        self._truncations += 1
         if self.recovery_point > offset:
             self.recovery_point = offset
             if self.events is not None:
@@ -493,9 +524,10 @@ class Log:
     def retain(self, now_ms: int, upper: int) -> int:
         """Delete the oldest segments that retention gives up and that lie below ``upper``; returns how many.
 
-        ``upper`` is the high watermark. Their files are renamed now and unlinked by ``purge``. Raises ``OSError``.
+        ``upper`` is the high watermark. Their files are renamed now and unlinked by ``purge``. A log that is being
+        cleaned keeps its segments until it is done. Raises ``OSError``.
         """
-        count = expired_segments(self, now_ms, upper)
+        count = expired_segments(self, now_ms, upper) if self.cleaning is None else 0
         if not count:
             return 0
         if count == len(self.segments):
@@ -507,11 +539,34 @@ class Log:
         self._note_unsynced(self.directory)
         return count
 
-    def _condemn(self, segments: Sequence[Segment], now_ms: int) -> None:
+    def replace_segments(self, replaced: Sequence[Segment], cleaned: Segment, now_ms: int) -> None:
+        """Put a segment whose files are durable under ``.cleaned`` names in the place of those it was made from.
+
+        A crash at any step leaves the old ones or the new one, none of it lost. It is settled when the directory has
+        been synced, which is the caller's. Raises ``OSError``: the log must then not be trusted.
+        """
+        slot = self.segments.index(replaced[0])
+        end = slot + len(replaced)
+        assert self.segments[slot:end] == list(replaced), "the segments have changed"
+        assert self.segments[end].base_offset <= self.recovery_point, "cleaned beyond what is durable"
+        cleaned.rename(SWAP_SUFFIX)
+        self._condemn(replaced, now_ms, snapshot_kept=cleaned.base_offset)
+        cleaned.rename("")
+        self.segments[slot:end] = [cleaned]
+        self._bases[slot:end] = [cleaned.base_offset]
+
+    def _abort_cleaning(self) -> None:
+        if self.cleaning is not None:
+            self.cleaning.abort()
+
+    def _condemn(self, segments: Sequence[Segment], now_ms: int, snapshot_kept: int = -1) -> None:
         for segment in segments:
             renamed = []
-            self._snapshots.forget(segment.base_offset)
-            for path in (*segment.paths, self._snapshots.path(segment.base_offset)):
+            paths = segment.paths
+            if segment.base_offset != snapshot_kept:
+                self._snapshots.forget(segment.base_offset)
+                paths = (*paths, self._snapshots.path(segment.base_offset))
+            for path in paths:
                 try:
                     self.disk.rename(path, path + DELETED_SUFFIX)
                 except FileNotFoundError:
@@ -563,19 +618,39 @@ class Log:
                     self._unsynced[path] = None
                     raise
             if not self._released:
-                self.recovery_point = max(self.recovery_point, end)
+                self._raise_recovery_point(end)
             return self.recovery_point
 
-    def flush_due(self, now_ms: int) -> bool:
-        """Whether ``flush.messages`` or ``flush.ms`` ask for a flush."""
-        unflushed = self.log_end_offset - self.recovery_point
-        if not unflushed:
-            return False
-        return unflushed >= self.config.flush_messages or now_ms - self.unflushed_since_ms >= self.config.flush_ms
+    def begin_flush(self) -> PendingFlush | None:
+        """What somebody else has to sync so that all records so far are durable; ``None`` where that is more than the
+        active segment's file (a new segment, a new directory): ``flush`` then. Not blocking, on the loop."""
+        handle = self._active.open_handle
+        if self._unsynced or self._released or handle is None or self._active.base_offset > self.recovery_point:
+            return None
+        return PendingFlush(handle, self.log_end_offset, self._truncations)
+
+    def end_flush(self, pending: PendingFlush) -> None:
+        """``pending.handle`` has been synced. What was truncated meanwhile is not vouched for. On the loop."""
+        if pending.truncations == self._truncations and not self._released:
+            self._raise_recovery_point(pending.end_offset)
+
+    def _raise_recovery_point(self, offset: int) -> None:
+        # The loop and the thread of ``flush`` may both be here.
+        with self._recovery_point_lock:
+            self.recovery_point = max(self.recovery_point, offset)
+
+    @property
+    def flush_messages_due(self) -> bool:
+        """Whether ``flush.messages`` asks for a flush, now that the last append was as large as it was."""
+        return self.log_end_offset - self.recovery_point >= self.config.flush_messages
+
+    def flush_ms_due(self, now_ms: int) -> bool:
+        """Whether ``flush.ms`` asks for a flush."""
+        return self.log_end_offset > self.recovery_point and now_ms - self.unflushed_since_ms >= self.config.flush_ms
 
     def mark_flushed(self, offset: int) -> None:
         """Take note that somebody else has made all below ``offset`` durable."""
-        self.recovery_point = max(self.recovery_point, min(offset, self.log_end_offset))
+        self._raise_recovery_point(min(offset, self.log_end_offset))
 
     @property
     def size(self) -> int:
@@ -586,15 +661,11 @@ class Log:
     def active_segment(self) -> Segment:
         return self._active
 
-    @property
-    def log_directory(self) -> str:
-        """The log directory (of ``log.dirs``) that holds the partition."""
-        return os.path.dirname(self.directory)
-
     # Life ------------------------------------------------------------------------------------------------------------
 
     def moved(self, directory: str) -> None:
         """The partition's directory has been renamed."""
+        self._abort_cleaning()
         self._unsynced = {
             os.path.join(directory, os.path.basename(path)) if os.path.dirname(path) == self.directory else path: None
             for path in self._unsynced
@@ -602,6 +673,7 @@ class Log:
         }
         self._note_unsynced(directory)
         self.directory = directory
+        self.log_directory = os.path.dirname(directory)
         self._snapshots.directory = directory
         self.epochs.moved(directory)
         for segment in self.segments:
@@ -623,5 +695,6 @@ class Log:
     def release(self) -> None:
         """Close all files, changing nothing on the disk. Flushes do nothing from now on, and say so."""
         self._released = True
+        self._abort_cleaning()
         for segment in self.segments:
             segment.close()

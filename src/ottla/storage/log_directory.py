@@ -20,6 +20,7 @@ from ottla.storage.checkpoints import (
 from ottla.storage.disk import Disk
 from ottla.storage.errors import LogDirectoryError
 from ottla.storage.names import (
+    CLEANER_CHECKPOINT,
     HIGH_WATERMARK_CHECKPOINT,
     LOCK,
     LOG_START_CHECKPOINT,
@@ -49,6 +50,8 @@ class LogDirectory:
         """Held while a checkpoint is put together and written: loop and worker threads both do."""
         self.log_starts: dict[TopicPartition, int] = {}
         self.high_watermarks: dict[TopicPartition, int] = {}
+        self.clean_points: dict[TopicPartition, int] = {}
+        """Up to where compacted logs are clean; kept up to date, unlike the others."""
         self._lock = -1
 
     @classmethod
@@ -69,6 +72,13 @@ class LogDirectory:
             raise
         directory.clean_shutdown = epoch is not None
         directory.broker_epoch = -1 if epoch is None else epoch
+        return directory
+
+    @classmethod
+    def offline(cls, disk: Disk, path: str, error: OSError) -> "LogDirectory":
+        """One whose disk refused at the start: nothing is known of it but that the node should have it."""
+        directory = cls(disk, path)
+        directory.failure = error
         return directory
 
     def _take_lock(self) -> None:
@@ -107,11 +117,13 @@ class LogDirectory:
         self.recovery_points = recovery_points or {}
         self.log_starts = self._offsets(LOG_START_CHECKPOINT) or {}
         self.high_watermarks = self._offsets(HIGH_WATERMARK_CHECKPOINT) or {}
+        self.clean_points = self._offsets(CLEANER_CHECKPOINT) or {}
 
     def _offsets(self, name: str) -> dict[TopicPartition, int] | None:
         """``None`` where there is a checkpoint that cannot be read.
 
         Without log start offsets logs begin with their first segment: deleted records may come back, none is lost.
+        Without clean points logs are cleaned from their start.
         """
         try:
             return read_offsets(self.disk, self._file(name))
@@ -127,6 +139,9 @@ class LogDirectory:
 
     def write_high_watermarks(self, offsets: Mapping[TopicPartition, int]) -> None:
         write_offsets(self.disk, self._file(HIGH_WATERMARK_CHECKPOINT), offsets)
+
+    def write_clean_points(self) -> None:
+        write_offsets(self.disk, self._file(CLEANER_CHECKPOINT), self.clean_points)
 
     def mark_clean_shutdown(self, broker_epoch: int) -> None:
         write_clean_shutdown(self.disk, self.path, broker_epoch)

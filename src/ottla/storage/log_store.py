@@ -8,7 +8,7 @@ stays as it is on the disk.
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -59,6 +59,17 @@ class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
     logs: tuple[LogSize, ...]
 
 
+def _check_directories(directories: Sequence[LogDirectory]) -> None:
+    """Raises where there is nothing to go on with: one must be online, and no two may be taken for each other."""
+    online = [directory for directory in directories if directory.failure is None]
+    if not online and directories[0].failure is not None:
+        raise directories[0].failure
+    ids = [directory.directory_id for directory in online]
+    for directory in online:
+        if ids.count(directory.directory_id) > 1:
+            raise LogDirectoryError(directory.path, f"shares the id {directory.directory_id} with another one")
+
+
 class LogStore:
     """The logs by partition. Methods belong to the loop's thread; those that say so block and may run in another."""
 
@@ -75,6 +86,8 @@ class LogStore:
         """Those that serve."""
         self.offline_logs: dict[TopicPartition, KafkaError] = {}
         """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.preferred_directories: dict[TopicPartition, str] = {}
+        """Where the operator wants replicas that are not here yet."""
         self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
         self.on_rolled: Callable[[Log], None] | None = None
         """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
@@ -99,8 +112,10 @@ class LogStore:
         """Lock, format where fresh, read checkpoints. Blocking.
 
         ``metadata_directory`` (metadata.log.dir) is locked too, but holds no partitions unless it is among the others.
+        A directory whose disk refuses is offline from the beginning, as one whose disk fails later is.
 
-        Raises ``LogDirectoryError`` (in use, another node's) and ``OSError``; then nothing stays locked.
+        Raises ``LogDirectoryError`` (in use, another node's) and ``OSError`` (the disk of the metadata log, or of
+        every directory); then nothing stays locked.
         """
         disk = disk or Disk()
         rng = rng or SystemRandom()
@@ -109,12 +124,14 @@ class LogStore:
             paths = [os.path.abspath(path) for path in directories]
             beside = None if metadata_directory is None else os.path.abspath(metadata_directory)
             for absolute in paths if beside is None or beside in paths else (*paths, beside):
-                directory = LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng)
-                opened.append(directory)
-            ids = [directory.directory_id for directory in opened]
-            for directory in opened:
-                if ids.count(directory.directory_id) > 1:
-                    raise LogDirectoryError(directory.path, f"shares the id {directory.directory_id} with another one")
+                try:
+                    opened.append(LogDirectory.open(disk, absolute, cluster_id=cluster_id, node_id=node_id, rng=rng))
+                except OSError as error:
+                    if absolute == beside:
+                        raise
+                    _log.error("log directory offline", path=absolute, reason=error)
+                    opened.append(LogDirectory.offline(disk, absolute, error))
+            _check_directories(opened[: len(paths)])
         except BaseException:
             for directory in opened:
                 directory.unlock()
@@ -131,7 +148,7 @@ class LogStore:
     def load(self, config_of: Callable[[str], LogConfig], *, now_ms: int) -> None:
         """Open every log; ``config_of(topic)`` gives its configuration. Blocking; once, before anything else is
         called."""
-        for directory in self.directories:
+        for directory in self._online():
             try:
                 self._load_directory(directory, config_of, now_ms)
             except OSError as error:
@@ -153,7 +170,9 @@ class LogStore:
                 _log.warning("not a partition directory, left alone", path=path)
             elif topic_partition != CLUSTER_METADATA:
                 cut += self._load_log(directory, path, topic_partition, config_of, now_ms)
-        stale = (directory.recovery_points.keys() | directory.log_starts.keys()) - {CLUSTER_METADATA}
+        stale = (directory.recovery_points.keys() | directory.log_starts.keys() | directory.clean_points.keys()) - {
+            CLUSTER_METADATA
+        }
         if cut or any(self._directory_of(partition) is not directory for partition in sorted(stale)):
             self._checkpoint(directory)
 
@@ -214,8 +233,31 @@ class LogStore:
         """The log, if it is there and serves."""
         return self.logs.get(topic_partition)
 
-    def create(self, topic_partition: TopicPartition, topic_id: Uuid, config: LogConfig, *, now_ms: int) -> Log:
-        """The log of a new partition, in the online directory that holds the fewest; the one there is, if there is one.
+    def check_place(self, topic_partition: TopicPartition, directory_id: Uuid, *, new: bool) -> None:
+        """Whether a log that is not here may be made: not where the one that is meant may lie in a directory that is
+        offline. ``directory_id`` is where the controller believes it to be. Raises
+        ``KafkaError(KAFKA_STORAGE_ERROR)``."""
+        online = {directory.directory_id for directory in self._online()}
+        if new or len(online) == len(self.directories) or directory_id in online:
+            return
+        offline = ", ".join(directory.path for directory in self.directories if directory.failure is not None)
+        raise storage_error(f"{topic_partition} may lie in a log directory that is offline ({offline})")
+
+    def directory_id(self, log: Log) -> Uuid:
+        """The id of the log directory that holds the log."""
+        return self._directory_at(log.log_directory).directory_id
+
+    def create(
+        self,
+        topic_partition: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        directory_id: Uuid | None = None,
+    ) -> Log:
+        """The log of a new partition; the one there is, if there is one. It goes to the directory the operator asked
+        for, else to ``directory_id``, else to the one that holds the fewest, of those that are online.
 
         Durable with its first flush. Raises ``KafkaError(KAFKA_STORAGE_ERROR)``: the partition is offline, it is there
         with another topic id, no directory is online, or the disk refused.
@@ -226,7 +268,7 @@ class LogStore:
         offline = self.offline_logs.get(topic_partition)
         if offline is not None:
             raise offline
-        directory = self._emptiest()
+        directory = self._place(topic_partition, directory_id)
         path = os.path.join(directory.path, str(topic_partition))
         try:
             self.disk.make_directory(path)
@@ -248,14 +290,20 @@ class LogStore:
             raise storage_error(f"{log.directory} holds topic id {log.topic_id}, not {topic_id}")
         return log
 
+    def _place(self, topic_partition: TopicPartition, directory_id: Uuid | None) -> LogDirectory:
+        preferred = self.preferred_directories.pop(topic_partition, None)
+        for directory in self._online():
+            if directory.path == preferred or (preferred is None and directory.directory_id == directory_id):
+                return directory
+        return self._emptiest()
+
     def _emptiest(self) -> LogDirectory:
-        online = [directory for directory in self.directories if directory.failure is None]
+        online = self._online()
         if not online:
             raise storage_error("no log directory is online")
-        held = {directory.path: 0 for directory in online}
-        for log in self.logs.values():
-            if log.log_directory in held:
-                held[log.log_directory] += 1
+        if len(online) == 1:
+            return online[0]
+        held = Counter(log.log_directory for log in self.logs.values())
         return min(online, key=lambda directory: held[directory.path])
 
     def delete(self, topic_partition: TopicPartition, *, now_ms: int) -> bool:
@@ -321,20 +369,19 @@ class LogStore:
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 
-    def retain(self, now_ms: int, upper_of: Callable[[TopicPartition], int]) -> int:
-        """Retention on all logs; ``upper_of`` gives a partition's high watermark. Returns how many segments went."""
-        deleted = 0
-        for log in tuple(self.logs.values()):
-            if log.failure is None:
-                try:
-                    deleted += log.retain(now_ms, upper_of(log.topic_partition))
-                except OSError as error:
-                    if error.errno not in SHORTAGES:
-                        log.fail(error)
-                    _log.warning("retention put off", partition=log.topic_partition, reason=error)
-                except KafkaError as error:
-                    _log.warning("retention put off", partition=log.topic_partition, reason=error)
-        return deleted
+    def retain(self, log: Log, now_ms: int, high_watermark: int) -> int:
+        """Retention on one log; returns how many segments went. A disk that refuses puts it off."""
+        if log.failure is not None or self.logs.get(log.topic_partition) is not log:
+            return 0
+        try:
+            return log.retain(now_ms, high_watermark)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                log.fail(error)
+            _log.warning("retention put off", partition=log.topic_partition, reason=error)
+        except KafkaError as error:
+            _log.warning("retention put off", partition=log.topic_partition, reason=error)
+        return 0
 
     def purge(self, now_ms: int) -> int:
         """Remove the deleted logs and segments whose delay has passed; returns how many. Blocking, any thread."""
@@ -388,6 +435,29 @@ class LogStore:
 
         return self._write_everywhere(self._online(), write)
 
+    def clean_point(self, log: Log) -> int | None:
+        """Up to where the log has been cleaned; ``None`` where it never was."""
+        return self._directory_at(log.log_directory).clean_points.get(log.topic_partition)
+
+    def record_clean_point(self, log: Log, offset: int) -> None:
+        """The log is clean up to ``offset``, durably so. Blocking, any thread. Raises ``OSError``."""
+        directory = self._directory_at(log.log_directory)
+        with directory.checkpointing:
+            directory.clean_points[log.topic_partition] = offset
+            if directory.locked:
+                directory.write_clean_points()
+
+    def _forget_clean_points(self, directory: LogDirectory) -> None:
+        """Of logs that are gone: another one of that name would be taken for clean."""
+        held = {log.topic_partition for log in self._logs_in(directory)}
+        held.update(partition for partition, holder in self._offline_in.items() if holder is directory)
+        with directory.checkpointing:
+            gone = [partition for partition in directory.clean_points if partition not in held]
+            for partition in gone:
+                del directory.clean_points[partition]
+            if gone and directory.locked:
+                directory.write_clean_points()
+
     def high_watermark(self, topic_partition: TopicPartition) -> int:
         """As checkpointed before this start; 0 where it was not."""
         for directory in self.directories:
@@ -398,6 +468,7 @@ class LogStore:
     def _checkpoint(self, directory: LogDirectory) -> None:
         self._write_recovery_points(directory)
         self._write_log_starts(directory)
+        self._forget_clean_points(directory)
 
     def _write_recovery_points(self, directory: LogDirectory) -> None:
         """Of offline logs, what stood there: their records are still as durable."""
@@ -454,6 +525,9 @@ class LogStore:
 
     def log_shrinking(self, log: Log) -> None:
         self._write_recovery_points(self._directory_at(log.log_directory))
+        clean_point = self.clean_point(log)
+        if clean_point is not None and clean_point > log.recovery_point:
+            self.record_clean_point(log, log.recovery_point)
 
     def log_failed(self, log: Log, error: OSError) -> None:
         self.fail_directory(log.log_directory, error)

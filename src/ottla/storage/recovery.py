@@ -234,6 +234,8 @@ class _Loader:
         self.epochs = LeaderEpochCache(disk, directory, self.unsynced.append)
         self.snapshots = ProducerSnapshots(disk, directory, ())
         self.bytes_cut = 0
+        self.swapped = False
+        """Whether a cleaned segment was found half-way to its place."""
         self.replayed = False
         """Whether ``producers`` stands at the end of the log already."""
 
@@ -282,6 +284,7 @@ class _Loader:
                 else:
                     swaps.append(name)
         if swaps:
+            self.swapped = True
             self._finish_swap(swaps)
 
     def _finish_swap(self, swaps: list[str]) -> None:
@@ -291,7 +294,8 @@ class _Loader:
             base = _offset_in(name)
             if name == segment_file(base, LOG_SUFFIX + SWAP_SUFFIX):
                 path = os.path.join(self.directory, name)
-                first, end = min(first, base), max(end, self._end_of_swap(path, base))
+                # What was at the base goes in any case, even for an empty segment: its indexes are of other batches.
+                first, end = min(first, base), max(end, base + 1, self._end_of_swap(path, base))
         for entry in self.disk.entries(self.directory):
             parsed = parse_segment_file(entry.name)
             if parsed and not entry.name.endswith(SWAP_SUFFIX) and first <= parsed[0] < end:
@@ -340,7 +344,7 @@ class _Loader:
         Deletion takes the log's name first, but only ever from the front, or behind the recovery point; compaction,
         which may leave such an index anywhere, is left its freedom.
         """
-        if self.config.compact or not self.segments:
+        if self.config.compact or self.swapped or not self.segments:
             return
         first = self.segments[0].base_offset
         durable = self.hints.recovery_point if self.hints.recovery_point_known else self.segments[-1].base_offset

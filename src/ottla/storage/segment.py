@@ -58,6 +58,7 @@ class Segment:
         "directory",
         "index_interval_bytes",
         "indexes_full",
+        "mark",
         "offset_index",
         "rebuild",
         "size",
@@ -65,9 +66,13 @@ class Segment:
         "txn_index",
     )
 
-    def __init__(self, disk: Disk, directory: str, base_offset: int, size: int, *, index_interval_bytes: int) -> None:
+    def __init__(
+        self, disk: Disk, directory: str, base_offset: int, size: int, *, index_interval_bytes: int, mark: str = ""
+    ) -> None:
         self._disk = disk
         self.directory = directory
+        self.mark = mark
+        """Behind the names of all files: of a segment that is not in its place yet."""
         self.base_offset = base_offset
         self.size = size
         """Bytes of batches in the ``.log``; the file is longer only where it was preallocated."""
@@ -96,10 +101,17 @@ class Segment:
 
     @classmethod
     def create(
-        cls, disk: Disk, directory: str, base_offset: int, *, index_interval_bytes: int, index_bytes_max: int
+        cls,
+        disk: Disk,
+        directory: str,
+        base_offset: int,
+        *,
+        index_interval_bytes: int,
+        index_bytes_max: int,
+        mark: str = "",
     ) -> "Segment":
         """A new active segment with empty files. Whatever had their names is emptied."""
-        segment = cls(disk, directory, base_offset, 0, index_interval_bytes=index_interval_bytes)
+        segment = cls(disk, directory, base_offset, 0, index_interval_bytes=index_interval_bytes, mark=mark)
         fd = disk.open(segment.log_path, create=True)
         segment._handle = FileHandle(disk, segment.log_path, fd)
         disk.truncate(fd, 0)
@@ -130,8 +142,13 @@ class Segment:
             handle = self._handle = FileHandle(self._disk, self.log_path, self._disk.open(self.log_path))
         return handle
 
+    @property
+    def open_handle(self) -> FileHandle | None:
+        """The ``.log`` where it is open already."""
+        return self._handle
+
     def _path(self, suffix: str) -> str:
-        return os.path.join(self.directory, segment_file(self.base_offset, suffix))
+        return os.path.join(self.directory, segment_file(self.base_offset, suffix) + self.mark)
 
     # Appending -------------------------------------------------------------------------------------------------------
 
@@ -441,6 +458,17 @@ class Segment:
         self.offset_index.file.renamed(self._path(OFFSET_INDEX_SUFFIX))
         self.time_index.file.renamed(self._path(TIME_INDEX_SUFFIX))
         self.txn_index.path = self._path(TXN_INDEX_SUFFIX)
+
+    def rename(self, mark: str) -> None:
+        """Give the files another mark, the ``.log`` first; they need not be open."""
+        sources = self.paths
+        self.mark = mark
+        for source, target in zip(sources, self.paths, strict=True):
+            try:
+                self._disk.rename(source, target)
+            except FileNotFoundError:
+                continue
+        self.moved(self.directory)
 
     def close(self) -> None:
         """Let go of the files; regions that are still out keep theirs."""

@@ -50,6 +50,9 @@ class FaultyDisk(Disk):
 
         return cls(gate)
 
+    def kernel_sync(self) -> None:
+        """Syncs pass the gate like all else."""
+
     def bury(self) -> None:
         """Release the locks, as the end of a killed process does."""
         for fd in tuple(self._locks):
@@ -132,7 +135,10 @@ ROOT: Final = 0
 
 
 class RecordingDisk(Disk):
-    """The real disk, with a record of all that changes below ``root``, which must be empty. Thread-safe."""
+    """The real disk, with a record of all that changes below ``root``. Thread-safe.
+
+    What lies there at the start opens the record, and counts as durable.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
@@ -141,7 +147,23 @@ class RecordingDisk(Disk):
         self._nodes = 1
         self._names: dict[int, dict[str, int]] = {ROOT: {}}
         self._fds: dict[int, int] = {}
-        assert not os.listdir(self.root), "the record must begin with nothing"
+        self._adopt(self.root, ROOT)
+
+    def _adopt(self, path: str, node: int) -> None:
+        """Enter a directory that was there before."""
+        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+            self._create(entry.path, directory=entry.is_dir())
+            child = self._names[node][entry.name]
+            if entry.is_dir():
+                self._adopt(entry.path, child)
+            else:
+                with open(entry.path, "rb") as file:
+                    self.record.append(Change("write", child, 0, file.read()))
+                self._synced(child)
+        self._synced(node)
+
+    def kernel_sync(self) -> None:
+        """Syncs are on the record."""
 
     def note(self, what: object) -> None:
         """Put a mark into the record: an acknowledgement, say."""

@@ -74,6 +74,26 @@ def join_errors(twin: Twin) -> Steps:
             yield ask("static stranger", _join("a", member="nobody", group_instance_id="i", **rebalance))
 
 
+def instance_ids(twin: Twin) -> Steps:
+    """Names of static members that no topic could have."""
+    ready(twin)
+    for version in range(5, 10):
+        for instance in ("", ".", "..", "a/b", "a b", "\n", "i" * 300):
+            group = f"instance-{version}-{len(instance)}-{ord((instance or '0')[0])}-{instance[1:2] == '/'}"
+            label = f"v{version} {instance[:5]!r}"
+            first = twin.call(_join(group, group_instance_id=instance), version)
+            yield f"{label} join", twin.plain(first)
+            member, generation = first.member_id, first.generation_id
+            sync = _sync(version, group, member, generation, group_instance_id=instance)
+            yield f"{label} sync", twin.ask(sync, 5)
+            beat = HeartbeatRequest(
+                group_id=group, member_id=member, generation_id=generation, group_instance_id=instance
+            )
+            yield f"{label} beat", twin.ask(beat, 4)
+            leave = LeaveGroupRequest(group_id=group, members=[MemberIdentity(group_instance_id=instance)])
+            yield f"{label} leave", twin.ask(leave, 5)
+
+
 def lives(twin: Twin) -> Steps:
     """One member: join, sync, beat, all the ways to be wrong, leave."""
     ready(twin)
@@ -333,6 +353,7 @@ def _only(answer: Any) -> Any:
 
 CASES: tuple[Case, ...] = (
     join_errors,
+    instance_ids,
     lives,
     static_members,
     commits,

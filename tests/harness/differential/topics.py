@@ -37,6 +37,7 @@ def learn(twin: Twin, name: str) -> None:
             twin.ids[name] = found.topics[0].topic_id
             wait_for_leaders(twin, name, len(found.topics[0].partitions))
             return
+        time.sleep(0.01)
     raise AssertionError(f"{name} does not come up")
 
 

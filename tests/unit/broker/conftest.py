@@ -1,20 +1,23 @@
 """A broker's parts on real files, without network, controller or threads: flushes happen when a test says so."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from ottla.broker.directory_assignments import DirectoryAssignments
 from ottla.broker.partition import FlushPolicy, PartitionSettings
 from ottla.broker.partitions import Partitions
 from ottla.config.log import LogConfig
+from ottla.metadata.controller.directories import DirectoryAssignment
 from ottla.metadata.delta import ImageDelta
 from ottla.metadata.image import ClusterImage, PartitionImage, Provenance, TopicImage
 from ottla.model import Uuid
 from ottla.records.builder import BatchBuilder
 from ottla.runtime.clock import ManualClock
+from ottla.runtime.supervisor import Supervisor
 from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -26,24 +29,27 @@ class ManualFlushes:
     """Group commit by hand: nothing is durable before ``flush`` or ``fail``."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Log, asyncio.Future[None]]] = []
+        self.waiting: list[tuple[Log, Callable[[KafkaError | None], None]]] = []
 
     def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append((log, future))
+        self.when_flushed(log, offset, lambda error: future.set_exception(error) if error else future.set_result(None))
         return future
+
+    def when_flushed(self, log: Log, offset: int, resolve: Callable[[KafkaError | None], None], /) -> None:
+        self.waiting.append((log, resolve))
 
     async def flush(self) -> None:
         waiting, self.waiting = self.waiting, []
-        for log, future in waiting:
+        for log, resolve in waiting:
             log.mark_flushed(log.log_end_offset)
-            future.set_result(None)
+            resolve(None)
         await asyncio.sleep(0)
 
     async def fail(self) -> None:
         waiting, self.waiting = self.waiting, []
-        for _, future in waiting:
-            future.set_exception(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is gone"))
+        for _, resolve in waiting:
+            resolve(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is gone"))
         await asyncio.sleep(0)
 
 
@@ -54,6 +60,7 @@ class Bench:
         self.clock = ManualClock()
         self.flushes = ManualFlushes()
         self.proposals: list[object] = []
+        self.assigned: list[DirectoryAssignment] = []
         self.store = LogStore.open([directory], cluster_id="cluster", node_id=NODE_ID, rng=Random(1))
         self.store.load(lambda topic: LogConfig(), now_ms=self.clock.now_ms())
         self.partitions = Partitions(
@@ -68,6 +75,7 @@ class Bench:
             ),
             clock=self.clock,
             static_properties={},
+            directories=DirectoryAssignments(assign=self._assign, supervisor=Supervisor()),
         )
         self._offset = 0
 
@@ -97,6 +105,10 @@ class Bench:
         )
         self.partitions.on_image(delta, image)
         return image
+
+    async def _assign(self, assignments: Sequence[DirectoryAssignment]) -> list[ErrorCode]:
+        self.assigned.extend(assignments)
+        return [ErrorCode.NONE for _ in assignments]
 
     def close(self) -> None:
         self.store.close(clean=False)

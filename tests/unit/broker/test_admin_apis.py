@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ottla.broker.config_changes import BrokerSettings
 from ottla.broker.context import RequestContext
 from ottla.broker.handlers.alter_configs import AlterConfigsHandler
 from ottla.broker.handlers.create_partitions import CreatePartitionsHandler
@@ -229,9 +230,13 @@ def test_deletion_by_name_and_id(cluster: Cluster) -> None:
         assert [result.error_code for result in answer.responses] == [int(code)]
 
 
+def settings_of(cluster: Cluster) -> BrokerSettings:
+    return BrokerSettings(node_id=1, static_config={"num.partitions": "3"}, image=cluster.image)
+
+
 def test_configs_are_altered_and_described(cluster: Cluster) -> None:
     make(cluster, "t")
-    handler = IncrementalAlterConfigsHandler(node_id=1, submit=cluster.submit)
+    handler = IncrementalAlterConfigsHandler(broker=settings_of(cluster), submit=cluster.submit)
     request = incremental.IncrementalAlterConfigsRequest(
         resources=[
             incremental.AlterConfigsResource(
@@ -244,12 +249,13 @@ def test_configs_are_altered_and_described(cluster: Cluster) -> None:
                 (2, "gone", "retention.ms", "5"),
                 (4, "2", "log.retention.ms", "6"),
                 (4, "", "log.retention.ms", "7"),
+                (4, "1", "num.partitions", "7"),
                 (8, "1", "nobody", "INFO"),
             )
         ]
     )
     answer = ask(handler, request, 1)
-    assert [result.error_code for result in answer.responses] == [0, 3, 42, 0, 40]
+    assert [result.error_code for result in answer.responses] == [0, 3, 42, 0, 42, 40]
     describer = DescribeConfigsHandler(node_id=1, static_config={"num.partitions": "3"}, image=cluster.image)
     asked = [
         describe.DescribeConfigsResource(resource_type=2, resource_name="t", configuration_keys=["retention.ms"]),
@@ -269,7 +275,7 @@ def test_configs_are_altered_and_described(cluster: Cluster) -> None:
 
 def test_the_old_way_to_alter_resets_the_rest(cluster: Cluster) -> None:
     make(cluster, "t")
-    handler = AlterConfigsHandler(submit=cluster.submit)
+    handler = AlterConfigsHandler(broker=settings_of(cluster), submit=cluster.submit)
     for settings in ({"retention.ms": "5", "segment.ms": "6"}, {"segment.ms": "6"}):
         request = alter.AlterConfigsRequest(
             resources=[

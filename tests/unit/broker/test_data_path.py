@@ -14,6 +14,7 @@ from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.partition import FlushPolicy
 from ottla.broker.produce_verification import ProduceVerification
 from ottla.net.connection import CloseConnection
+from ottla.net.deferred import Deferred
 from ottla.replication.fetch_session import FetchSessionCache
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
@@ -79,6 +80,8 @@ class Served:
         answer = self.send(key, version, request)
         if answer is None:
             return None
+        if isinstance(answer, Deferred):
+            answer = answer.future()
         if not isinstance(answer, list):
             answer = await answer
         raw = b"".join(part if isinstance(part, bytes) else part.pread() for part in answer)

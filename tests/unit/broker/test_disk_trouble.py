@@ -11,6 +11,7 @@ import pytest
 from ottla.broker.node import Node
 from ottla.config.broker import BrokerConfig
 from ottla.metadata.controller.topics import CreateTopics, NewTopic
+from ottla.metadata.image import DIRECTORY_UNASSIGNED
 from ottla.net.peer import Peer
 from ottla.records.batch import iter_headers
 from ottla.records.builder import BatchBuilder
@@ -369,3 +370,78 @@ def test_too_many_open_files_are_no_failure_of_the_disk(tmp_path: Path) -> None:
         await node.stop()
 
     in_loop(scenario)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_directory_that_cannot_be_opened_is_done_without_until_it_is_back(tmp_path: Path, clean: bool) -> None:
+    async def scenario() -> None:
+        places = (tmp_path / "a", tmp_path / "b")
+        node = Node(config_of(*places))
+        await node.start()
+        await create(node, 4)
+        client = await Client.connect(node)
+        good, bad = in_directory(node, "a"), in_directory(node, "b")
+        for partition in (good, bad):
+            assert await client.produce(partition, b"kept") == 0
+        await assigned(node, 4)
+        if not clean:
+            node._supervisor.fail(RuntimeError("as if killed"))
+        await node.stop()
+
+        (tmp_path / "b").rename(tmp_path / "away")
+        (tmp_path / "b").write_text("no directory")
+        without = Node(config_of(*places))
+        await without.start()
+        client = await Client.connect(without)
+        assert await client.directories() == {"a": 0, "b": STORAGE_ERROR}
+        assert await client.consume(good) == (0, [b"kept"])
+        assert await client.produce(bad, b"lost") == STORAGE_ERROR
+        assert not (tmp_path / "a" / f"{TOPIC}-{bad}").exists(), "no empty log takes the place of the one that is away"
+        led = without.partitions.image.topics[TOPIC].partitions
+        assert (led[good].leader, led[bad].leader) == (1, -1)
+        await without.stop()
+
+        (tmp_path / "b").unlink()
+        (tmp_path / "away").rename(tmp_path / "b")
+        again = Node(config_of(*places))
+        await again.start()
+        client = await Client.connect(again)
+        for partition in (good, bad):
+            assert await client.consume(partition) == (0, [b"kept"])
+            assert await client.produce(partition, b"more") == 0
+        await again.stop()
+
+    in_loop(scenario)
+
+
+def test_the_controller_learns_where_replicas_lie(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        node = Node(config_of(tmp_path / "a", tmp_path / "b"))
+        await node.start()
+        await create(node, 4)
+        await assigned(node, 4)
+        for index, partition in enumerate(node.partitions.image.topics[TOPIC].partitions):
+            held = node.partitions.get(TOPIC, index).log
+            assert partition.directories == (node._store.directory_id(held),)
+        assert len({partition.directories for partition in node.partitions.image.topics[TOPIC].partitions}) == 2
+        offset = node.partitions.image.provenance.offset
+        await node.stop()
+
+        again = Node(config_of(tmp_path / "a", tmp_path / "b"))
+        await again.start()
+        await asyncio.sleep(0.1)
+        written = [d for t in again.partitions.image.topics.values() for p in t.partitions for d in p.directories]
+        assert len(set(written)) == 2
+        assert again.partitions.image.provenance.offset < offset + 20, "nothing is reported twice"
+        await again.stop()
+
+    in_loop(scenario)
+
+
+async def assigned(node: Node, partitions: int) -> None:
+    """Wait until the controller knows the directory of each partition."""
+    while True:
+        found = [part.directories for part in node.partitions.image.topics[TOPIC].partitions]
+        if len(found) == partitions and DIRECTORY_UNASSIGNED not in {one for row in found for one in row}:
+            return
+        await asyncio.sleep(0.01)

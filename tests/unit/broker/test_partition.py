@@ -59,6 +59,43 @@ def test_nothing_is_acknowledged_or_visible_before_it_is_durable(make_bench, one
     asyncio.run(main())
 
 
+def test_flush_messages_makes_every_nth_record_wait_for_the_disk(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.NEVER)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        partition.set_config(replace(partition.log.config, flush_messages=3))
+        append(partition, make_batch(b"a", b"b"))
+        assert partition.high_watermark == 2
+        assert not bench.flushes.waiting
+        append(partition, make_batch(b"c"), acks=1)
+        assert partition.high_watermark == 2
+        assert not partition.is_acknowledged(2, required_acks=1)
+        assert not partition.is_acknowledged(2, required_acks=-1)
+        await bench.flushes.flush()
+        assert partition.high_watermark == 3
+        assert partition.is_acknowledged(2, required_acks=1)
+
+    asyncio.run(main())
+
+
+def test_a_log_whose_partition_could_not_be_opened_is_not_set_aside(make_bench, one_led, make_batch):
+    """It belongs to somebody: only logs that the metadata does not know become strays."""
+
+    async def main():
+        bench = make_bench(FlushPolicy.NEVER)
+        bench.publish(orders=[one_led()], gone=[one_led()])
+        orders, gone = (bench.partitions.get(name, 0) for name in ("orders", "gone"))
+        for partition in (orders, gone):
+            del bench.partitions._partitions[partition.topic_partition]
+        bench.partitions._offline[orders.topic_partition] = KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "no")
+        bench.partitions.set_strays_aside()
+        assert not orders.log.directory.endswith("-stray")
+        assert gone.log.directory.endswith("-stray")
+
+    asyncio.run(main())
+
+
 def test_appends_during_a_flush_are_taken_by_the_next(make_bench, one_led, make_batch):
     async def main():
         bench = make_bench(FlushPolicy.AUTO)
@@ -70,7 +107,7 @@ def test_appends_during_a_flush_are_taken_by_the_next(make_bench, one_led, make_
         append(partition, make_batch(b"b"))
         assert bench.flushes.waiting == []
         log.mark_flushed(1)
-        running.set_result(None)
+        running(None)
         await asyncio.sleep(0)
         assert partition.high_watermark == 1
         await bench.flushes.flush()

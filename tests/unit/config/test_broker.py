@@ -126,4 +126,4 @@ def test_log_config_of_a_topic() -> None:
 )
 def test_log_config_refuses(overrides: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
-        LogConfig.resolve(overrides, {})
+        LogConfig.resolve(overrides, {}).check()

@@ -1,18 +1,15 @@
 """What DescribeConfigs says: values, sources, synonyms. The expectations were read from Apache Kafka 4.3.1."""
 
-import pytest
-
 from ottla.config.describe import (
     ConfigEntry,
     ConfigLayers,
     ConfigSource,
-    check_dynamic_change,
     describe_broker,
     describe_cluster_default,
     describe_group,
     describe_topic,
 )
-from ottla.config.key import ConfigError, ConfigType
+from ottla.config.key import ConfigType
 
 NOTHING = ConfigLayers(static={}, cluster={}, broker={})
 LAYERS = ConfigLayers(
@@ -107,14 +104,3 @@ def test_group_entries() -> None:
     reset = entry(entries, "share.auto.offset.reset")
     assert reset.value == "latest"
     assert places(reset) == [("share.auto.offset.reset", "latest", "DEFAULT_CONFIG")]
-
-
-def test_changes_at_run_time() -> None:
-    check_dynamic_change(["log.retention.ms", "custom.key"], per_broker=False)
-    check_dynamic_change(["listeners", "listener.name.a.ssl.keystore.location"], per_broker=True)
-    with pytest.raises(ConfigError, match=r"Cannot update these configs dynamically: \[node.id, num.partitions\]"):
-        check_dynamic_change(["node.id", "num.partitions", "log.retention.ms"], per_broker=True)
-    with pytest.raises(ConfigError, match="broker id must be specified"):
-        check_dynamic_change(["listeners"], per_broker=False)
-    with pytest.raises(ConfigError, match="using the listener prefix"):
-        check_dynamic_change(["ssl.keystore.location"], per_broker=True)

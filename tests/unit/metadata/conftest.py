@@ -48,14 +48,22 @@ class Cluster:
             self.log.extend(decision.records)
         return decision.response
 
-    def register(self, broker_id: int, *, rack: str | None = None, previous_epoch: int = -1, run: int = 0) -> int:
+    def register(
+        self,
+        broker_id: int,
+        *,
+        rack: str | None = None,
+        previous_epoch: int = -1,
+        run: int = 0,
+        log_dirs: tuple[Uuid, ...] | None = None,
+    ) -> int:
         registration = Registration(
             broker_id=broker_id,
             cluster_id="cluster",
             incarnation_id=Uuid(bytes([run, *[broker_id] * 15])),
             endpoints=(Endpoint(name="PLAINTEXT", host="localhost", port=9000 + broker_id),),
             features=broker_features(),
-            log_dirs=(Uuid(bytes([200, *[broker_id] * 15])),),
+            log_dirs=log_dirs or (Uuid(bytes([200, *[broker_id] * 15])),),
             rack=rack,
             previous_epoch=previous_epoch,
         )

@@ -90,7 +90,6 @@ def test_the_whole_configuration_at_once(cluster: Any) -> None:
             ErrorCode.BROKER_ID_NOT_REGISTERED,
             "7",
         ),
-        (CLUSTER_DEFAULT, ("log.dirs", ConfigOperation.SET, "/x"), ErrorCode.INVALID_REQUEST, "dynamically"),
         (
             ConfigResource(ResourceType.GROUP, "g"),
             ("consumer.session.timeout.ms", ConfigOperation.SET, "5"),

@@ -5,13 +5,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ottla.config.cleaner import CleanerConfig
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition
 from ottla.records.batch import iter_headers, verify_crc
 from ottla.records.builder import BatchBuilder
 from ottla.records.reader import read_records
+from ottla.storage.cleanable import cleanable, cleaning_job, swap_in
+from ottla.storage.cleaning import CleaningJob, CleaningPass
 from ottla.storage.log import Log
 
 PARTITION = TopicPartition("orders", 0)
@@ -74,6 +78,42 @@ def read_values(log: Log, start: int | None = None) -> dict[int, bytes]:
             offset = header.next_offset
         region.release()
     return found
+
+
+CLEANER = CleanerConfig(
+    enabled=True,
+    threads=1,
+    backoff_ms=1000,
+    dedupe_buffer_bytes=24_000,
+    load_factor=1.0,
+    io_buffer_bytes=1024,
+    bytes_per_second_max=1e300,
+    decompressed_bytes_max=1 << 20,
+)
+
+
+def clean(
+    log: Log, clean_point: int | None, now_ms: int, *, config: CleanerConfig = CLEANER, lso: int | None = None
+) -> int | None:
+    """Clean a log as the broker does, but here; the new clean point, ``None`` where nothing could be cleaned."""
+    undecided = log.producers.first_undecided_offset
+    stable = log.log_end_offset if undecided is None else undecided
+    target = cleanable(log, clean_point, stable if lso is None else lso, now_ms)
+    if not target.cleanable_bytes:
+        return None
+    log.flush()
+    job = cleaning_job(log, target, config, now_ms)
+    work = CleaningPass(msgspec.json.decode(msgspec.json.encode(job), type=CleaningJob), log.disk, lambda moved: None)
+    end = work.build_map()
+    for group in work.groups():
+        swap_in(log, work.clean(group), now_ms)
+    log.disk.sync_directory(log.directory)
+    return end
+
+
+@pytest.fixture
+def clean_log() -> Callable[..., int | None]:
+    return clean
 
 
 @pytest.fixture

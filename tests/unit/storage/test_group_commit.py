@@ -1,11 +1,13 @@
 import asyncio
 import errno
 import os
+import select
 import threading
 
 import pytest
 
 from ottla.storage.group_commit import GroupCommit
+from ottla.storage.kernel_sync import KernelSync, Synced
 from ottla.storage.log import Log
 from ottla.testing.crash_images import FaultyDisk
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -49,7 +51,8 @@ def test_an_append_is_acknowledged_after_its_flush(open_log, batches):
         disk.go.release()
         await asyncio.wait_for(waiting, 5)
         assert log.recovery_point == 3
-        assert commit.wait_flushed(log, 3).done()
+        await asyncio.wait_for(commit.wait_flushed(log, 3), 5)
+        assert disk.syncs == 1
         commit.close()
 
     asyncio.run(scenario())
@@ -180,3 +183,189 @@ def test_concurrent_appends_and_flushes_lose_nothing(open_log, batches, values_i
         assert os.path.exists(log.directory)
 
     asyncio.run(scenario())
+
+
+class StubKernel:
+    """A kernel queue whose syncs end when the test says so."""
+
+    def __init__(self, takes: int = 128) -> None:
+        self.takes = takes
+        self.submitted: list[tuple[int, int]] = []
+        self.rounds = 0
+        self.closed = False
+        self._ended: list[Synced] = []
+        self._event = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._event
+
+    def submit(self, syncs):
+        taken = list(syncs[: self.takes])
+        self.submitted += taken
+        self.rounds += bool(taken)
+        return len(taken)
+
+    def end(self, error: int = 0) -> None:
+        self._ended += [Synced(token, error) for token, _ in self.submitted]
+        self.submitted.clear()
+        os.eventfd_write(self._event, 1)
+
+    def reap(self):
+        os.eventfd_read(self._event)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self):
+        self.closed = True
+        self.end()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close_descriptor(self) -> None:
+        os.close(self._event)
+
+
+async def settled(open_log, batches, commit, **options):
+    """A log whose files are all durable: from here on only its active segment's file needs syncs."""
+    log = open_log(**options)
+    batches.append(log)
+    await in_thread(log.flush)
+    assert log.begin_flush() is not None
+    return log
+
+
+def test_one_round_of_the_kernel_serves_all_appends_of_a_turn(open_log, batches):
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        log = await settled(open_log, batches, commit)
+        waiting = []
+        for _ in range(3):
+            batches.append(log)
+            waiting.append(commit.wait_flushed(log, log.log_end_offset))
+        await asyncio.sleep(0.01)
+        assert len(kernel.submitted) == 1
+        batches.append(log)
+        late = commit.wait_flushed(log, log.log_end_offset)
+        await asyncio.sleep(0.01)
+        assert not any(future.done() for future in waiting)
+        kernel.end()
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        assert not late.done(), "what was appended after the sync began is not covered by it"
+        assert log.recovery_point == log.log_end_offset - 1
+        kernel.end()
+        await asyncio.wait_for(late, 5)
+        assert log.recovery_point == log.log_end_offset
+        assert kernel.rounds == 2
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_sync_that_fails_in_the_kernel_ends_all_acknowledgement(open_log, batches):
+    async def scenario():
+        kernel, failures = StubKernel(), []
+        commit = GroupCommit(on_failed=lambda path, error: failures.append((path, error.errno)), kernel=kernel)
+        log = await settled(open_log, batches, commit)
+        batches.append(log)
+        waiting = commit.wait_flushed(log, log.log_end_offset)
+        await asyncio.sleep(0.01)
+        kernel.end(errno.EIO)
+        with pytest.raises(KafkaError) as raised:
+            await asyncio.wait_for(waiting, 5)
+        assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        assert failures == [(log.log_directory, errno.EIO)]
+        assert log.recovery_point == log.log_end_offset - 1
+        with pytest.raises(KafkaError):
+            await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_what_the_kernel_does_not_take_goes_to_threads(open_log, batches):
+    async def scenario():
+        kernel = StubKernel(takes=0)
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        log = await settled(open_log, batches, commit)
+        batches.append(log)
+        await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
+        assert log.recovery_point == log.log_end_offset
+        log.roll(0)
+        batches.append(log)
+        assert log.begin_flush() is None, "a new segment needs its directory synced too"
+        await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_sync_in_the_kernel_does_not_vouch_for_what_was_truncated_under_it(open_log, batches):
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        log = await settled(open_log, batches, commit)
+        batches.append(log)
+        waiting = commit.wait_flushed(log, 2)
+        await asyncio.sleep(0.01)
+        log.truncate_to(1)
+        batches.append(log)
+        kernel.end()
+        with pytest.raises(KafkaError) as raised:
+            await asyncio.wait_for(waiting, 5)
+        assert raised.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+        assert log.recovery_point == 1
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_close_waits_for_the_kernel_and_hands_the_rest_to_threads(open_log, batches):
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        log = await settled(open_log, batches, commit)
+        batches.append(log)
+        running = commit.wait_flushed(log, log.log_end_offset)
+        await asyncio.sleep(0.01)
+        batches.append(log)
+        queued = commit.wait_flushed(log, log.log_end_offset)
+        await in_thread(commit.close)
+        await asyncio.wait_for(asyncio.gather(running, queued), 5)
+        assert kernel.closed
+
+    asyncio.run(scenario())
+
+
+def test_the_real_kernel_syncs_and_reports_errors(tmp_path):
+    kernel = KernelSync.open()
+    if kernel is None:
+        pytest.skip("this system has no asynchronous syncs")
+    paths = [tmp_path / f"file-{number}" for number in range(5)]
+    files = [path.open("wb", buffering=0) for path in paths]
+    for file in files:
+        file.write(b"x" * 4096)
+    read_end, write_end = os.pipe()
+    try:
+        assert kernel.submit([(number, file.fileno()) for number, file in enumerate(files)]) == 5
+        ended = []
+        while len(ended) < 5:
+            select.select([kernel.fileno()], [], [], 5)
+            ended += kernel.reap()
+        assert sorted(ended) == [Synced(number, 0) for number in range(5)]
+        assert kernel.in_flight == 0
+        # A pipe cannot be synced: refused when submitted, like a kernel that does not know the command.
+        assert kernel.submit([(7, write_end)]) == 0
+        assert kernel.submit([(8, files[0].fileno())]) == 1
+        assert kernel.close() == [Synced(8, 0)]
+        assert kernel.submit([(9, files[0].fileno())]) == 0
+    finally:
+        kernel.close_descriptor()
+        os.close(read_end)
+        os.close(write_end)
+        for file in files:
+            file.close()

@@ -431,14 +431,16 @@ def test_aborted_transactions_are_indexed(open_log, batches, small):
 
 def test_flush_is_due_by_count_and_by_time(open_log, batches, small):
     log = open_log(config=replace(small, flush_messages=3, flush_ms=100))
-    assert not log.flush_due(10**9)
+    assert not log.flush_ms_due(10**9)
     batches.append(log, 2, now_ms=1000)
-    assert not log.flush_due(1099)
-    assert log.flush_due(1100)
+    assert not log.flush_ms_due(1099)
+    assert log.flush_ms_due(1100)
+    assert not log.flush_messages_due
     batches.append(log, 1, now_ms=1050)
-    assert log.flush_due(1050)
+    assert log.flush_messages_due
     log.flush()
-    assert not log.flush_due(10**9)
+    assert not log.flush_ms_due(10**9)
+    assert not log.flush_messages_due
 
 
 def test_a_segment_that_goes_under_a_running_flush_is_not_missed(open_log, batches, small):

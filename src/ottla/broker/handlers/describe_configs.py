@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from ottla.broker.config_changes import node_id_in
 from ottla.broker.context import RequestContext
 from ottla.broker.loggers import logger_levels
 from ottla.config.describe import (
     ConfigEntry,
     ConfigLayers,
     ConfigSource,
+    ConfigSynonym,
     describe_broker,
     describe_cluster_default,
     describe_group,
@@ -100,11 +102,9 @@ class DescribeConfigsHandler(Struct, frozen=True, kw_only=True):
         )
 
     def _check_broker(self, name: str, expected: str) -> None:
-        try:
-            broker_id = int(name)
-        except ValueError:
-            message = f"Broker id must be an integer, but it is: {name}"
-            raise KafkaError(ErrorCode.INVALID_REQUEST, message) from None
+        broker_id = node_id_in(name)
+        if broker_id is None:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}")
         if broker_id != self.node_id:
             message = f"Unexpected broker id, expected {expected} but received {name}"
             raise KafkaError(ErrorCode.INVALID_REQUEST, message)
@@ -139,7 +139,11 @@ def _client_metrics(overrides: Mapping[str, str]) -> list[ConfigEntry]:
             sensitive=False,
             type=ConfigType.INT if name == "interval.ms" else ConfigType.LIST,
             documentation="",
-            synonyms=(),
+            synonyms=(
+                (ConfigSynonym(name=name, value=overrides[name], source=ConfigSource.CLIENT_METRICS_CONFIG),)
+                if name in overrides
+                else ()
+            ),
         )
         for name, default in CLIENT_METRICS_KEYS.items()
     ]

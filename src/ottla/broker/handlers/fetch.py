@@ -6,7 +6,8 @@ until ``min_bytes`` are visible or ``max_wait_ms`` (a minute at most) is over; e
 once. Records leave as file regions, never copied. Nobody reads from followers yet: no preferred replica is named.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
 from ottla.broker.partition import Isolation
 from ottla.broker.partitions import Partitions
 from ottla.model import Uuid
+from ottla.net.deferred import Deferred
 from ottla.replication.fetch_session import (
     FetchContext,
     FetchPartition,
@@ -55,7 +57,7 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
     bytes_max: int
     now_ms: Callable[[], int]
 
-    def handle(self, context: RequestContext, request: FetchRequest) -> FetchResponse | Awaitable[FetchResponse]:
+    def handle(self, context: RequestContext, request: FetchRequest) -> FetchResponse | Deferred[FetchResponse]:
         limits = limits_of(context, request, self.bytes_max)
         by_id = context.api_version >= TOPIC_IDS_FROM
         try:
@@ -75,14 +77,9 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         if found.final or found.size >= limits.min_bytes or request.max_wait_ms <= 0 or not targets:
             return self._respond(context, session, found)
         delayed = DelayedFetch(self.partitions, targets, limits)
-        delayed.watch(found.size)
+        delayed.watch(found.size, min(request.max_wait_ms, WAIT_MS_MAX))
         found.release()
-        return self._respond_later(context, session, delayed, min(request.max_wait_ms, WAIT_MS_MAX))
-
-    async def _respond_later(
-        self, context: RequestContext, session: FetchContext, delayed: DelayedFetch, max_wait_ms: int
-    ) -> FetchResponse:
-        return self._respond(context, session, await delayed.wait(max_wait_ms))
+        return delayed.found.map(partial(self._respond, context, session))
 
     def _target(self, key: PartitionKey, wish: FetchPartition) -> FetchTarget:
         name, partition = key

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from ottla.broker.config_changes import BrokerSettings, change_configs
 from ottla.broker.context import RequestContext
 from ottla.broker.loggers import is_level, logger_levels, set_logger_level
 from ottla.broker.raft_driver import Command
-from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
-from ottla.metadata.controller.state import Problem
+from ottla.metadata.controller.configs import ConfigChange, ConfigOperation, broker_settings_after
 from ottla.metadata.image import ConfigResource, ResourceType
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.incremental_alter_configs_request import (
@@ -35,66 +35,33 @@ _OPERATIONS = {int(operation): operation for operation in ConfigOperation}
 class IncrementalAlterConfigsHandler(Struct, frozen=True, kw_only=True):
     """``submit`` puts a command before the active controller."""
 
-    node_id: int
+    broker: BrokerSettings
     submit: Callable[[Command], Awaitable[Any]]
 
     async def handle(
         self, context: RequestContext, request: IncrementalAlterConfigsRequest
     ) -> IncrementalAlterConfigsResponse:
-        counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
-        outcomes: dict[int, Problem | None] = {}
-        forwarded: list[tuple[ConfigResource, Sequence[ConfigChange]]] = []
-        positions: list[int] = []
-        for position, resource in enumerate(request.resources):
-            try:
-                if counts[resource.resource_type, resource.resource_name] > 1:
-                    raise KafkaError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-                _check_keys(resource.configs)
-                changes = _changes(resource)
-                self._check_node(resource)
-                if resource.resource_type == ResourceType.BROKER_LOGGER:
-                    _alter_loggers(changes, request.validate_only)
-                    outcomes[position] = None
-                else:
-                    forwarded.append((ConfigResource(resource.resource_type, resource.resource_name), changes))
-                    positions.append(position)
-            except KafkaError as error:
-                outcomes[position] = Problem.of(error)
-        if forwarded:
-            problems = await self._alter(forwarded, request.validate_only)
-            outcomes.update(zip(positions, problems, strict=True))
-        return IncrementalAlterConfigsResponse(
-            responses=[_result(resource, outcomes[position]) for position, resource in enumerate(request.resources)]
-        )
-
-    async def _alter(
-        self, changes: list[tuple[ConfigResource, Sequence[ConfigChange]]], validate_only: bool
-    ) -> list[Problem | None]:
-        try:
-            outcomes: list[tuple[ConfigResource, Problem | None]] = await self.submit(
-                lambda controller, _: controller.incremental_alter_configs(changes, validate_only=validate_only)
-            )
-        except KafkaError as error:
-            return [Problem.of(error) for _ in changes]
-        return [problem for _, problem in outcomes]
-
-    def _check_node(self, resource: AlterConfigsResource) -> None:
-        """Settings of one broker, and its loggers, are changed by asking that broker."""
-        name, resource_type = resource.resource_name, resource.resource_type
-        if resource_type not in (ResourceType.BROKER, ResourceType.BROKER_LOGGER):
-            return
-        if resource_type == ResourceType.BROKER and not name:
-            return
-        try:
-            node_id = int(name)
-        except ValueError:
-            message = f"Node id must be an integer, but it is: {name}"
-            raise KafkaError(ErrorCode.INVALID_REQUEST, message) from None
-        if node_id != self.node_id:
-            message = f"Unexpected broker id, expected {self.node_id}, but received {name}"
+        def prepare(resource: AlterConfigsResource) -> list[ConfigChange] | None:
+            _check_keys(resource.configs)
+            changes = _changes(resource)
+            name, resource_type = resource.resource_name, resource.resource_type
+            if resource_type in (ResourceType.BROKER, ResourceType.BROKER_LOGGER):
+                self.broker.check_node(resource_type, name)
             if resource_type == ResourceType.BROKER_LOGGER:
-                message = f"Unexpected node id. Expected {self.node_id}, but received {name}"
-            raise KafkaError(ErrorCode.INVALID_REQUEST, message)
+                _alter_loggers(changes, request.validate_only)
+                return None
+            if resource_type == ResourceType.BROKER:
+                self.broker.check(name, broker_settings_after(self.broker.current(name), changes))
+            return changes
+
+        def submit(changes: list[tuple[ConfigResource, list[ConfigChange]]]) -> Awaitable[Any]:
+            return self.submit(
+                lambda controller, _: controller.incremental_alter_configs(changes, validate_only=request.validate_only)
+            )
+
+        return IncrementalAlterConfigsResponse(
+            responses=await change_configs(request.resources, prepare, submit, AlterConfigsResourceResponse)
+        )
 
 
 def _alter_loggers(changes: Sequence[ConfigChange], validate_only: bool) -> None:
@@ -146,12 +113,3 @@ def _check_logger(change: ConfigChange, known: dict[str, str]) -> None:
         case _:
             message = f"{change.operation.name} operation is not allowed for the BROKER_LOGGER resource"
             raise KafkaError(ErrorCode.INVALID_REQUEST, message)
-
-
-def _result(resource: AlterConfigsResource, problem: Problem | None) -> AlterConfigsResourceResponse:
-    return AlterConfigsResourceResponse(
-        resource_type=resource.resource_type,
-        resource_name=resource.resource_name,
-        error_code=0 if problem is None else int(problem.code),
-        error_message=None if problem is None else problem.message,
-    )

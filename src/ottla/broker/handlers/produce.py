@@ -26,6 +26,7 @@ from ottla.broker.partitions import Partitions
 from ottla.broker.produce_verification import NO_VERDICTS, Inquiry, ProduceVerification, Verdicts
 from ottla.model import TopicPartition
 from ottla.net.connection import CloseConnection
+from ottla.net.deferred import Deferred
 from ottla.records.validate import Origin, RecordsRejected, read_produce_batch
 from ottla.transactions.verification import Guard
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -80,7 +81,7 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
 
     def handle(
         self, context: RequestContext, request: ProduceRequest
-    ) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse | NoResponse]:
+    ) -> ProduceResponse | NoResponse | Deferred[ProduceResponse] | Awaitable[ProduceResponse | NoResponse]:
         transactional_id = request.transactional_id
         if transactional_id is not None:
             try:
@@ -100,9 +101,9 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
         except KafkaError as error:
             return refuse_all(request, error)
         answer = self._append_all(Turn(context=context, request=request, verdicts=verdicts))
-        return answer if isinstance(answer, ProduceResponse | NoResponse) else await answer
+        return await answer.future() if isinstance(answer, Deferred) else answer
 
-    def _append_all(self, turn: Turn) -> ProduceResponse | NoResponse | Awaitable[ProduceResponse]:
+    def _append_all(self, turn: Turn) -> ProduceResponse | NoResponse | Deferred[ProduceResponse]:
         request = turn.request
         response = ProduceResponse(responses=[self._topic(turn, topic) for topic in request.topic_data])
         if request.acks == 0:
@@ -185,11 +186,12 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
 class Acknowledgement:
     """Waits for every partition of one request; ``response`` resolves when all have acknowledged or time is up."""
 
-    __slots__ = ("_answer", "_timer", "_unresolved", "response")
+    __slots__ = ("_answer", "_loop", "_timer", "_unresolved", "response")
 
     def __init__(self, waiting: list[Unacknowledged], answer: ProduceResponse, timeout_ms: int) -> None:
         loop = asyncio.get_running_loop()
-        self.response: asyncio.Future[ProduceResponse] = loop.create_future()
+        self.response: Deferred[ProduceResponse] = Deferred()
+        self._loop = loop
         self._answer = answer
         self._unresolved = dict(enumerate(waiting))
         self._timer = loop.call_later(max(timeout_ms, 0) / 1000, self._finish)
@@ -212,8 +214,8 @@ class Acknowledgement:
         for item in self._unresolved.values():
             record_late_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
         self._unresolved.clear()
-        if not self.response.done():
-            self.response.set_result(self._answer)
+        # Not within the step that moved the high watermark: consumers hear of it first.
+        self._loop.call_soon(self.response.set, self._answer)
 
 
 def record_error(result: PartitionProduceResponse, error: KafkaError) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from ottla.broker.config_changes import BrokerSettings
 from ottla.broker.dispatch import Handler, Route
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.housekeeping import Housekeeping
@@ -314,13 +315,17 @@ def _describe_configs(parts: Parts) -> Handler:
 def _alter_configs(parts: Parts) -> Handler:
     from ottla.broker.handlers.alter_configs import AlterConfigsHandler
 
-    return AlterConfigsHandler(submit=parts.driver.submit)
+    return AlterConfigsHandler(broker=_broker_settings(parts), submit=parts.driver.submit)
 
 
 def _incremental_alter_configs(parts: Parts) -> Handler:
     from ottla.broker.handlers.incremental_alter_configs import IncrementalAlterConfigsHandler
 
-    return IncrementalAlterConfigsHandler(node_id=parts.config.node_id, submit=parts.driver.submit)
+    return IncrementalAlterConfigsHandler(broker=_broker_settings(parts), submit=parts.driver.submit)
+
+
+def _broker_settings(parts: Parts) -> BrokerSettings:
+    return BrokerSettings(node_id=parts.config.node_id, static_config=parts.config.properties, image=parts.image)
 
 
 def _list_config_resources(parts: Parts) -> Handler:

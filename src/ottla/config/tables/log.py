@@ -15,27 +15,27 @@ compression.zstd.level | int | 3 | medium | cluster-wide | -131072..22 | active
     Level used where the broker compresses with zstd.
 cordoned.log.dirs | list | "" | medium | per-broker | any | planned
     Log directories that get no new partitions.
-log.cleaner.backoff.ms | long | 15000 | medium | cluster-wide | 0.. | planned
+log.cleaner.backoff.ms | long | 15000 | medium | cluster-wide | 0.. | active
     Pause of the log cleaner when nothing needs cleaning.
-log.cleaner.dedupe.buffer.size | long | 134217728 | medium | cluster-wide | any | planned
+log.cleaner.dedupe.buffer.size | long | 134217728 | medium | cluster-wide | any | active
     Memory the log cleaner uses to find older records of a key.
-log.cleaner.delete.retention.ms | long | 86400000 | medium | cluster-wide | 0.. | planned
+log.cleaner.delete.retention.ms | long | 86400000 | medium | cluster-wide | 0.. | active
     How long a deletion marker stays in a compacted log.
-log.cleaner.enable | boolean | true | medium | read-only | any | planned
+log.cleaner.enable | boolean | true | medium | read-only | any | active
     Whether compacted logs are cleaned.
-log.cleaner.io.buffer.load.factor | double | 0.9 | medium | cluster-wide | any | planned
+log.cleaner.io.buffer.load.factor | double | 0.9 | medium | cluster-wide | any | active
     How full the log cleaner's key table may become.
-log.cleaner.io.buffer.size | int | 524288 | medium | cluster-wide | 0.. | planned
+log.cleaner.io.buffer.size | int | 524288 | medium | cluster-wide | 0.. | active
     Memory of the log cleaner for reading and writing.
-log.cleaner.io.max.bytes.per.second | double | 1.7976931348623157E308 | medium | cluster-wide | any | planned
+log.cleaner.io.max.bytes.per.second | double | 1.7976931348623157E308 | medium | cluster-wide | any | active
     Read and write rate the log cleaner stays below.
-log.cleaner.max.compaction.lag.ms | long | 9223372036854775807 | medium | cluster-wide | 1.. | planned
+log.cleaner.max.compaction.lag.ms | long | 9223372036854775807 | medium | cluster-wide | 1.. | active
     A record is compacted at the latest after this time.
-log.cleaner.min.cleanable.ratio | double | 0.5 | medium | cluster-wide | 0..1 | planned
+log.cleaner.min.cleanable.ratio | double | 0.5 | medium | cluster-wide | 0..1 | active
     Share of uncleaned bytes at which a compacted log is cleaned.
-log.cleaner.min.compaction.lag.ms | long | 0 | medium | cluster-wide | 0.. | planned
+log.cleaner.min.compaction.lag.ms | long | 0 | medium | cluster-wide | 0.. | active
     A record is left alone for at least this time before it may be compacted.
-log.cleaner.threads | int | 1 | medium | cluster-wide | 0.. | planned
+log.cleaner.threads | int | 1 | medium | cluster-wide | 0.. | active
     Logs cleaned at the same time.
 log.cleanup.policy | list | delete | medium | cluster-wide | any-of compact delete | active
     What happens to old segments: delete, compact or both.

@@ -7,17 +7,17 @@ auto.leader.rebalance.enable | boolean | true | high | read-only | any | planned
     Return leadership to the preferred replicas from time to time.
 follower.fetch.last.tiered.offset.enable | boolean | false | medium | cluster-wide | any | planned
     Let a new follower start where the remote copy ends.
-follower.replication.throttled.rate | long | 9223372036854775807 | medium | per-broker | 0.. | planned
+follower.replication.throttled.rate | long | 9223372036854775807 | medium | cluster-wide | 0.. | planned
     Bytes each second that throttled replicas may fetch; only changed at run time.
 leader.imbalance.check.interval.seconds | long | 300 | high | read-only | 1.. | planned
     How often the controller looks for leaders that are not the preferred ones.
-leader.replication.throttled.rate | long | 9223372036854775807 | medium | per-broker | 0.. | planned
+leader.replication.throttled.rate | long | 9223372036854775807 | medium | cluster-wide | 0.. | planned
     Bytes each second that throttled replicas may send; only changed at run time.
 num.replica.alter.log.dirs.threads | int | null | high | read-only | any | planned
     Threads that move replicas between directories; empty means one for each directory.
 num.replica.fetchers | int | 1 | high | cluster-wide | 1.. | planned
     Connections to each leader for replication.
-replica.alter.log.dirs.io.max.bytes.per.second | long | 9223372036854775807 | medium | per-broker | 0.. | planned
+replica.alter.log.dirs.io.max.bytes.per.second | long | 9223372036854775807 | medium | cluster-wide | 0.. | planned
     Bytes each second for moving replicas between directories; only changed at run time.
 replica.fetch.backoff.ms | int | 1000 | medium | read-only | 0.. | planned
     Pause of a follower after a failed fetch.

@@ -4,8 +4,7 @@ from typing import Final
 
 ROWS: Final = r"""
 cleanup.policy | list | delete | medium | cluster-wide | any-of compact delete | active
-    What happens to old segments: delete, compact, both, or nothing when empty; compaction itself is not there
-    yet, such logs just grow.
+    What happens to old segments: delete, compact, both, or nothing when empty.
 compression.gzip.level | int | -1 | medium | cluster-wide | or -1 1..9 | active
     Level used where the broker compresses with gzip; -1 is the codec's own choice.
 compression.lz4.level | int | 9 | medium | cluster-wide | 1..17 | active
@@ -14,7 +13,7 @@ compression.type | string | producer | medium | cluster-wide | one uncompressed 
     Codec batches are stored in; producer keeps what the producer sent.
 compression.zstd.level | int | 3 | medium | cluster-wide | -131072..22 | active
     Level used where the broker compresses with zstd.
-delete.retention.ms | long | 86400000 | medium | cluster-wide | 0.. | planned
+delete.retention.ms | long | 86400000 | medium | cluster-wide | 0.. | active
     How long a deletion marker stays in a compacted log.
 file.delete.delay.ms | long | 60000 | medium | cluster-wide | 0.. | active
     Delay before the file of a deleted segment is unlinked.
@@ -34,7 +33,7 @@ local.retention.bytes | long | -2 | medium | cluster-wide | -2.. | planned
     With remote storage, bytes kept locally; -2 means as retention.bytes.
 local.retention.ms | long | -2 | medium | cluster-wide | -2.. | planned
     With remote storage, time kept locally; -2 means as retention.ms.
-max.compaction.lag.ms | long | 9223372036854775807 | medium | cluster-wide | 1.. | planned
+max.compaction.lag.ms | long | 9223372036854775807 | medium | cluster-wide | 1.. | active
     A record is compacted at the latest after this time.
 max.message.bytes | int | 1048588 | medium | cluster-wide | 0.. | active
     Largest record batch accepted, after compression.
@@ -44,9 +43,9 @@ message.timestamp.before.max.ms | long | 9223372036854775807 | medium | cluster-
     How far in the past a record's timestamp may lie.
 message.timestamp.type | string | CreateTime | medium | cluster-wide | one CreateTime LogAppendTime | active
     Whose time a record carries: the producer's (CreateTime) or the broker's (LogAppendTime).
-min.cleanable.dirty.ratio | double | 0.5 | medium | cluster-wide | 0..1 | planned
+min.cleanable.dirty.ratio | double | 0.5 | medium | cluster-wide | 0..1 | active
     Share of uncleaned bytes at which a compacted log is cleaned.
-min.compaction.lag.ms | long | 0 | medium | cluster-wide | 0.. | planned
+min.compaction.lag.ms | long | 0 | medium | cluster-wide | 0.. | active
     A record is left alone for at least this time before it may be compacted.
 min.insync.replicas | int | 1 | medium | cluster-wide | 1.. | active
     In-sync replicas that must have a record before acks=all succeeds.

@@ -19,6 +19,9 @@ from ottla.wire.messages.broker_registration_change_record import BrokerRegistra
 
 _RESERVED_DIRECTORIES: Final = 100
 _FENCE, _UNFENCE = 1, -1
+# A change of a registration is written in the lowest version that has what changed, whatever the metadata version: a
+# change the metadata version does not know is not decided at all.
+_FENCED_SINCE, _SHUTDOWN_SINCE, _LOG_DIRS_SINCE, _CORDONED_SINCE = range(4)
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -265,14 +268,14 @@ def _fence(state: ControllerState, broker: BrokerRegistration) -> list[MetadataR
     departure = Departure(leaving=broker.broker_id)
     records = leader_and_isr_changes(state, lambda part: broker.broker_id in part.isr, departure)
     change = BrokerRegistrationChangeRecord(broker_id=broker.broker_id, broker_epoch=broker.epoch, fenced=_FENCE)
-    return [*records, MetadataRecord(change, 0)] if not broker.fenced else records
+    return [*records, MetadataRecord(change, _FENCED_SINCE)] if not broker.fenced else records
 
 
 def _unfence(state: ControllerState, broker: BrokerRegistration) -> list[MetadataRecord]:
     change = BrokerRegistrationChangeRecord(broker_id=broker.broker_id, broker_epoch=broker.epoch, fenced=_UNFENCE)
     departure = Departure(arriving=broker.broker_id)
     return [
-        MetadataRecord(change, 0),
+        MetadataRecord(change, _FENCED_SINCE),
         *leader_and_isr_changes(state, lambda part: part.leader == NO_LEADER, departure),
     ]
 
@@ -283,7 +286,7 @@ def _enter_shutdown(state: ControllerState, broker: BrokerRegistration) -> list[
     )
     departure = Departure(leaving=broker.broker_id)
     return [
-        MetadataRecord(change, 1),
+        MetadataRecord(change, _SHUTDOWN_SINCE),
         *leader_and_isr_changes(state, lambda part: broker.broker_id in part.isr, departure),
     ]
 
@@ -306,7 +309,7 @@ def _offline_dir_records(
         Departure(leaving=broker_id),
     )
     change = BrokerRegistrationChangeRecord(broker_id=broker_id, broker_epoch=broker.epoch, log_dirs=remaining)
-    return [*records, MetadataRecord(change, 2)]
+    return [*records, MetadataRecord(change, _LOG_DIRS_SINCE)]
 
 
 def _cordoned_dir_records(
@@ -319,4 +322,4 @@ def _cordoned_dir_records(
     change = BrokerRegistrationChangeRecord(
         broker_id=broker.broker_id, broker_epoch=broker.epoch, cordoned_log_dirs=list(cordoned)
     )
-    return [MetadataRecord(change, 3)]
+    return [MetadataRecord(change, _CORDONED_SINCE)]

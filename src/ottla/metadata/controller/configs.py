@@ -4,6 +4,7 @@ Where eligible leader replicas are on, min.insync.replicas belongs to the cluste
 its own, and the cluster's cannot be removed (KIP-966).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final
@@ -11,14 +12,13 @@ from typing import Final
 from msgspec import Struct
 
 from ottla.config.definitions import (
+    NOT_IN_KAFKAS_TABLE,
     broker_key,
     group_key,
-    require_broker_key,
     require_group_key,
     topic_key,
 )
-from ottla.config.describe import check_dynamic_change
-from ottla.config.key import ConfigError, ConfigType
+from ottla.config.key import ConfigError, ConfigType, parse_value
 from ottla.config.log import LogConfig, topic_default
 from ottla.metadata.controller.state import ControllerState, MetadataDecision, Problem
 from ottla.metadata.image import ConfigResource, ResourceType
@@ -32,6 +32,19 @@ MIN_ISR: Final = "min.insync.replicas"
 
 CLIENT_METRICS_KEYS: Final[Mapping[str, str]] = {"metrics": "", "interval.ms": "300000", "match": ""}
 """Keys of a client metrics subscription (KIP-714), with their defaults."""
+
+
+CLIENT_SELECTORS: Final = frozenset(
+    (
+        "client_instance_id",
+        "client_id",
+        "client_software_name",
+        "client_software_version",
+        "client_source_address",
+        "client_source_port",
+    )
+)
+"""What a subscription may choose clients by."""
 
 
 class ConfigOperation(IntEnum):
@@ -114,12 +127,45 @@ def decide_resource(
             after[change.name] = value
     _check_min_isr(state, resource, changes)
     try:
-        _validate(state, resource, after, [change.name for change in changes])
+        _validate(state, resource, after)
     except ConfigError as error:
         raise KafkaError(ErrorCode.INVALID_CONFIG, str(error)) from error
     if not newly_created:
         _check_exists(state, resource)
     return tuple(records)
+
+
+def broker_settings_after(current: Mapping[str, str], changes: Sequence[ConfigChange]) -> dict[str, str]:
+    """What ``changes`` make of a broker's dynamic settings. Raises ``KafkaError`` for one that makes no sense."""
+    after = dict(current)
+    for change in changes:
+        match change.operation:
+            case ConfigOperation.SET:
+                after[change.name] = change.value or ""
+            case ConfigOperation.DELETE:
+                after.pop(change.name, None)
+            case ConfigOperation.APPEND | ConfigOperation.SUBTRACT:
+                key = broker_key(change.name)
+                if key is None or key.name in NOT_IN_KAFKAS_TABLE:
+                    raise KafkaError(ErrorCode.INVALID_CONFIG, f"Unknown config name: {change.name}")
+                if key.type is not ConfigType.LIST:
+                    raise KafkaError(
+                        ErrorCode.INVALID_CONFIG,
+                        f"Config value {change.operation.name.lower()} is not allowed for config key: {change.name}",
+                    )
+                after[change.name] = _edited(after.get(change.name, key.default or ""), change)
+    return after
+
+
+def _edited(text: str, change: ConfigChange) -> str:
+    """A list with parts added or taken away."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    wanted = [part.strip() for part in (change.value or "").split(",")]
+    if change.operation is ConfigOperation.APPEND:
+        parts.extend(part for part in dict.fromkeys(wanted) if part not in parts)
+    else:
+        parts = [part for part in parts if part not in wanted]
+    return ",".join(parts)
 
 
 def _record(resource: ConfigResource, name: str, value: str | None) -> MetadataRecord:
@@ -143,14 +189,7 @@ def _edit_list(state: ControllerState, resource: ConfigResource, change: ConfigC
             ErrorCode.INVALID_CONFIG,
             f"Can't {change.operation.name} to key {change.name} because its type is not LIST.",
         )
-    text = _inherited(state, resource, change.name) if old is None else old
-    parts = [part.strip() for part in text.split(",")] if text else []
-    wanted = [part.strip() for part in (change.value or "").split(",")]
-    if change.operation is ConfigOperation.APPEND:
-        parts.extend(part for part in dict.fromkeys(wanted) if part not in parts)
-    else:
-        parts = [part for part in parts if part not in wanted]
-    return ",".join(parts)
+    return _edited(_inherited(state, resource, change.name) if old is None else old, change)
 
 
 def _type_of(resource: ConfigResource, name: str) -> ConfigType | None:
@@ -161,8 +200,6 @@ def _type_of(resource: ConfigResource, name: str) -> ConfigType | None:
             key = broker_key(name)
         case ResourceType.GROUP:
             key = group_key(name)
-        case ResourceType.CLIENT_METRICS:
-            return ConfigType.LIST if name in ("metrics", "match") else None
         case _:
             return None
     return None if key is None else key.type
@@ -199,16 +236,14 @@ def _check_min_isr(state: ControllerState, resource: ConfigResource, changes: Se
             )
 
 
-def _validate(
-    state: ControllerState, resource: ConfigResource, after: Mapping[str, str], changed: Sequence[str]
-) -> None:
+def _validate(state: ControllerState, resource: ConfigResource, after: Mapping[str, str]) -> None:
     match resource.type:
         case ResourceType.TOPIC:
             if not resource.name:
                 raise KafkaError(ErrorCode.INVALID_REQUEST, "Default topic resources are not allowed.")
-            LogConfig.resolve(after, state.layers(state.settings.node_id).merged)
+            LogConfig.resolve(after, state.layers(state.settings.node_id).merged).check()
         case ResourceType.BROKER:
-            _validate_broker(resource.name, after, changed)
+            _validate_broker(resource.name)
         case ResourceType.CLIENT_METRICS:
             if not resource.name:
                 raise KafkaError(ErrorCode.INVALID_REQUEST, "Subscription name can't be empty")
@@ -221,21 +256,16 @@ def _validate(
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {resource.type}")
 
 
-def _validate_broker(name: str, after: Mapping[str, str], changed: Sequence[str]) -> None:
-    if name:
-        try:
-            broker_id = int(name)
-        except ValueError:
-            raise KafkaError(ErrorCode.INVALID_REQUEST, "Unable to parse broker name as a base 10 number.") from None
-        if broker_id < 0:
-            raise KafkaError(ErrorCode.INVALID_REQUEST, "Invalid negative broker ID.")
+def _validate_broker(name: str) -> None:
+    """The settings themselves were checked by the broker that was asked: it knows what it was started with."""
+    if not name:
+        return
     try:
-        check_dynamic_change(changed, per_broker=bool(name))
-        for key_name in changed:
-            if key_name in after and broker_key(key_name) is not None:
-                require_broker_key(key_name).parse(after[key_name])
-    except ConfigError as error:
-        raise KafkaError(ErrorCode.INVALID_REQUEST, str(error)) from error
+        broker_id = int(name)
+    except ValueError:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Unable to parse broker name as a base 10 number.") from None
+    if broker_id < 0:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Invalid negative broker ID.")
 
 
 def _validate_group(after: Mapping[str, str], merged: Mapping[str, str]) -> None:
@@ -243,7 +273,9 @@ def _validate_group(after: Mapping[str, str], merged: Mapping[str, str]) -> None
         value = require_group_key(name).parse(text)
         kind, _, rest = name.partition(".")
         for bound, relation in (("min", "greater"), ("max", "less")):
-            limit_name = f"group.{kind}.{bound}.{rest}"
+            if bound == "min" and name in _LIMITS_CALLED_OTHERWISE:
+                continue
+            limit_name = _LIMITS_CALLED_OTHERWISE.get(name, f"group.{kind}.{bound}.{rest}")
             limit_key = broker_key(limit_name)
             if limit_key is None or not isinstance(value, int):
                 continue
@@ -252,20 +284,34 @@ def _validate_group(after: Mapping[str, str], merged: Mapping[str, str]) -> None
                 raise ConfigError(name, f"{name} must be {relation} than or equal to {limit_name}")
 
 
+_LIMITS_CALLED_OTHERWISE: Final = {"streams.num.standby.replicas": "group.streams.max.standby.replicas"}
+
+
 def _validate_client_metrics(after: Mapping[str, str]) -> None:
     for name, value in after.items():
         if name not in CLIENT_METRICS_KEYS:
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown client metrics configuration: {name}")
         if name == "interval.ms":
-            if not value.strip().isdigit():
-                raise ConfigError(
-                    name, f"Invalid value {value} for configuration interval.ms: Not a number of type INT"
-                )
-            if not 100 <= int(value) <= 3_600_000:
+            interval_ms = parse_value(name, ConfigType.INT, value)
+            if not isinstance(interval_ms, int) or not 100 <= interval_ms <= 3_600_000:
                 raise KafkaError(
                     ErrorCode.INVALID_REQUEST,
                     f"Invalid value {value} for interval.ms, interval must be between 100 and 3600000 (1 hour)",
                 )
+        if name == "match":
+            _check_client_match(value)
+
+
+def _check_client_match(value: str) -> None:
+    """``selector=pattern`` for each of some selectors."""
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        selector, equals, pattern = part.partition("=")
+        try:
+            good = bool(equals) and selector.strip() in CLIENT_SELECTORS and bool(re.compile(pattern.strip()))
+        except re.error:
+            good = False
+        if not good:
+            raise KafkaError(ErrorCode.INVALID_CONFIG, f"Illegal client matching pattern: {part}")
 
 
 def _check_exists(state: ControllerState, resource: ConfigResource) -> None:

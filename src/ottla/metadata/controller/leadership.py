@@ -42,6 +42,8 @@ class PartitionChange(Struct, kw_only=True):
     target_isr: tuple[int, ...]
     recovering: bool
     unclean_shutdown: frozenset[int] = frozenset()
+    directory: tuple[int, Uuid] | None = None
+    """A replica's broker, and the log directory it lies in from now on."""
     target_elr: tuple[int, ...] = ()
     target_last_known_elr: tuple[int, ...] = ()
 
@@ -56,6 +58,7 @@ class PartitionChange(Struct, kw_only=True):
             shrinks = any(replica not in record.isr for replica in self.partition.isr)
             record.leader = self.partition.leader if shrinks else NO_LEADER_CHANGE
         self._remember_leader(record)
+        self._assign_directory(record)
         if record.leader_recovery_state == -1 and self.recovering != self.partition.recovering:
             record.leader_recovery_state = int(self.recovering)
         if record == PartitionChangeRecord(partition_id=self.index, topic_id=self.topic_id):
@@ -150,6 +153,17 @@ class PartitionChange(Struct, kw_only=True):
             return
         if self.partition.last_known_elr != (self.partition.leader,):
             record.last_known_elr = [self.partition.leader]
+
+    def _assign_directory(self, record: PartitionChangeRecord) -> None:
+        if self.directory is None:
+            return
+        broker_id, directory = self.directory
+        assigned = [
+            directory if replica == broker_id else self.partition.directory_of(replica)
+            for replica in self.partition.replicas
+        ]
+        if tuple(assigned) != self.partition.directories:
+            record.directories = assigned
 
 
 def partition_change(

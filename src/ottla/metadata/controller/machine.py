@@ -6,7 +6,7 @@ A command returns what to write and what to answer once that is committed; it ch
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from ottla.metadata.controller import brokers, configs, features, isr, partitions, producer_ids, topics
+from ottla.metadata.controller import brokers, configs, directories, features, isr, partitions, producer_ids, topics
 from ottla.metadata.controller.activation import decide_activation
 from ottla.metadata.controller.leadership import Election, partition_change
 from ottla.metadata.controller.state import ControllerSettings, ControllerState, MetadataDecision
@@ -143,6 +143,13 @@ class Controller:
     ) -> MetadataDecision:
         return isr.decide_alter_partition(
             self.state, broker_id=broker_id, broker_epoch=broker_epoch, proposals=proposals
+        )
+
+    def assign_replicas_to_dirs(
+        self, *, broker_id: int, broker_epoch: int, assignments: Sequence[directories.DirectoryAssignment]
+    ) -> MetadataDecision:
+        return directories.decide_assign_replicas_to_dirs(
+            self.state, broker_id=broker_id, broker_epoch=broker_epoch, assignments=assignments
         )
 
     def _rebalance_leaders(self) -> MetadataDecision:

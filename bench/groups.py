@@ -1,0 +1,108 @@
+"""The load of groups: offset commits of many, and how long a new member waits for its first record."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import struct
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from harness.raw import ProtocolFailure, RawConnection, retry, string
+
+OFFSET_COMMIT, FIND_COORDINATOR = 8, 10
+CONNECTIONS = 8
+FIRST_RECORD_SECONDS = 30.0
+
+
+def commit_offsets(node: Any, topic: str, *, groups: int, rounds: int) -> float:
+    """Commits a second. Every connection sends all its requests, then reads all answers; each is checked."""
+    names = [f"bench-{topic}-{number}" for number in range(groups)]
+    with node.connect() as connection:
+        retry(lambda: _commit_one(connection, names[0], topic))
+    shares = [names[number::CONNECTIONS] for number in range(CONNECTIONS)]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        connections = [node.connect(timeout=60.0) for _ in shares]
+        try:
+            list(pool.map(lambda pair: _commit_all(*pair, topic), zip(connections, shares, strict=True)))
+            begin = time.monotonic()
+            for _ in range(rounds):
+                list(pool.map(lambda pair: _commit_all(*pair, topic), zip(connections, shares, strict=True)))
+            return groups * rounds / (time.monotonic() - begin)
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def _body(group: str, topic: str) -> bytes:
+    """OffsetCommit v2 from outside the group: no generation, no member, the broker's retention."""
+    head = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
+    return head + struct.pack(">i", 1) + string(topic) + struct.pack(">iiqh", 1, 0, 1, -1)
+
+
+def _commit_one(connection: RawConnection, group: str, topic: str) -> None:
+    connection.request(FIND_COORDINATOR, 0, string(group))
+    code = connection.request(OFFSET_COMMIT, 2, _body(group, topic)).buffer[-2:]
+    if code != b"\0\0":
+        raise ProtocolFailure("OffsetCommit", int.from_bytes(code, signed=True))
+
+
+def _commit_all(connection: RawConnection, names: list[str], topic: str) -> None:
+    for name in names:
+        connection.send(OFFSET_COMMIT, 2, _body(name, topic))
+    for _ in names:
+        _, body = connection.receive()
+        if body[-2:] != b"\0\0":
+            raise RuntimeError(f"commit refused: error {int.from_bytes(body[-2:], signed=True)}")
+
+
+def join_to_first_record(bootstrap: str, topic: str, protocol: str, times: int) -> float:
+    """The median in milliseconds; every time a new group and a new consumer.
+
+    The classic protocol through aiokafka: librdkafka sleeps 150 ms on its own account on the way. It is the only client
+    in Python that speaks the newer one, so there both brokers are measured with these sleeps in.
+    """
+    once = _join_classic if protocol == "classic" else _join_consumer
+    # The first one also brings the offsets topic into being.
+    return statistics.median([once(bootstrap, topic) for _ in range(times + 1)][1:]) * 1000
+
+
+def _join_classic(bootstrap: str, topic: str) -> float:
+    from aiokafka import AIOKafkaConsumer
+
+    async def join() -> float:
+        begin = time.monotonic()
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=bootstrap, group_id=f"bench-{uuid.uuid4()}", auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            await asyncio.wait_for(consumer.getone(), FIRST_RECORD_SECONDS)
+            return time.monotonic() - begin
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(join())
+
+
+def _join_consumer(bootstrap: str, topic: str) -> float:
+    from confluent_kafka import Consumer
+
+    begin = time.monotonic()
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"bench-{uuid.uuid4()}",
+            "group.protocol": "consumer",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.subscribe([topic])
+    message = consumer.poll(FIRST_RECORD_SECONDS)
+    seconds = time.monotonic() - begin
+    consumer.close()
+    if message is None or message.error():
+        raise RuntimeError(f"no record within {FIRST_RECORD_SECONDS} s")
+    return seconds

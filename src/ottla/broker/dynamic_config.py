@@ -1,0 +1,57 @@
+"""The configuration of a running broker: what it was started with, under what the metadata says since (KIP-226).
+
+Owns ``current``. Parts that take changes at run time subscribe, and are told on the loop, before the answer to whoever
+made the change. Settings the metadata holds but this release cannot use are reported and left as they were: a broker
+must start whatever was written, so that it can be corrected.
+"""
+
+from collections.abc import Callable, Mapping
+
+from ottla.config.broker import BrokerConfig
+from ottla.config.describe import ConfigLayers
+from ottla.config.dynamic import in_force
+from ottla.config.key import ConfigError
+from ottla.metadata.delta import ImageDelta
+from ottla.metadata.image import CLUSTER_DEFAULT, ClusterImage, ConfigResource, ResourceType
+from ottla.runtime.telemetry import get_logger
+
+log = get_logger(__name__)
+
+
+class DynamicConfig:
+    """Make one with what the broker was started with, and let it follow the image."""
+
+    def __init__(self, static: BrokerConfig) -> None:
+        self.current = static
+        self._static = static
+        self._own = ConfigResource(ResourceType.BROKER, str(static.node_id))
+        self._subscribers: list[Callable[[BrokerConfig], None]] = []
+
+    def subscribe(self, change: Callable[[BrokerConfig], None]) -> None:
+        """Call ``change`` with the configuration now, and with every one to come."""
+        self._subscribers.append(change)
+        change(self.current)
+
+    def on_image(self, delta: ImageDelta, image: ClusterImage) -> None:
+        if CLUSTER_DEFAULT not in delta.changed_configs and self._own not in delta.changed_configs:
+            return
+        found = self._parsed(image)
+        if found != self.current:
+            self.current = found
+            for change in self._subscribers:
+                change(found)
+
+    def _parsed(self, image: ClusterImage) -> BrokerConfig:
+        cluster, broker = image.config(CLUSTER_DEFAULT), image.config(self._own)
+        try:
+            return self._read(cluster, broker)
+        except ConfigError as error:
+            log.error("a dynamic setting cannot be used", key=error.key, reason=error.message)
+            return self.current
+
+    def _read(self, cluster: Mapping[str, str], broker: Mapping[str, str]) -> BrokerConfig:
+        if not cluster and not broker:
+            return self._static
+        return BrokerConfig.parse(
+            in_force(ConfigLayers(static=self._static.properties, cluster=cluster, broker=broker))
+        )

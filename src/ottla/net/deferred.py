@@ -1,0 +1,97 @@
+"""A value that comes later, handed on in the very call that sets it.
+
+A future wakes whoever waits for it in the next turn of the loop, and a coroutine that waits needs a task. On the way of
+an acknowledgement from the disk to the socket that would be three turns and a task for each request.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+ValueT = TypeVar("ValueT")
+OtherT = TypeVar("OtherT")
+
+
+class Deferred(Generic[ValueT]):
+    """Ends once, by ``set`` or ``fail``, and tells its one listener, given by ``then`` before or after. Belongs to the
+    loop; what a listener raises reaches whoever ends it."""
+
+    __slots__ = ("_on_error", "_on_value", "_outcome")
+
+    def __init__(self) -> None:
+        self._on_value: Callable[[ValueT], None] | None = None
+        self._on_error: Callable[[Exception], None] | None = None
+        self._outcome: tuple[ValueT] | Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._outcome is not None
+
+    def set(self, value: ValueT) -> None:
+        self._end((value,))
+
+    def fail(self, error: Exception) -> None:
+        self._end(error)
+
+    def then(self, on_value: Callable[[ValueT], None], on_error: Callable[[Exception], None]) -> None:
+        assert self._on_value is None, "a deferred value has one listener"
+        self._on_value, self._on_error = on_value, on_error
+        if self._outcome is not None:
+            self._tell(self._outcome)
+
+    def future(self) -> "asyncio.Future[ValueT]":
+        """For a coroutine that has to wait."""
+        future: asyncio.Future[ValueT] = asyncio.get_running_loop().create_future()
+
+        def on_value(value: ValueT) -> None:
+            if not future.done():
+                future.set_result(value)
+
+        def on_error(error: Exception) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.then(on_value, on_error)
+        return future
+
+    def map(
+        self, change: Callable[[ValueT], OtherT], recover: Callable[[Exception], OtherT] | None = None
+    ) -> "Deferred[OtherT]":
+        """What ``change`` makes of the value, and ``recover`` of an error. What they raise fails the result."""
+        result: Deferred[OtherT] = Deferred()
+
+        def on_value(value: ValueT) -> None:
+            try:
+                changed = change(value)
+            except Exception as error:
+                on_error(error)
+            else:
+                result.set(changed)
+
+        def on_error(error: Exception) -> None:
+            if recover is None:
+                result.fail(error)
+                return
+            try:
+                recovered = recover(error)
+            except Exception as raised:
+                result.fail(raised)
+            else:
+                result.set(recovered)
+
+        self.then(on_value, on_error)
+        return result
+
+    def _end(self, outcome: "tuple[ValueT] | Exception") -> None:
+        assert self._outcome is None, "a deferred value ends once"
+        self._outcome = outcome
+        if self._on_value is not None:
+            self._tell(outcome)
+
+    def _tell(self, outcome: "tuple[ValueT] | Exception") -> None:
+        assert self._on_value is not None
+        assert self._on_error is not None
+        if isinstance(outcome, Exception):
+            self._on_error(outcome)
+        else:
+            self._on_value(outcome[0])

@@ -1,0 +1,208 @@
+"""One run: a cluster behind a proxy, workloads, faults, a last read of everything, the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from chaos.checker import Verdict, check
+from chaos.history import RUN, Header, History, Key, Poll, read_record
+from chaos.nemesis import Fault, Nemesis, Target, environment, faults_named
+from chaos.report import summary
+from chaos.stage import Stage, Worker, until
+from chaos.workloads.table import WORKLOADS, Workload
+from harness.clusters import make_node
+from harness.planted import RECORD_DISK, planted_command
+from harness.processes import free_port
+from harness.proxy import Proxy
+from harness.raw import ProtocolFailure, RawConnection, retry
+
+CATCH_UP_SECONDS = 200.0
+DRAIN_SECONDS = 60.0
+"""How long a worker may take to get the last answers it waits for."""
+SAY_SECONDS = 5.0
+
+
+class Plan(Struct, kw_only=True, frozen=True):
+    """What to run. Everything random follows from `seed`."""
+
+    workloads: tuple[str, ...] = ("log",)
+    faults: tuple[str, ...] = ("kill",)
+    seconds: float = 30.0
+    rounds: int = 0
+    """End after so many periods of the nemesis, not by time."""
+    seed: int = 0
+    cluster: str = "ottla"
+    rate: float = 100.0
+    interval: float = 3.0
+    """Seconds from the end of a fault to the next, on average."""
+    config: dict[str, str] = {}
+    bug: str = ""
+    """One of `harness.planted`."""
+    look_seconds: float = 0.0
+    """Judge what there is so often while the run goes on, and end it at the first broken promise."""
+
+    @property
+    def about(self) -> str:
+        faults = ",".join(self.faults) or "none"
+        return f"{self.cluster}, workload {','.join(self.workloads)}, faults {faults}"
+
+
+class Outcome(Struct, kw_only=True, frozen=True):
+    """A finished run."""
+
+    history: History
+    verdict: Verdict
+    directory: Path
+
+    @property
+    def report(self) -> str:
+        return summary(self.history, self.verdict)
+
+
+def new_seed() -> int:
+    """A seed nobody chose; printed, so that it can be chosen again."""
+    return time.time_ns() % 1_000_000
+
+
+def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Carry out a plan; data and history lie in `directory`, the data only as long as it takes or the run is broken."""
+    directory.mkdir(parents=True, exist_ok=True)
+    faults = faults_named(plan.faults)
+    workloads = [WORKLOADS[name] for name in plan.workloads]
+    header = _header(plan, workloads)
+    with History(header, directory / "history.jsonl") as history, _cluster(plan, faults, directory) as target:
+        stage = Stage(
+            history,
+            proxy_port=target.proxy.port,
+            node_port=target.node.port,
+            seed=plan.seed,
+            rate=plan.rate,
+        )
+        with stage.connect_directly() as connection:
+            for workload in workloads:
+                for topic, partitions in workload.partitions.items():
+                    connection.create_topic(topic, partitions, {"segment.bytes": "1048576"})
+        workers = [
+            worker
+            for workload in workloads
+            for worker in workload.workers(stage, [key for topic in workload.partitions for key in stage.keys(topic)])
+        ]
+        nemesis = Nemesis(target, faults, history, seed=plan.seed, interval=plan.interval)
+        _load(plan, (workers, nemesis), history, say)
+        _catch_up(stage)
+    verdict = check(history)
+    if verdict.kept:
+        shutil.rmtree(directory / "data", ignore_errors=True)
+    return Outcome(history=history, verdict=verdict, directory=directory)
+
+
+def _header(plan: Plan, workloads: Sequence[Workload]) -> Header:
+    places = [
+        (topic, partition)
+        for workload in workloads
+        for topic, partitions in workload.partitions.items()
+        for partition in range(partitions)
+    ]
+    return Header(keys=dict(enumerate(places)), seed=plan.seed, about=plan.about)
+
+
+@contextlib.contextmanager
+def _cluster(plan: Plan, faults: Sequence[Fault], directory: Path) -> Iterator[Target]:
+    port = free_port()
+    with Proxy(port, seed=plan.seed) as proxy:
+        config = {**plan.config, "advertised.listeners": f"PLAINTEXT://127.0.0.1:{proxy.port}"}
+        planted = [name for name in (plan.bug, RECORD_DISK if "power" in plan.faults else "") if name]
+        options: dict[str, Any] = {"launcher": planted_command(*planted)} if planted else {}
+        node = make_node(plan.cluster, directory / "data", port=port, config=config, **options)
+        target = Target(node=node, proxy=proxy, shim_order=environment(node, faults, directory))
+        try:
+            node.start()
+            yield target
+        finally:
+            node.kill()
+
+
+def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: History, say: Callable[[str], None]) -> None:
+    """From the first operation to the last; nothing is broken any more when this returns."""
+    workers, nemesis = threads
+    history.mark(RUN, "start", plan.about)
+    for thread in (*workers, nemesis):
+        thread.start()
+    began = said = looked = time.monotonic()
+    deadline, broken = began + plan.seconds, False
+    while not _over(plan, nemesis, deadline) and not history.alarmed:
+        if any(thread.failure for thread in (*workers, nemesis)):
+            break
+        time.sleep(0.05)
+        if plan.look_seconds and time.monotonic() - looked > plan.look_seconds:
+            looked = time.monotonic()
+            broken = not check(history).kept
+            if broken:
+                break
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            done = sum(1 for event in history.events if event.ty == "ok")
+            say(f"  {said - began:5.0f} s: {done} operations, {nemesis.periods} periods")
+    nemesis.finish()
+    for worker in workers:
+        worker.enough.set()
+    patience = 1.0 if broken or history.alarmed else DRAIN_SECONDS
+    for worker in workers:
+        if not worker.finish(patience):
+            history.mark(RUN, "stuck", f"{worker.name} is not answered what it asked for")
+    history.mark(RUN, "end")
+
+
+def _over(plan: Plan, nemesis: Nemesis, deadline: float) -> bool:
+    if plan.rounds:
+        return nemesis.periods >= plan.rounds
+    return time.monotonic() > deadline
+
+
+def _catch_up(stage: Stage) -> None:
+    """Read every partition from beginning to end; what is not decided in time is said to be stuck."""
+    history = stage.history
+    history.mark(RUN, "caught-up")
+    process = stage.new_process()
+    history.complete(history.invoke(process, "assign", worker="last reader"), "ok")
+    with stage.connect_directly() as connection:
+        for key in history.header.keys:
+            try:
+                _read_all(stage, connection, process, key)
+            except ProtocolFailure as failure:
+                history.alarm(process, f"reading {history.header.name(key)}: {failure}", worker="last reader")
+
+
+def _read_all(stage: Stage, connection: RawConnection, process: int, key: Key) -> None:
+    history, place, name = stage.history, stage.place(key), stage.history.header.name(key)
+    committed = history.header.isolation == "read_committed"
+
+    def decided() -> bool:
+        found = retry(lambda: connection.read(*place, 0, committed=committed))
+        return not committed or found.stable_offset == found.high_watermark
+
+    if not until(decided, 1.0 if history.alarmed else CATCH_UP_SECONDS):
+        history.mark(RUN, "stuck", f"transactions of {name} are still open")
+    position, end = 0, retry(lambda: connection.end_offset(*place))
+    while position < end:
+        invoked = history.invoke(process, "poll", worker="last reader")
+        fetched = retry(lambda begin=position: connection.read(*place, begin, max_wait_ms=500, committed=committed))
+        records = [(record.offset, read_record(key, record.value)) for record in fetched.records]
+        history.complete(invoked, "ok", [Poll({key: records})])
+        if fetched.next_offset == position:
+            history.mark(RUN, "stuck", f"nothing to read at {position} of {name}, which ends at {end}")
+            return
+        position = fetched.next_offset
+
+
+def scratch_directory() -> Path:
+    """A fresh directory for a run whose caller named none."""
+    return Path(tempfile.mkdtemp(prefix="ottla-chaos-"))

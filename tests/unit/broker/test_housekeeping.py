@@ -1,0 +1,44 @@
+"""What is done by the clock, called by hand."""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from ottla.broker.housekeeping import Housekeeping
+from ottla.broker.partition import FlushPolicy
+from ottla.config.broker import BrokerConfig
+from ottla.records.validate import Origin
+
+
+def housekeeping(bench, flushed):
+    config = BrokerConfig.parse({"node.id": "1"})
+    return Housekeeping(
+        store=bench.store,
+        partitions=bench.partitions,
+        config=lambda: config.storage,
+        clock=bench.clock,
+        close_overdue=lambda: None,
+        flush_soon=flushed.append,
+    )
+
+
+def test_logs_are_flushed_when_flush_ms_has_passed(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.NEVER)
+        bench.publish(orders=[one_led(), one_led()])
+        for index, flush_ms in ((0, 1000), (1, 2**63 - 1)):
+            partition = bench.partitions.get("orders", index)
+            partition.set_config(replace(partition.log.config, flush_ms=flush_ms))
+            partition.append(make_batch(b"a"), origin=Origin.CLIENT, required_acks=1, now_ms=bench.clock.now_ms())
+        flushed = []
+        duties = housekeeping(bench, flushed)
+        await duties.flush()
+        assert not flushed
+        bench.clock.advance(1000)
+        await duties.flush()
+        assert [log.topic_partition.partition for log in flushed] == [0]
+        flushed[0].flush()
+        await duties.flush()
+        assert len(flushed) == 1
+
+    asyncio.run(main())
