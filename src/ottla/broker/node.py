@@ -194,6 +194,7 @@ class Node:
             store=self._store,
             partitions=self.partitions,
             config=lambda: self._dynamic.current.storage,
+            transaction_ms_max=config.transactions.timeout_ms_max,
             clock=self._clock,
             close_overdue=self._listeners.close_overdue,
             flush_soon=self._flushes.flush_soon,
@@ -276,7 +277,7 @@ class Node:
         )
 
     def _verifies_transactions(self) -> bool:
-        return self._transactions.verifies_partitions
+        return self._dynamic.current.transactions.verify_partitions
 
     def _parts(self, cluster_id: str, creator: TopicCreator) -> Parts:
         partitions = self.partitions
