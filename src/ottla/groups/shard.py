@@ -378,6 +378,9 @@ def _decision(turn: Turn, response: object = None) -> ShardDecision:
 
 def _check_transactional_commit(group: Group, command: CommitOffsets) -> None:
     """A group with member epochs; transactional clients know generations only, and are told of those."""
+    names_nobody = not command.member_id and command.group_instance_id is None
+    if names_nobody and command.generation_or_epoch < 0:
+        return
     try:
         group.check_commit(
             member_id=command.member_id,
