@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -40,6 +41,7 @@ from ottla.transactions.verification import Asker
 from ottla.wire.errors import ErrorCode, KafkaError
 
 CASES = int(os.environ.get("OTTLA_MODEL_CASES", "200"))
+pytestmark = pytest.mark.timeout(120 + CASES)
 PLACES = (TopicPartition("t", 0), TopicPartition("t", 1))
 TIMEOUT_MS = 60_000
 CLIENTS = st.sampled_from(("old", "new", "both"))
