@@ -42,6 +42,8 @@ from ottla.wire.messages.write_txn_markers_request import (
 )
 
 TRANSACTIONAL = 16
+COMING = (14, 15, 16)
+"""The errors of a coordinator that is not there yet."""
 ENDING = ("PrepareCommit", "PrepareAbort")
 _numbers: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
 """Of the ids made on each kind of node: both get the same."""
@@ -59,7 +61,7 @@ class Id:
         for _ in range(200):
             request = InitProducerIdRequest(transactional_id=self.name, transaction_timeout_ms=60_000, **rest)
             answer = self.twin.call(request, version)
-            if answer.error_code not in (14, 15, 16, 51):
+            if answer.error_code not in (*COMING, 51):
                 break
             time.sleep(0.02)
         if answer.error_code == 0:
@@ -100,6 +102,11 @@ class Id:
                 self.producer_id, self.epoch = answer.producer_id, answer.producer_epoch
         return self.twin.plain(answer)
 
+    def error_code(self) -> int:
+        """What the coordinator says about the id."""
+        found = self.twin.call(DescribeTransactionsRequest(transactional_ids=[self.name]), 0)
+        return int(found.transaction_states[0].error_code)
+
     def settle(self) -> str:
         """The state, once no markers are under way."""
         for _ in range(200):
@@ -128,11 +135,13 @@ class Id:
 
 def ready(twin: Twin, label: str = "id") -> Id:
     """A transactional id nobody has used; a fresh Apache node makes the topic on the first question."""
+    made = Id(twin, f"{label}-{next(_numbers[twin.kind])}")
     for _ in range(400):
-        if twin.call(FindCoordinatorRequest(key="any", key_type=1), 3).error_code == 0:
+        found = twin.call(FindCoordinatorRequest(key=made.name, key_type=1), 3).error_code
+        if found == 0 and made.error_code() not in COMING:
             break
         time.sleep(0.05)
-    return Id(twin, f"{label}-{next(_numbers[twin.kind])}")
+    return made
 
 
 def init_errors(twin: Twin) -> Steps:
