@@ -176,9 +176,7 @@ class Transactions(RuleBasedStateMachine):
         if written is not None:
             written.committed = prepared.commits
             self.decided[name, prepared.producer_id, prepared.producer_epoch] = written
-        client = self.clients[name]
-        if client.written is written:
-            client.written = None
+        # Its client may not know: what it still sends belongs to this transaction, or is refused.
         return self.decided.get((name, prepared.producer_id, prepared.producer_epoch))
 
     def expect(self, refused, *codes):
