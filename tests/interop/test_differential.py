@@ -13,8 +13,12 @@ import pytest
 from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.twins import Case, Twin, differences, run
 
-AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "transactions", "admin", "configs")
-CONFIG = {"offsets.topic.num.partitions": "3", "group.initial.rebalance.delay.ms": "0"}
+AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "consumer_groups", "transactions", "admin", "configs")
+CONFIG = {
+    "offsets.topic.num.partitions": "3",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.consumer.assignment.interval.ms": "0",
+}
 
 
 class Deliberate(NamedTuple):

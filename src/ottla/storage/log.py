@@ -211,7 +211,11 @@ class Log:
         if last.base_offset + last.last_offset_delta - active.base_offset > RELATIVE_OFFSET_MAX:
             return True
         timestamp = last.max_timestamp if len(headers) == 1 else max(header.max_timestamp for _, header in headers)
-        return active.age_ms(now_ms, timestamp) > config.segment_ms - self._roll_jitter_ms
+        age_ms = active.age_ms(now_ms, timestamp) + self._roll_jitter_ms
+        if age_ms > config.segment_ms:
+            return True
+        # What must be compacted by then must have left the active segment.
+        return age_ms > config.max_compaction_lag_ms and config.compact
 
     def _next_jitter(self) -> int:
         jitter = min(self.config.segment_jitter_ms, self.config.segment_ms)
@@ -261,7 +265,7 @@ class Log:
         """The disk cannot be trusted any more."""
         if self.failure is None:
             self.failure = error
-            self._abort_cleaning()
+            self.abort_cleaning()
             if self.events is not None:
                 self.events.log_failed(self, error)
 
@@ -446,7 +450,7 @@ class Log:
         if offset < self._bases[0]:
             self.truncate_fully_and_start_at(offset, now_ms)
             return
-        self._abort_cleaning()
+        self.abort_cleaning()
         with self._flush_lock:
             self._lower_recovery_point(offset)
             kept = bisect_right(self._bases, offset)
@@ -464,7 +468,7 @@ class Log:
 
     def truncate_fully_and_start_at(self, offset: int, now_ms: int = 0) -> None:
         """Drop everything; the log begins and ends at ``offset``. Raises ``OSError``."""
-        self._abort_cleaning()
+        self.abort_cleaning()
         with self._flush_lock:
             self._lower_recovery_point(offset)
             # The last first, so that a crash half way leaves a log that only lost its end.
@@ -555,7 +559,8 @@ class Log:
         self.segments[slot:end] = [cleaned]
         self._bases[slot:end] = [cleaned.base_offset]
 
-    def _abort_cleaning(self) -> None:
+    def abort_cleaning(self) -> None:
+        """Nothing is swapped in from now on by the cleaning under way, if there is one."""
         if self.cleaning is not None:
             self.cleaning.abort()
 
@@ -665,7 +670,7 @@ class Log:
 
     def moved(self, directory: str) -> None:
         """The partition's directory has been renamed."""
-        self._abort_cleaning()
+        self.abort_cleaning()
         self._unsynced = {
             os.path.join(directory, os.path.basename(path)) if os.path.dirname(path) == self.directory else path: None
             for path in self._unsynced
@@ -695,6 +700,6 @@ class Log:
     def release(self) -> None:
         """Close all files, changing nothing on the disk. Flushes do nothing from now on, and say so."""
         self._released = True
-        self._abort_cleaning()
+        self.abort_cleaning()
         for segment in self.segments:
             segment.close()

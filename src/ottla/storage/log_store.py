@@ -439,13 +439,25 @@ class LogStore:
         """Up to where the log has been cleaned; ``None`` where it never was."""
         return self._directory_at(log.log_directory).clean_points.get(log.topic_partition)
 
-    def record_clean_point(self, log: Log, offset: int) -> None:
-        """The log is clean up to ``offset``, durably so. Blocking, any thread. Raises ``OSError``."""
+    def record_clean_point(self, log: Log, offset: int, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """The log is clean up to ``offset``, durably so; ``unless`` is asked when nobody else can change that any more.
+
+        Blocking, any thread. Raises ``OSError``.
+        """
         directory = self._directory_at(log.log_directory)
         with directory.checkpointing:
-            directory.clean_points[log.topic_partition] = offset
-            if directory.locked:
-                directory.write_clean_points()
+            if not unless():
+                directory.clean_points[log.topic_partition] = offset
+                if directory.locked:
+                    directory.write_clean_points()
+
+    def _lower_clean_point(self, log: Log) -> None:
+        directory = self._directory_at(log.log_directory)
+        with directory.checkpointing:
+            if directory.clean_points.get(log.topic_partition, -1) > log.recovery_point:
+                directory.clean_points[log.topic_partition] = log.recovery_point
+                if directory.locked:
+                    directory.write_clean_points()
 
     def _forget_clean_points(self, directory: LogDirectory) -> None:
         """Of logs that are gone: another one of that name would be taken for clean."""
@@ -525,9 +537,7 @@ class LogStore:
 
     def log_shrinking(self, log: Log) -> None:
         self._write_recovery_points(self._directory_at(log.log_directory))
-        clean_point = self.clean_point(log)
-        if clean_point is not None and clean_point > log.recovery_point:
-            self.record_clean_point(log, log.recovery_point)
+        self._lower_clean_point(log)
 
     def log_failed(self, log: Log, error: OSError) -> None:
         self.fail_directory(log.log_directory, error)
@@ -542,6 +552,7 @@ class LogStore:
         reason = storage_error(f"log directory {path} is offline: {error}")
         for log in self._logs_in(directory):
             log.failure = log.failure or error
+            log.abort_cleaning()
             self.offline_logs[log.topic_partition] = reason
         if self._metadata_log is not None and self._metadata_log.log_directory == path:
             self._metadata_log.failure = self._metadata_log.failure or error

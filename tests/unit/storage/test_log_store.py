@@ -356,3 +356,36 @@ def test_a_hundred_partitions_open_quickly(open_store, batches):
     spent = time.process_time() - started
     assert len(again.logs) == 100
     assert spent < 0.4, f"{spent:.3f} s of CPU"
+
+
+def test_clean_points_follow_their_logs(open_store, small, batches, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    checkpoint = tmp_path / "data/cleaner-offset-checkpoint"
+    for _ in range(30):
+        batches.append(log)
+    log.flush()
+    assert store.clean_point(log) is None
+    store.record_clean_point(log, 20)
+    assert read(checkpoint) == "0\n1\norders 0 20\n"
+    store.record_clean_point(log, 25, unless=lambda: True)
+    assert store.clean_point(log) == 20
+    log.truncate_to(25)
+    assert store.clean_point(log) == 20
+    log.truncate_to(12)
+    assert read(checkpoint) == "0\n1\norders 0 12\n"
+    store.close()
+    again = open_store()
+    assert again.clean_point(again.get(ORDERS)) == 12
+    again.delete(ORDERS, now_ms=0)
+    assert read(checkpoint) == "0\n0\n"
+    assert again.clean_point(again.create(ORDERS, TOPIC_ID, small, now_ms=0)) is None
+
+
+def test_the_clean_point_of_a_log_that_is_gone_is_dropped_at_the_start(open_store, small, batches, tmp_path):
+    store = open_store()
+    store.record_clean_point(store.create(ORDERS, TOPIC_ID, small, now_ms=0), 0)
+    store.close()
+    (tmp_path / "data/cleaner-offset-checkpoint").write_text("0\n2\norders 0 0\ngone 3 77\n")
+    open_store()
+    assert read(tmp_path / "data/cleaner-offset-checkpoint") == "0\n1\norders 0 0\n"

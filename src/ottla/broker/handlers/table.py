@@ -56,6 +56,12 @@ class Parts(Struct, frozen=True, kw_only=True):
     def image(self) -> ClusterImage:
         return self.partitions.image
 
+    def has_consumer_groups(self) -> bool:
+        """Whether the cluster has finalized the protocol, and this broker is to speak it."""
+        return (
+            "consumer" in self.config.groups.rebalance_protocols and self.image().features.get("group.version", 0) > 0
+        )
+
     async def describe_dirs(self) -> list[LogDirectoryDescription]:
         return await asyncio.to_thread(self.store.describe)
 
@@ -227,6 +233,20 @@ def _leave_group(parts: Parts) -> Handler:
     return LeaveGroupHandler(coordinator=parts.groups)
 
 
+def _consumer_group_heartbeat(parts: Parts) -> Handler:
+    from ottla.broker.handlers.consumer_group_heartbeat import ConsumerGroupHeartbeatHandler
+
+    return ConsumerGroupHeartbeatHandler(
+        coordinator=parts.groups, is_enabled=parts.has_consumer_groups, assignors=parts.config.groups.consumer_assignors
+    )
+
+
+def _consumer_group_describe(parts: Parts) -> Handler:
+    from ottla.broker.handlers.consumer_group_describe import ConsumerGroupDescribeHandler
+
+    return ConsumerGroupDescribeHandler(coordinator=parts.groups, is_enabled=parts.has_consumer_groups)
+
+
 def _offset_commit(parts: Parts) -> Handler:
     from ottla.broker.handlers.offset_commit import OffsetCommitHandler
 
@@ -356,6 +376,8 @@ BUILDERS: Mapping[ApiKey, Build] = {
     ApiKey.FIND_COORDINATOR: _find_coordinator,
     ApiKey.JOIN_GROUP: _join_group,
     ApiKey.HEARTBEAT: _heartbeat,
+    ApiKey.CONSUMER_GROUP_HEARTBEAT: _consumer_group_heartbeat,
+    ApiKey.CONSUMER_GROUP_DESCRIBE: _consumer_group_describe,
     ApiKey.LEAVE_GROUP: _leave_group,
     ApiKey.SYNC_GROUP: _sync_group,
     ApiKey.DESCRIBE_GROUPS: _describe_groups,
