@@ -173,7 +173,8 @@ class ApacheNode(_Node):
         self.properties.write_text(self._server_properties(read_properties(meta)))
         if not meta.exists():
             identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            arguments = ["format", "-t", identity, "-c", str(self.properties)]
+            # An identity may begin with a dash: as a word of its own it would pass for an option.
+            arguments = ["format", f"--cluster-id={identity}", "-c", str(self.properties)]
             done = java("kafka.tools.StorageTool", *arguments)
             if done.returncode != 0:
                 raise RuntimeError(f"format failed: {done.stdout}{done.stderr}")

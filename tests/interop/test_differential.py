@@ -34,6 +34,9 @@ DELIBERATE = (
     Deliberate(r"produce\..*", ".*", r".*\.error_message", "Apache Kafka often says nothing; Ottla says what is wrong"),
     Deliberate(r"transactions\..*", ".*", r".*\.error_message", "Ottla says what is wrong there too"),
     Deliberate(r"transactions.adding_many", "v. none", "", "Apache Kafka never answers a request about no transaction"),
+    Deliberate(
+        r"transactions.versions", r"level 0 v5 .*|log", ".*", "Apache Kafka fails half-way and leaves the id stuck"
+    ),
     Deliberate(r"fetch.places", ".* isolation 5", ".*", "Apache Kafka fails inside; Ottla reads uncommitted"),
     Deliberate(r"fetch.replicas", ".*", r"\.node_endpoints", "Ottla tells followers too where the leader listens"),
     Deliberate(r"fetch.sizes", ".* -1", ".*", "Apache Kafka fails inside; Ottla reads at least one batch"),

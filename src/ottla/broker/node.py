@@ -154,6 +154,7 @@ class Node:
             store=self._store,
             partitions=self.partitions,
             config=lambda: self._dynamic.current.storage,
+            transaction_ms_max=self.config.transactions.timeout_ms_max,
             clock=self._clock,
             close_overdue=self._listeners.close_overdue,
             flush_soon=self._flushes.flush_soon,

@@ -297,6 +297,12 @@ class Partition:
         self.require_leader()
         return self._verifications.start(self.log.producers, asker, now_ms, adds_partition=adds_partition)
 
+    def expire_producers(self, now_ms: int, after_ms: int) -> None:
+        """Forget producers, and questions to transaction coordinators, that nobody has come back for."""
+        self.log.producers.expiration_ms = after_ms
+        self.log.producers.expire(now_ms)
+        self._verifications.expire(now_ms, after_ms)
+
     def _check_transactional(self, header: BatchHeader, origin: Origin, guard: Guard | None) -> Duplicate | None:
         """In Kafka's order: a duplicate is answered before anything else is asked of it."""
         producers = self.log.producers

@@ -30,7 +30,6 @@ from ottla.wire.errors import ErrorCode, KafkaError
 
 log = get_logger(__name__)
 
-
 TransactionCommand = Callable[[TransactionShard, int, int], TransactionDecision]
 """Shard, wall clock in milliseconds, the token to park under (no command of a transaction shard parks)."""
 TransactionDriver = MachineDriver[TransactionShard, TransactionRecord]
@@ -131,20 +130,22 @@ class TransactionCoordinator:
     def on_loaded(self, index: int, driver: TransactionDriver) -> None:
         epoch = self._topic.epoch(index)
         if driver.state is DriverState.ACTIVE and epoch is not None:
-            self._supervisor.spawn(self._resume(driver, epoch), name=f"resume {TRANSACTION_STATE}-{index}")
+            # Asked before any command can decide more: the driver tells of those itself.
+            prepared = driver.submit(lambda shard, _now_ms, _token: shard.prepared())
+            self._supervisor.spawn(self._resume(driver, epoch, prepared), name=f"resume {TRANSACTION_STATE}-{index}")
 
     # -- private -----------------------------------------------------------------------------------------------------
 
     def _transaction_version(self) -> int:
         return self._settings.transaction_version
 
-    async def _resume(self, driver: TransactionDriver, leader_epoch: int) -> None:
+    async def _resume(self, driver: TransactionDriver, leader_epoch: int, prepared: "asyncio.Future[Any]") -> None:
         """What was decided before this broker led the partition, once that is as safe as what it decides itself."""
         try:
-            prepared: Any = await driver.submit(lambda shard, _now_ms, _token: shard.prepared())
+            transactions: list[Transaction] = await prepared
         except KafkaError:
             return  # given up meanwhile; whoever leads the partition now does it
-        for transaction in prepared:
+        for transaction in transactions:
             log.info("transaction resumed", transactional_id=transaction.transactional_id, state=transaction.state.name)
             self._spawn_end(driver, leader_epoch, transaction)
 

@@ -200,22 +200,29 @@ class GroupShard:
         """The same as a part of a transaction; its records are to be written as a batch of that producer.
 
         Nobody else can have the partitions while the transaction of their reader is open, so a rebalance that is under
-        way is no reason to refuse; and only who names a member is held to being one.
+        way is no reason to refuse; and only who names a member is held to being one. Transactional clients know
+        generations only, and are told of those also where a group has member epochs.
         """
+        try:
+            return self._commit(command, now_ms, self._check_transactional_commit(command))
+        except KafkaError as error:
+            if error.code is ErrorCode.STALE_MEMBER_EPOCH:
+                raise KafkaError(ErrorCode.ILLEGAL_GENERATION) from error
+            raise
+
+    def _check_transactional_commit(self, command: CommitOffsets) -> PartitionCheck | None:
+        names_nobody = not command.member_id and command.group_instance_id is None
+        if names_nobody and command.generation_or_epoch < 0:
+            return None
         group = self._group(command.group_id)
-        check = None
-        if group is None:
-            if command.generation_or_epoch >= 0:
-                raise KafkaError(command.unknown_group_error)
-        elif isinstance(group, ClassicGroup):
-            group.check_transactional_commit(
-                member_id=command.member_id,
-                group_instance_id=command.group_instance_id,
-                generation=command.generation_or_epoch,
-            )
-        else:
-            check = _check_transactional_commit(group, command)
-        return self._commit(command, now_ms, check)
+        if not isinstance(group, ClassicGroup):
+            return self._check_commit(command)
+        group.check_transactional_commit(
+            member_id=command.member_id,
+            group_instance_id=command.group_instance_id,
+            generation=command.generation_or_epoch,
+        )
+        return None
 
     def _commit(self, command: CommitOffsets, now_ms: int, check: PartitionCheck | None) -> ShardDecision:
         expire = NO_EXPIRY if command.retention_ms is None else now_ms + command.retention_ms
@@ -497,21 +504,3 @@ class GroupShard:
 
 def _decision(turn: Turn, response: object = None) -> ShardDecision:
     return Decision(records=tuple(turn.records), response=response, replies=tuple(turn.replies))
-
-
-def _check_transactional_commit(group: Group, command: CommitOffsets) -> PartitionCheck | None:
-    """A group with member epochs; transactional clients know generations only, and are told of those."""
-    names_a_member = command.member_id or command.group_instance_id is not None or command.generation_or_epoch >= 0
-    if not names_a_member:
-        return None
-    try:
-        return group.check_commit(
-            member_id=command.member_id,
-            group_instance_id=command.group_instance_id,
-            generation_or_epoch=command.generation_or_epoch,
-            knows_epochs=True,
-        )
-    except KafkaError as error:
-        if error.code is ErrorCode.STALE_MEMBER_EPOCH:
-            raise KafkaError(ErrorCode.ILLEGAL_GENERATION) from error
-        raise

@@ -34,6 +34,7 @@ from ottla.wire.messages.txn_offset_commit_request import (
     TxnOffsetCommitRequestPartition,
     TxnOffsetCommitRequestTopic,
 )
+from ottla.wire.messages.update_features_request import FeatureUpdateKey, UpdateFeaturesRequest
 from ottla.wire.messages.write_txn_markers_request import (
     WritableTxnMarker,
     WritableTxnMarkerTopic,
@@ -41,6 +42,8 @@ from ottla.wire.messages.write_txn_markers_request import (
 )
 
 TRANSACTIONAL = 16
+COMING = (14, 15, 16)
+"""The errors of a coordinator that is not there yet."""
 ENDING = ("PrepareCommit", "PrepareAbort")
 _numbers: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
 """Of the ids made on each kind of node: both get the same."""
@@ -58,7 +61,7 @@ class Id:
         for _ in range(200):
             request = InitProducerIdRequest(transactional_id=self.name, transaction_timeout_ms=60_000, **rest)
             answer = self.twin.call(request, version)
-            if answer.error_code not in (14, 15, 16, 51):
+            if answer.error_code not in (*COMING, 51):
                 break
             time.sleep(0.02)
         if answer.error_code == 0:
@@ -99,6 +102,11 @@ class Id:
                 self.producer_id, self.epoch = answer.producer_id, answer.producer_epoch
         return self.twin.plain(answer)
 
+    def error_code(self) -> int:
+        """What the coordinator says about the id."""
+        found = self.twin.call(DescribeTransactionsRequest(transactional_ids=[self.name]), 0)
+        return int(found.transaction_states[0].error_code)
+
     def settle(self) -> str:
         """The state, once no markers are under way."""
         for _ in range(200):
@@ -127,11 +135,13 @@ class Id:
 
 def ready(twin: Twin, label: str = "id") -> Id:
     """A transactional id nobody has used; a fresh Apache node makes the topic on the first question."""
+    made = Id(twin, f"{label}-{next(_numbers[twin.kind])}")
     for _ in range(400):
-        if twin.call(FindCoordinatorRequest(key="any", key_type=1), 3).error_code == 0:
+        found = twin.call(FindCoordinatorRequest(key=made.name, key_type=1), 3).error_code
+        if found == 0 and made.error_code() not in COMING:
             break
         time.sleep(0.05)
-    return Id(twin, f"{label}-{next(_numbers[twin.kind])}")
+    return made
 
 
 def init_errors(twin: Twin) -> Steps:
@@ -469,6 +479,39 @@ def listing(twin: Twin) -> Steps:
         yield f"describe {ids}", twin.ask(DescribeTransactionsRequest(transactional_ids=ids), 0)
 
 
+def versions(twin: Twin) -> Steps:
+    """Lowering and raising ``transaction.version``, and what clients of all kinds get on each level."""
+    topic = make(twin, "txn-versions", 1)
+
+    def level(wanted: int, kind: int, *, validate_only: bool = False) -> Any:
+        update = FeatureUpdateKey(feature="transaction.version", max_version_level=wanted, upgrade_type=kind)
+        answer = twin.ask(UpdateFeaturesRequest(feature_updates=[update], validate_only=validate_only), 2)
+        time.sleep(0.5)
+        return answer
+
+    for wanted, kind in ((3, 1), (-1, 1), (1, 1), (1, 2), (0, 2), (2, 1), (0, 3)):
+        yield f"may {wanted} {kind}", level(wanted, kind, validate_only=True)
+    for wanted, kind in ((1, 2), (0, 2)):
+        yield f"down to {wanted}", level(wanted, kind)
+        for version in (3, 5):
+            one = ready(twin)
+            one.init()
+            yield f"level {wanted} v{version} send", one.send(topic, 0, 12 if version == 5 else 9)
+            one.add((topic, 0))
+            yield f"level {wanted} v{version} send added", one.send(topic, 0, 12 if version == 5 else 9)
+            epoch = one.epoch
+            yield f"level {wanted} v{version} end", one.end(commit=True, version=version)
+            yield f"level {wanted} v{version} epochs", one.epoch - epoch
+            one.add((topic, 0))
+            request = InitProducerIdRequest(transactional_id=one.name, transaction_timeout_ms=60_000)
+            yield f"level {wanted} v{version} fence", twin.ask(request, 4)
+            one.settle()
+            one.init()
+            yield f"level {wanted} v{version} fenced epochs", one.epoch - epoch
+    yield "up", level(2, 1)
+    yield "log", read(twin, topic, committed=True)
+
+
 def described(one: Id) -> Any:
     answer = one.twin.ask_any(DescribeTransactionsRequest(transactional_ids=[one.name]), 0)
     for row in answer["transaction_states"]:
@@ -545,4 +588,5 @@ CASES: tuple[Case, ...] = (
     committing_offsets,
     markers,
     listing,
+    versions,
 )
