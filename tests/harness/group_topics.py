@@ -16,6 +16,7 @@ class ToldTopics:
         self.last_creation = 0
         self._topics: dict[str, Topic] = {}
         self._created = 0
+        self._hashes: dict[Topic, int] = {}
 
     def put(self, name: str, partitions: int) -> Topic:
         """Create a topic, or give it another number of partitions."""
@@ -44,4 +45,6 @@ class ToldTopics:
 
     def hash_of(self, name: str, /) -> int:
         topic = self._topics[name]
-        return topic_hash(topic, [() for _ in range(topic.partitions)])
+        if topic not in self._hashes:
+            self._hashes[topic] = topic_hash(topic, [() for _ in range(topic.partitions)])
+        return self._hashes[topic]
