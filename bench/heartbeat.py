@@ -1,7 +1,7 @@
 """What a heartbeat costs the group machine: consumer groups of 10, 100 and 1,000 members and partitions.
 
-`python bench/heartbeat.py` prints, for each size, what a join costs while the group forms, and a heartbeat afterwards: one
-that says nothing, one that reports what is owned, and the round in which a topic grew. No sockets, no log: what is
+`python bench/heartbeat.py` prints, for each size, what a join costs while the group forms, and a heartbeat afterwards:
+one that says nothing, one that reports what is owned, and the round in which a topic grew. No sockets, no log: what is
 measured is the decision, its records and their folding.
 """
 
