@@ -2,8 +2,8 @@
 
 A member only names its expression. Which topics that means is worked out apart from heartbeats, in slices of topics
 between which everybody else gets a turn, and written as records; the group's epoch moves on where it made a difference.
-Bounds: an expression as ``regex`` says, one resolution a group at a time, not more than one in ten seconds, and so many
-topics at once that ``STATES_A_SLICE`` is not passed by topics times states, which a name's characters multiply at worst.
+Bounds: an expression as ``regex`` says, one resolution a group at a time, not more than one in ten seconds, and as many
+topics at once as keep topics times states (which a name's characters multiply, at worst) below ``STATES_A_SLICE``.
 """
 
 from collections.abc import Iterable, Sequence
