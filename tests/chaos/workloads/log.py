@@ -27,7 +27,7 @@ from harness.raw import (
 
 IN_FLIGHT_MAX = 5
 SIZES = (0, 300)
-RECONNECT_SECONDS = 0.03
+RECONNECT_SECONDS, REREAD_SECONDS = 0.03, 0.1
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -129,12 +129,12 @@ class Follower(Worker):
                     while not self.enough.is_set():
                         self._poll(connection)
             except OSError:
-                time.sleep(RECONNECT_SECONDS)
+                time.sleep(REREAD_SECONDS)
             except ProtocolFailure as failure:
                 if failure.code is not None and failure.code not in RETRIABLE:
                     self.wrong_answer(f"reading key {self.key} at {self.position}: {failure}")
                     return
-                time.sleep(RECONNECT_SECONDS)
+                time.sleep(REREAD_SECONDS)
 
     def _poll(self, connection: RawConnection) -> None:
         invoked = self.invoke("poll")
