@@ -22,22 +22,6 @@ TOPICS = (
     *("echo", "data", "min", "min-suppressed", "min-raw", "max", "sum", "dif", "cnt", "avg", "tagg"),
     *("sws-raw", "sws-suppressed", "fk", "flush"),
 )
-    "echo",
-    "data",
-    "min",
-    "min-suppressed",
-    "min-raw",
-    "max",
-    "sum",
-    "dif",
-    "cnt",
-    "avg",
-    "tagg",
-    "sws-raw",
-    "sws-suppressed",
-    "fk",
-    "flush",
-]
 PARTITIONS = 5
 RESTARTS = 4
 SECONDS_BETWEEN_RESTARTS = 18.0
