@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from harness.clusters import make_node
-from harness.transactional import (
+from harness.raw_transactions import (
     TransactionalProducer,
     committed_offset,
     eventually,

@@ -1,29 +1,20 @@
-"""A transactional producer of version 2 over raw requests, and a reader of committed records.
+"""A transactional producer with every request under control, as a client of transaction version 2 makes them (KIP-890).
 
-Every request is made by hand, so that a suite can keep one back, send it twice, or kill the broker around it.
+No AddPartitionsToTxn: brokers add partitions themselves. Every EndTxn brings the epoch of the next transaction.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.twins import Twin
-from ottla.records.batch import iter_headers
-from ottla.records.builder import build_batch
-from ottla.records.control import read_end_transaction
-from ottla.records.reader import read_records
+from harness import wire
+from harness.raw import NONE, ProtocolFailure, RawConnection, build_batch, retry
+from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.end_txn_request import EndTxnRequest
-from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
 from ottla.wire.messages.find_coordinator_request import FindCoordinatorRequest
 from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
-from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
-from ottla.wire.messages.offset_fetch_request import (
-    OffsetFetchRequest,
-    OffsetFetchRequestGroup,
-    OffsetFetchRequestTopics,
-)
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from ottla.wire.messages.txn_offset_commit_request import (
     TxnOffsetCommitRequest,
@@ -31,151 +22,97 @@ from ottla.wire.messages.txn_offset_commit_request import (
     TxnOffsetCommitRequestTopic,
 )
 
-RETRY = frozenset((3, 5, 6, 14, 15, 16, 19, 51))
-"""What a client asks again after: topics and coordinators on their way, a transaction just ending."""
-PATIENCE_SECONDS = 20.0
-Kept = tuple[Any, int]
+GROUP, TRANSACTION = 0, 1
+RETRY_SECONDS = 30.0
+TIMEOUT_MS = 15_000
+Place = tuple[str, int]
 
 
 class TransactionalProducer:
-    """One producer on one connection; ``kept`` are copies of the requests that were carried out."""
+    """One transactional id. A lost connection is replaced and the same request sent again, as clients do."""
 
-    def __init__(self, node: Any, transactional_id: str, topic: str, group: str = "") -> None:
-        self.link = Twin(node, set())
-        self.name, self.topic, self.group = transactional_id, topic, group
-        self.sequence = 0
-        self.producer_id = self.epoch = -1
-        self.kept: list[Kept] = []
+    def __init__(self, connect: Callable[[], RawConnection], transactional_id: str) -> None:
+        self.transactional_id = transactional_id
+        self.identity = (-1, -1)
+        self._connect = connect
+        self._connection: RawConnection | None = None
+        self._sequences: dict[Place, int] = {}
 
-    def init(self, timeout_ms: int = 60_000) -> None:
-        """Take the transactional id over."""
-        request = InitProducerIdRequest(transactional_id=self.name, transaction_timeout_ms=timeout_ms)
-        self.owner(self.ask(request, 4, lambda one: one.error_code))
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def owner(self, answer: Any) -> None:
-        """Go on as whoever the answer says."""
-        self.producer_id, self.epoch, self.sequence = answer.producer_id, answer.producer_epoch, 0
+    def init(self, *groups: str) -> None:
+        """Find the coordinators, and take over the transactional id."""
+        for key, kind in [(self.transactional_id, TRANSACTION), *((group, GROUP) for group in groups)]:
+            self._ask(FindCoordinatorRequest(key=key, key_type=kind), 3, lambda answer: answer.error_code)
+        request = InitProducerIdRequest(transactional_id=self.transactional_id, transaction_timeout_ms=TIMEOUT_MS)
+        self._begin(self._ask(request, 5, lambda answer: answer.error_code))
 
-    def send(self, value: bytes) -> None:
-        """One record to partition 0."""
-        records = build_batch(
-            [(int(time.time() * 1000), b"k", value)],
-            producer_id=self.producer_id,
-            producer_epoch=self.epoch,
-            base_sequence=self.sequence,
-            transactional=True,
+    def produce(self, place: Place, records: Sequence[bytes]) -> int:
+        """Append one batch; its base offset."""
+        producer_id, epoch = self.identity
+        sequence = self._sequences.get(place, 0)
+        batch = build_batch(records, producer_id=producer_id, epoch=epoch, sequence=sequence, transactional=True)
+        topic = TopicProduceData(name=place[0], partition_data=[PartitionProduceData(index=place[1], records=batch)])
+        request = ProduceRequest(
+            transactional_id=self.transactional_id, acks=-1, timeout_ms=TIMEOUT_MS, topic_data=[topic]
         )
-        part = PartitionProduceData(index=0, records=records)
-        data = [TopicProduceData(name=self.topic, partition_data=[part])]
-        request = ProduceRequest(transactional_id=self.name, acks=-1, timeout_ms=10_000, topic_data=data)
-        self.ask(request, 12, lambda one: one.responses[0].partition_responses[0].error_code, keep=True)
-        self.sequence += 1
+        answer = self._ask(request, 12, lambda answer: answer.responses[0].partition_responses[0].error_code)
+        self._sequences[place] = sequence + len(records)
+        return int(answer.responses[0].partition_responses[0].base_offset)
 
-    def commit_offset(self, offset: int) -> None:
-        """Make an offset of the topic a part of the transaction."""
-        part = TxnOffsetCommitRequestPartition(partition_index=0, committed_offset=offset)
+    def commit_offset(self, group: str, place: Place, offset: int) -> None:
+        """Have the group's offset move when the transaction commits."""
+        producer_id, epoch = self.identity
+        row = TxnOffsetCommitRequestPartition(partition_index=place[1], committed_offset=offset)
         request = TxnOffsetCommitRequest(
-            transactional_id=self.name,
-            group_id=self.group,
-            producer_id=self.producer_id,
-            producer_epoch=self.epoch,
-            topics=[TxnOffsetCommitRequestTopic(name=self.topic, partitions=[part])],
+            transactional_id=self.transactional_id,
+            group_id=group,
+            producer_id=producer_id,
+            producer_epoch=epoch,
+            topics=[TxnOffsetCommitRequestTopic(name=place[0], partitions=[row])],
         )
-        self.ask(request, 5, lambda one: one.topics[0].partitions[0].error_code, keep=True)
+        self._ask(request, 5, lambda answer: answer.topics[0].partitions[0].error_code)
 
     def end(self, *, commit: bool) -> None:
-        """Commit or abort, and take over the next epoch."""
-        request = self.ending(commit=commit)
-        answer = self.ask(request, 5, lambda one: one.error_code, keep=True)
-        # Its opposite may be on its way as well: from a client that gave up waiting and aborted.
-        self.kept.append((self.ending(commit=not commit), 5))
-        self.owner(answer)
-
-    def ending(self, *, commit: bool) -> EndTxnRequest:
-        """The request that ends the present transaction."""
-        return EndTxnRequest(
-            transactional_id=self.name,
-            producer_id=self.producer_id,
-            producer_epoch=self.epoch,
+        """Commit or abort, and go on under the next epoch."""
+        producer_id, epoch = self.identity
+        request = EndTxnRequest(
+            transactional_id=self.transactional_id,
+            producer_id=producer_id,
+            producer_epoch=epoch,
             committed=commit,
         )
+        self._begin(self._ask(request, 5, lambda answer: answer.error_code))
 
-    def ask(self, request: Any, version: int, code_of: Callable[[Any], int], *, keep: bool = False) -> Any:
-        """Ask until the answer is not "come again"; anything but success is a failure of the test."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            answer = self.link.call(request, version)
+    def _begin(self, answer: Any) -> None:
+        self.identity = answer.producer_id, answer.producer_epoch
+        self._sequences.clear()
+
+    def _ask(self, request: Any, version: int, code_of: Callable[[Any], int]) -> Any:
+        """The answer to a request that succeeded. Raises `ProtocolFailure` with any other final answer."""
+
+        def ask() -> Any:
+            answer = self._call(request, version)
             code = code_of(answer)
-            if code not in RETRY or time.monotonic() > deadline:
-                break
-            time.sleep(0.01)
-        assert code == 0, f"{type(request).__name__}: error {code}"
-        if keep:
-            self.kept.append((request, version))
-        return answer
+            if code != NONE:
+                raise ProtocolFailure(f"{type(request).__name__} {ErrorCode(code).name}", code)
+            return answer
 
+        return retry(ask, seconds=RETRY_SECONDS)
 
-def wait_for_coordinators(node: Any) -> None:
-    """Until somebody serves groups and transactional ids."""
-    link = Twin(node, set())
-    for kind in (0, 1):
-        eventually(lambda kind=kind: link.call(FindCoordinatorRequest(key="any", key_type=kind), 3).error_code == 0)
-    link.close()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Poll; a failure of the test when it takes too long."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-
-
-def end_offset(link: Twin, topic: str, *, committed: bool) -> int:
-    """The stable offset, or the high watermark."""
-    part = ListOffsetsPartition(partition_index=0, timestamp=-1)
-    topics = [ListOffsetsTopic(name=topic, partitions=[part])]
-    request = ListOffsetsRequest(replica_id=-1, isolation_level=int(committed), topics=topics)
-    return int(link.call(request, 5).topics[0].partitions[0].offset)
-
-
-def nothing_open(link: Twin, topic: str) -> bool:
-    """Whether no transaction holds readers of committed records back."""
-    return end_offset(link, topic, committed=True) == end_offset(link, topic, committed=False)
-
-
-def committed_offset(link: Twin, group: str, topic: str) -> int:
-    """The group's offset, once it is stable."""
-    wanted = OffsetFetchRequestTopics(name=topic, partition_indexes=[0])
-    request = OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=group, topics=[wanted])], require_stable=True)
-
-    def ask() -> Any:
-        group_answer = link.call(request, 8).groups[0]
-        return None if group_answer.error_code else group_answer.topics[0].partitions[0]
-
-    eventually(lambda: (found := ask()) is not None and found.error_code == 0)
-    return int(ask().committed_offset)
-
-
-def read_committed(link: Twin, topic: str) -> list[bytes | None]:
-    """Partition 0 as a consumer sees it: without what the list of aborted transactions names."""
-    part = FetchPartition(partition=0, fetch_offset=0, partition_max_bytes=1 << 22)
-    topics = [FetchTopic(topic=topic, partitions=[part])]
-    request = FetchRequest(max_wait_ms=0, min_bytes=0, max_bytes=1 << 22, isolation_level=1, topics=topics)
-    found = link.call(request, 11).responses[0].partitions[0]
-    assert found.error_code == 0
-    aborted = sorted(found.aborted_transactions or (), key=lambda one: one.first_offset)
-    raw = bytes(found.records or b"")
-    skipped: set[int] = set()
-    values: list[bytes | None] = []
-    for position, header in iter_headers(raw):
-        while aborted and aborted[0].first_offset <= header.last_offset:
-            skipped.add(aborted.pop(0).producer_id)
-        batch = raw[position : position + header.size]
-        if header.is_control:
-            end = read_end_transaction(batch)
-            if end is not None and not end.committed:
-                skipped.discard(header.producer_id)
-        elif header.producer_id not in skipped:
-            values += [record.value for record in read_records(batch)]
-    return values
+    def _call(self, request: Any, version: int) -> Any:
+        deadline = time.monotonic() + RETRY_SECONDS
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                return wire.call(self._connection, request, version)
+            except (OSError, ProtocolFailure):
+                self.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)

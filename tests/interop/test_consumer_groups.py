@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
+from harness.clusters import java
 from harness.processes import wait_until
 
 Groups = Callable[..., Consumer]
@@ -194,3 +196,71 @@ def poll_all(consumers: list[Consumer]) -> bool:
 def kind_of(admin: AdminClient, group: str) -> str:
     listed = admin.list_consumer_groups(request_timeout=20).result(20).valid
     return next((row.type.name for row in listed if row.group_id == group), "none")
+
+
+def test_nine_hundred_new_partitions_are_shared_in_ten_seconds(
+    admin: AdminClient, join: Groups, topic: str, unique: Any
+) -> None:
+    make_topic(admin, topic, 100)
+    group = unique("group")
+    consumers = [join(group) for _ in range(10)]
+    for consumer in consumers:
+        consumer.subscribe([topic])
+    settle(consumers, {(topic, partition) for partition in range(100)}, 60.0)
+    admin.create_partitions([NewPartitions(topic, 1000)])[topic].result(60)
+    started = time.monotonic()
+    owned = settle(consumers, {(topic, partition) for partition in range(1000)}, 60.0)
+    seconds = time.monotonic() - started
+    assert {len(places) for places in owned.values()} == {100}
+    assert seconds <= 10.0, f"settled after {seconds:.1f} s"
+
+
+@pytest.mark.usefixtures("apache_kafka")
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_java_consumers_read_everything_once(
+    cluster: Any, admin: AdminClient, topic: str, unique: Any, protocol: str
+) -> None:
+    make_topic(admin, topic, 3)
+    produce(cluster, topic, 300)
+    group = unique("group")
+    done = java(
+        "org.apache.kafka.tools.VerifiableConsumer",
+        *("--bootstrap-server", cluster.bootstrap, "--topic", topic, "--group-id", group),
+        *("--group-protocol", protocol, "--max-messages", "300", "--reset-policy", "earliest"),
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sum(event["count"] for event in events if event["name"] == "records_consumed") == 300, done.stderr
+    commits = [event for event in events if event["name"] == "offsets_committed"]
+    assert commits
+    assert all(event["success"] for event in commits)
+
+
+@pytest.mark.usefixtures("apache_kafka")
+def test_javas_tool_describes_a_consumer_group(
+    cluster: Any, admin: AdminClient, join: Groups, topic: str, unique: Any
+) -> None:
+    make_topic(admin, topic, 4)
+    produce(cluster, topic, 40)
+    group = unique("group")
+    consumers = [join(group, **{"client.id": f"reader-{number}"}) for number in range(2)]
+    for consumer in consumers:
+        consumer.subscribe([topic])
+    settle(consumers, {(topic, partition) for partition in range(4)})
+    tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+    common = ("--bootstrap-server", cluster.bootstrap, "--group", group, "--describe")
+    offsets = java(tool, *common)
+    assert offsets.stdout.count(topic) == 4, offsets.stdout + offsets.stderr
+    members = java(tool, *common, "--members", "--verbose")
+    assert members.stdout.count("reader-") >= 2, members.stdout + members.stderr
+    state = java(tool, *common, "--state", "--verbose")
+    assert "Stable" in state.stdout, state.stdout + state.stderr
+    assert "uniform" in state.stdout
+    listed = java(tool, "--bootstrap-server", cluster.bootstrap, "--list", "--type", "consumer")
+    assert group in listed.stdout
+
+
+def produce(cluster: Any, topic: str, count: int) -> None:
+    producer = Producer({"bootstrap.servers": cluster.bootstrap})
+    for number in range(count):
+        producer.produce(topic, str(number))
+    assert producer.flush(30) == 0

@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from harness.transactional import (
+from harness.raw_transactions import (
     TransactionalProducer,
     committed_offset,
     eventually,

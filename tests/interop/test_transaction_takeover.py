@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.clusters import make_node
-from harness.transactional import (
+from harness.raw_transactions import (
     TransactionalProducer,
     committed_offset,
     eventually,

@@ -59,7 +59,8 @@ class GroupCoordinator:
         self._random = random
         self._topics = ImageTopics(ClusterImage())
         self._own_times: Mapping[str, ConsumerGroupTimes] = {}
-        self._settings = _settings(config, 1, self._own_times)
+        self._brokers = 1
+        self._settings = _settings(config, self._brokers, self._own_times)
         self._missed: dict[int, list[_DeletedTopics]] = {}
         """Deletions of topics while a partition was loading."""
         self._topic: CoordinatorTopic[GroupDriver] = CoordinatorTopic(
@@ -120,16 +121,18 @@ class GroupCoordinator:
         self._topics = self._topics.after(delta, image)
         self._show_topics(changed_names(delta))
         self._topic.on_image(image)
+        self._brokers = len(image.brokers)
         self._own_times = _follow_own_times(self._own_times, delta, image, self._config)
-        settings = _settings(self._config, len(image.brokers), self._own_times)
-        if settings != self._settings:
-            self._settings = settings
-            for _, driver in self._topic:
-                driver.reconfigure(lambda shard: shard.reconfigure(settings))
+        self._reconfigure()
         if delta.deleted_topics:
             gone = tuple((topic.name, topic.topic_id) for topic in delta.deleted_topics.values())
             for index, driver in self._topic:
                 self._forget(index, driver, gone)
+
+    def set_config(self, config: GroupsConfig) -> None:
+        """The broker's settings changed."""
+        self._config = config
+        self._reconfigure()
 
     def close(self) -> None:
         """Give every shard up; whoever waits for one is sent to look for another coordinator."""
@@ -154,6 +157,13 @@ class GroupCoordinator:
             self._forget(index, driver, topics)
 
     # -- private -----------------------------------------------------------------------------------------------------
+
+    def _reconfigure(self) -> None:
+        settings = _settings(self._config, self._brokers, self._own_times)
+        if settings != self._settings:
+            self._settings = settings
+            for _, driver in self._topic:
+                driver.reconfigure(lambda shard: shard.reconfigure(settings))
 
     def _show_topics(self, changed: tuple[str, ...]) -> None:
         topics = self._topics

@@ -11,6 +11,7 @@ Invariants:
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -197,6 +198,16 @@ class Partition:
         self._offline = KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.topic_partition} was deleted")
         self._fail_waiters(self._offline)
         self.data_waiters.notify(0)
+
+    def replace_log(self, log: Log) -> None:
+        """The replica has moved to another log directory: ``log`` has everything this one has, as durable."""
+        assert log.log_end_offset == self.log.log_end_offset
+        assert log.recovery_point >= min(self.log.recovery_point, log.log_end_offset)
+        self.log = log
+        log.producers.record_high_watermark(self.high_watermark)
+        if self._ledger is not None:
+            self._flush_waiters.advance(log.recovery_point)
+            self._appended(self._ledger)
 
     def set_config(self, config: LogConfig) -> None:
         """The topic's configuration changed; it holds from the next append on."""
@@ -502,10 +513,14 @@ class Partition:
     def _ensure_flush(self) -> None:
         if not self._flush_running:
             self._flush_running = True
-            self._settings.flushes.when_flushed(self.log, self.log.log_end_offset, self._flushed)
+            log = self.log
+            self._settings.flushes.when_flushed(log, log.log_end_offset, partial(self._flushed, log))
 
-    def _flushed(self, error: KafkaError | None) -> None:
+    def _flushed(self, log: Log, error: KafkaError | None) -> None:
         self._flush_running = False
+        if log is not self.log:
+            # The partition has moved to another directory meanwhile: what became of the old log says nothing.
+            error = None
         if error is not None:
             self.set_offline(f"flush of {self.topic_partition}: {error}")
         elif self._ledger is not None:

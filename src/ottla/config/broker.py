@@ -92,6 +92,12 @@ class StorageConfig(Struct, frozen=True, kw_only=True):
     producer_id_expiration_ms: int
     producer_id_expiration_check_interval_ms: int
     batch_decompression_bytes_max: int
+    cordoned_log_dirs: tuple[str, ...]
+    """Directories that get no new partitions (KIP-1066)."""
+    moves_max: int
+    """Replicas on their way between log directories at a time."""
+    move_bytes_per_second_max: int
+    """Of replicas on their way between log directories."""
 
 
 class FetchConfig(Struct, frozen=True, kw_only=True):
@@ -335,7 +341,25 @@ def _storage(read: _Reader) -> StorageConfig:
         producer_id_expiration_ms=read["producer.id.expiration.ms"],
         producer_id_expiration_check_interval_ms=read["producer.id.expiration.check.interval.ms"],
         batch_decompression_bytes_max=read["ottla.batch.decompression.max.bytes"],
+        cordoned_log_dirs=_cordoned(read),
+        moves_max=read["num.replica.alter.log.dirs.threads"] or len(read["log.dirs"] or read["log.dir"]),
+        move_bytes_per_second_max=read["replica.alter.log.dirs.io.max.bytes.per.second"],
     )
+
+
+def _cordoned(read: _Reader) -> tuple[str, ...]:
+    directories: tuple[str, ...] = read["log.dirs"] or read["log.dir"]
+    cordoned: tuple[str, ...] = read["cordoned.log.dirs"]
+    if cordoned == ("*",):
+        return directories
+    strange = next((path for path in cordoned if path not in directories), None)
+    if strange is not None:
+        raise ConfigError(
+            "cordoned.log.dirs",
+            f"Invalid entry in cordoned.log.dirs: {strange}. All cordoned log dirs must be entries of log.dirs or "
+            "log.dir.",
+        )
+    return cordoned
 
 
 def _groups(read: _Reader) -> GroupsConfig:

@@ -74,7 +74,7 @@ class Bench:
                 propose_isr=lambda partition, change: self.proposals.append((partition, change)),
             ),
             clock=self.clock,
-            static_properties={},
+            properties=dict,
             directories=DirectoryAssignments(assign=self._assign, supervisor=Supervisor()),
         )
         self._offset = 0

@@ -68,8 +68,11 @@ class ClassicMembers:
         replaced = group.static_member(command.group_instance_id)
         before = self._member(group, command, member_id, replaced, turn)
         after = replace(before, metadata=_merged(before.metadata, metadata))
-        after = self._advance(group, Change(before, after), replaced, reported, turn)
-        self._await_sync(group, command, after, turn)
+        if replaced is not None and self._migration.is_downgrade(group, replaced):
+            after = self._downgrade(group, Change(before, after), replaced, reported, turn)
+        else:
+            after = self._rebalance.update(group, Change(before, after), reported, turn)
+            self._await_sync(group, command, after, turn)
         turn.reply(
             token,
             JoinResult(
@@ -108,17 +111,15 @@ class ClassicMembers:
         assert static is not None, "a new static member was dealt with above"
         return self._rebalance.replace_static(group, static, member_id, turn)
 
-    def _advance(
+    def _downgrade(
         self,
         group: ConsumerGroup,
         change: Change,
-        replaced: ConsumerMember | None,
+        replaced: ConsumerMember,
         reported: Reported,
         turn: Turn,
     ) -> ConsumerMember:
-        """Move the member on; one that takes the place of the last consumer-protocol member turns the group back."""
-        if replaced is None or not self._migration.is_downgrade(group, replaced):
-            return self._rebalance.update(group, change, reported, turn)
+        """The member takes the place of the last one that spoke the consumer protocol: the group turns classic."""
         subscription_changed, epoch = self._rebalance.write_changes(group, change, turn)
         after = change.after
         must_rebalance = group.assignment_epoch < epoch

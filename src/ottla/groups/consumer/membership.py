@@ -1,11 +1,11 @@
 """The requests of members that speak the consumer protocol: heartbeats that join, say what changed, or leave.
 
 State is in the group's records alone; soft are the deadlines, which a lost append may leave behind: one that finds
-nothing to do does nothing. ``fold`` follows the log and takes the deadlines of removed members away.
+nothing to do does nothing. A member that is to go loses its deadlines with the decision, and gets a session back if the
+record of it is lost.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -29,9 +29,6 @@ from ottla.groups.consumer.records import (
 from ottla.groups.consumer.regexes import RegexResolution
 from ottla.groups.group import Turn
 from ottla.wire.errors import ErrorCode, KafkaError
-
-FENCE_RETRY_MS: Final = 1_000
-"""How long a silent member is kept when the record of its removal could not be written."""
 
 
 class ConsumerMembership:
@@ -178,25 +175,19 @@ class ConsumerMembership:
                 return
             group = create(record.group_id)
         group.fold(record)
-        if record.value is not None:
-            return
-        if isinstance(record, ConsumerGroupMemberMetadata):
-            self._context.forget_member(record.group_id, record.member_id)
-        elif isinstance(record, ConsumerGroupMetadata):
-            for member_id in group.members:
-                self._context.forget_member(record.group_id, member_id)
+        if record.value is None and isinstance(record, ConsumerGroupMetadata):
             self._regexes.forget(record.group_id)
             del self._groups[record.group_id]
 
     def revert(self, record: ConsumerGroupRecord, turn: Turn) -> None:
-        """A record could not be written: a member whose time was up is removed a little later."""
+        """A record could not be written: a member that should have gone lives for another session."""
         if isinstance(record, ConsumerGroupMemberMetadata) and record.value is None:
             group = self._groups.get(record.group_id)
             key = DeadlineKey(Purpose.CONSUMER_SESSION, record.group_id, record.member_id)
             if group is None or record.member_id not in group.members:
                 return
             if self._context.deadlines.at(key) is None:
-                self._context.deadlines.schedule(key, turn.now_ms + FENCE_RETRY_MS)
+                self._context.extend_session(record.group_id, record.member_id, turn.now_ms)
 
 
 def owner_of(existing: ConsumerMember | None, instance_id: str, member_id: str) -> ConsumerMember:

@@ -175,9 +175,9 @@ class Migration:
             return False
         return True
 
-    def is_downgrade(self, group: ConsumerGroup, replaced: ConsumerMember | None) -> bool:
+    def is_downgrade(self, group: ConsumerGroup, replaced: ConsumerMember) -> bool:
         """Whether a classic member that takes over ``replaced`` leaves no member of the consumer protocol."""
-        if replaced is None or replaced.speaks_classic or group.classic_members != len(group.members) - 1:
+        if replaced.speaks_classic or group.classic_members != len(group.members) - 1:
             return False
         return self._may_downgrade(len(group.members))
 
@@ -225,6 +225,8 @@ class Migration:
                 ErrorCode.GROUP_ID_NOT_FOUND, f"Cannot downgrade the classic group {group.group_id}: {error}."
             ) from error
         turn.records += tombstones
+        for member in group.members.values():
+            self._context.forget_member(group.group_id, member.member_id)
         turn.write(classic.to_record({heir.member_id: heir.assignment for heir in classic.members.values()}))
         # Soft state, ahead of its record like that of any new classic group: it is taken back if the append fails.
         self._classic[group.group_id] = classic

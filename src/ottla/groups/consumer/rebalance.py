@@ -103,6 +103,7 @@ class ConsumerRebalance:
         """These members are out: their partitions are free at once, and the others get a new target."""
         for member in members:
             _write_removal(group, member, turn)
+            self._context.forget_member(group.group_id, member.member_id)
         subscriptions = group.subscriptions.copy()
         for member in members:
             subscriptions.remove(member.metadata)

@@ -2,11 +2,11 @@
 
 A member only names its expression. Which topics that means is worked out apart from heartbeats, in slices of topics
 between which everybody else gets a turn, and written as records; the group's epoch moves on where it made a difference.
-Bounds: an expression as ``regex`` says, one resolution a group at a time, not more than one in ten seconds, and
-``TOPICS_A_SLICE`` topics at once. Matching costs a step per character of a topic's name and expression, never more.
+Bounds: an expression as ``regex`` says, one resolution a group at a time, not more than one in ten seconds, and as many
+topics at once as keep topics times states (which a name's characters multiply, at worst) below ``STATES_A_SLICE``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Struct, field
@@ -22,11 +22,12 @@ from ottla.groups.consumer.records import (
     ascending_names,
 )
 from ottla.groups.consumer.regex import InvalidRegex, compile_regex
+from ottla.groups.consumer.regex_program import Matcher
 from ottla.groups.consumer.topics import group_hash
 from ottla.groups.group import Turn
 from ottla.wire.errors import ErrorCode, KafkaError
 
-TOPICS_A_SLICE: Final = 2_000
+STATES_A_SLICE: Final = 50_000
 SLICE_DISTANCE_MS: Final = 1
 REFRESH_DISTANCE_MS: Final = 10_000
 """Least time between two resolutions of one group's expressions, whatever happens to topics."""
@@ -47,8 +48,9 @@ class _Resolution(Struct):
 
     version: int
     started_ms: int
-    matchers: Sequence[tuple[str, Callable[[str], bool]]]
+    matchers: Sequence[tuple[str, Matcher]]
     names: Sequence[str]
+    slice_size: int
     position: int = 0
     found: dict[str, list[str]] = field(default_factory=dict)
 
@@ -100,11 +102,13 @@ class RegexResolution:
 
     def _start(self, group: ConsumerGroup, regexes: Iterable[str], now_ms: int) -> None:
         topics = self._context.topics
+        matchers = [(regex, matcher) for regex in regexes if (matcher := _matcher(regex)) is not None]
         self._running[group.group_id] = _Resolution(
             version=topics.version,
             started_ms=now_ms,
-            matchers=[(regex, matcher) for regex in regexes if (matcher := _matcher(regex)) is not None],
+            matchers=matchers,
             names=tuple(topics.names()),
+            slice_size=max(1, STATES_A_SLICE // sum((matcher.cost for _, matcher in matchers), start=1)),
             found={regex: [] for regex in regexes},
         )
         self._context.deadlines.schedule(DeadlineKey(Purpose.CONSUMER_REGEX, group.group_id), now_ms)
@@ -115,7 +119,7 @@ class RegexResolution:
         if running is None or group is None:
             self.forget(group_id)
             return
-        until = running.position + TOPICS_A_SLICE
+        until = running.position + running.slice_size
         for name in running.names[running.position : until]:
             for regex, matches in running.matchers:
                 if matches(name):
@@ -171,7 +175,7 @@ def _check(regex: str) -> None:
         ) from error
 
 
-def _matcher(regex: str) -> Callable[[str], bool] | None:
+def _matcher(regex: str) -> Matcher | None:
     """``None`` for an expression that another broker took and this one does not: it matches nothing."""
     try:
         return compile_regex(regex)
