@@ -164,13 +164,14 @@ def make_consumer(cluster, unique):
 
     made = []
 
-    def make(isolation="read_committed", group=None):
+    def make(isolation="read_committed", group=None, **options):
         settings = {
             "bootstrap.servers": cluster.bootstrap,
             "group.id": group or unique("group"),
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "isolation.level": isolation,
+            **options,
         }
         made.append(Consumer(settings))
         return made[-1]
@@ -232,13 +233,14 @@ def test_an_open_transaction_holds_committed_readers_back(open_transaction, make
     consumer.assign([TopicPartition(topic, 0, OFFSET_END)])
 
 
-def test_offsets_follow_the_transaction(open_transaction, make_consumer, make_topic, unique):
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_offsets_follow_the_transaction(open_transaction, make_consumer, make_topic, unique, protocol):
     from confluent_kafka import TopicPartition
 
     source, target, group = make_topic("in"), make_topic("out"), unique("offsets")
     producer = open_transaction(unique("offsets"), source, b"a", b"b", b"c")
     producer.commit_transaction(30)
-    consumer = make_consumer(group=group)
+    consumer = make_consumer(group=group, **{"group.protocol": protocol})
     consumer.subscribe([source])
     assert _values(consumer, 3) == ["a", "b", "c"]
     place = TopicPartition(source, 0)
