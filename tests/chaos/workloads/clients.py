@@ -16,7 +16,7 @@ COMMON: dict[str, Any] = {
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 200,
     # Longer than any fault: a request that is given up may still arrive, and late ones have a workload of their own.
-    "socket.timeout.ms": 15_000,
+    "socket.timeout.ms": 10_000,
     "topic.metadata.refresh.interval.ms": 5000,
     "log_level": 0,
     "error_cb": lambda _: None,
