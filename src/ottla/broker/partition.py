@@ -166,7 +166,10 @@ class Partition:
         """Where a read_committed consumer must stop: the first offset whose transaction is undecided."""
         unstable = self.log.producers.first_unstable_offset
         high_watermark = self.high_watermark
-        return high_watermark if unstable is None else min(unstable, high_watermark)
+        if unstable is None:
+            return high_watermark
+        # Records of an open transaction may have been deleted: nobody can be sent to read from there.
+        return min(max(unstable, self.log.log_start_offset), high_watermark)
 
     def apply_image(self, image: PartitionImage, now_ms: int) -> None:
         """Take over what the controller decided: leadership, replicas, ISR, epochs."""
@@ -184,6 +187,8 @@ class Partition:
             ledger = self._ledger
             if ledger.apply_partition_state(state_of(image), self._counted_offset(image.isr), now_ms) is not None:
                 self._woken(ledger)
+            # Alone in the ISR this replica may have to flush what followers vouched for until now.
+            self._appended(ledger)
             self._propose_recovered(ledger)
 
     def set_offline(self, reason: str) -> None:
@@ -456,7 +461,7 @@ class Partition:
             node_id=self._node_id,
             state=state,
             log_end_offset=self._counted_offset(state.isr),
-            high_watermark=self._checkpointed_high_watermark,
+            high_watermark=self.high_watermark,
             now_ms=now_ms,
             min_insync_replicas=self.log.config.min_insync_replicas,
             replica_lag_time_max_ms=self._settings.replica_lag_time_max_ms,
@@ -505,7 +510,8 @@ class Partition:
 
     def _appended(self, ledger: LeaderLedger) -> None:
         counted = self._counted_offset(ledger.isr)
-        if counted < self.log.log_end_offset:
+        # Who was told to wait for a flush gets one, even where none would be due by now.
+        if counted < self.log.log_end_offset or self._flush_waiters:
             self._ensure_flush()
         if ledger.record_append(counted) is not None:
             self._woken(ledger)
