@@ -541,8 +541,9 @@ class Partition:
         """The high watermark moved: wake who waited for it."""
         visible, self._bytes_unseen = self._bytes_unseen, 0
         high_watermark = ledger.high_watermark
-        self.log.producers.record_high_watermark(high_watermark)
-        self.data_waiters.notify(visible)
+        # The end of a transaction sets free what readers of committed records were told of long ago: they look again.
+        sets_free = self.log.producers.record_high_watermark(high_watermark)
+        self.data_waiters.notify(0 if sets_free else visible)
         self._acknowledgements.advance(high_watermark)
 
 
