@@ -340,9 +340,16 @@ class Partition:
         return log.recovery_point > last_offset
 
     def when_acknowledged(self, last_offset: int, resolve: Resolve, required_acks: int = ACKS_ALL) -> bool:
-        """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or fails."""
+        """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or it fails, be
+        that now."""
         if self.is_acknowledged(last_offset, required_acks):
             return True
+        try:
+            self.require_leader()
+        except KafkaError as error:
+            # Those who wait have been told; this one would wait for ever.
+            resolve(error)
+            return False
         waiters = self._acknowledgements if required_acks == ACKS_ALL else self._flush_waiters
         waiters.add(last_offset + 1, resolve)
         return False

@@ -330,3 +330,34 @@ def test_the_stable_offset_does_not_lie_below_the_start_of_the_log(make_bench, o
         assert partition.last_stable_offset == 1
 
     asyncio.run(main())
+
+
+def test_who_comes_to_wait_after_the_disk_is_gone_is_told_so(make_bench, one_led, make_batch):
+    """Nobody was waiting when it went, so nobody who serves the partition may know."""
+
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        await bench.flushes.fail()
+        waiting = partition.acknowledged(0)
+        assert waiting.done()
+        assert waiting.exception().code is ErrorCode.KAFKA_STORAGE_ERROR
+
+    asyncio.run(main())
+
+
+def test_who_comes_to_wait_after_the_leadership_is_gone_is_told_so(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        bench.publish(orders=[replace(one_led(epoch=1, partition_epoch=1), leader=2, replicas=(1, 2), isr=(1, 2))])
+        waiting = partition.acknowledged(0)
+        assert waiting.done()
+        assert waiting.exception().code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+        await bench.flushes.flush()
+
+    asyncio.run(main())
