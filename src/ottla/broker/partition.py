@@ -473,6 +473,8 @@ class Partition:
             min_insync_replicas=self.log.config.min_insync_replicas,
             replica_lag_time_max_ms=self._settings.replica_lag_time_max_ms,
         )
+        # Recovery takes every transaction it meets for one whose marker nobody else has yet.
+        self.log.producers.record_high_watermark(self._ledger.high_watermark)
         log.debug("became leader", partition=self.topic_partition, epoch=self.leader_epoch, log_end_offset=end)
         self._appended(self._ledger)
         self._propose_recovered(self._ledger)
