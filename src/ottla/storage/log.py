@@ -426,13 +426,20 @@ class Log:
         return None
 
     def aborted_transactions(self, start: int, upper: int) -> list[AbortedTransaction]:
-        """The aborted transactions that touch ``[start, upper)``, for a reader of committed records."""
+        """The aborted transactions that touch ``[start, upper)``, for a reader of committed records.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``, and ``CorruptLogError``.
+        """
         found: list[AbortedTransaction] = []
-        for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
-            more, complete = segment.txn_index.collect(start, upper)
-            found.extend(more)
-            if complete:
-                break
+        try:
+            for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
+                segment.check_indexes()
+                more, complete = segment.txn_index.collect(start, upper)
+                found.extend(more)
+                if complete:
+                    break
+        except OSError as error:
+            raise self.unreadable(error) from error
         return found
 
     # Shortening ------------------------------------------------------------------------------------------------------
