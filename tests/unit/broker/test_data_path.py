@@ -22,7 +22,7 @@ from ottla.replication.fetch_session import FetchSessionCache
 from ottla.transactions.verification import Asker
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
-from ottla.wire.errors import ErrorCode
+from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.frame import RequestHeader, encode_request
 from ottla.wire.messages.api_versions_request import ApiVersionsRequest
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
@@ -424,5 +424,22 @@ def test_frames_that_make_no_sense_end_the_connection(serve, frame):
         with pytest.raises(CloseConnection):
             served.dispatch.serve(Peer, memoryview(frame))
         assert served.failures == []
+
+    asyncio.run(main())
+
+
+def test_an_error_found_after_the_records_hides_them(serve, make_batch, monkeypatch):
+    async def main():
+        served = serve()
+        await served.produce(make_batch(b"x"))
+        log = served.bench.partitions.get("orders", 0).log
+
+        def broken(start, upper):
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "unreadable")
+
+        monkeypatch.setattr(log, "aborted_transactions", broken)
+        part = (await served.fetch(isolation_level=1)).responses[0].partitions[0]
+        assert part.error_code == ErrorCode.KAFKA_STORAGE_ERROR
+        assert not part.records
 
     asyncio.run(main())
