@@ -428,18 +428,15 @@ class Log:
     def aborted_transactions(self, start: int, upper: int) -> list[AbortedTransaction]:
         """The aborted transactions that touch ``[start, upper)``, for a reader of committed records.
 
-        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``, and ``CorruptLogError``.
+        Raises ``OSError`` and ``CorruptLogError``.
         """
         found: list[AbortedTransaction] = []
-        try:
-            for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
-                segment.check_indexes()
-                more, complete = segment.txn_index.collect(start, upper)
-                found.extend(more)
-                if complete:
-                    break
-        except OSError as error:
-            raise self.unreadable(error) from error
+        for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
+            segment.check_indexes()
+            more, complete = segment.txn_index.collect(start, upper)
+            found.extend(more)
+            if complete:
+                break
         return found
 
     # Shortening ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Produce, Fetch, ListOffsets and ApiVersions through the dispatch, frame to frame, without a socket."""
 
 import asyncio
+import errno
 from random import Random
 
 import pytest
@@ -22,7 +23,7 @@ from ottla.replication.fetch_session import FetchSessionCache
 from ottla.transactions.verification import Asker
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
-from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.errors import ErrorCode
 from ottla.wire.frame import RequestHeader, encode_request
 from ottla.wire.messages.api_versions_request import ApiVersionsRequest
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
@@ -435,7 +436,7 @@ def test_an_error_found_after_the_records_hides_them(serve, make_batch, monkeypa
         log = served.bench.partitions.get("orders", 0).log
 
         def broken(start, upper):
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "unreadable")
+            raise OSError(errno.EIO, "Input/output error")
 
         monkeypatch.setattr(log, "aborted_transactions", broken)
         part = (await served.fetch(isolation_level=1)).responses[0].partitions[0]
