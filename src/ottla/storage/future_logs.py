@@ -113,7 +113,7 @@ class FutureLogs:
         self.logs.pop(log.topic_partition, None)
         self._store.replace(log, now_ms=now_ms)
 
-    # What the logs tell, from whatever thread fills them ---------------------------------------------------------------
+    # What the logs tell, from whatever thread fills them --------------------------------------------------------------
 
     def log_rolled(self, log: Log) -> None:
         """Who fills it flushes it."""
