@@ -426,18 +426,11 @@ class Log:
         return None
 
     def aborted_transactions(self, start: int, upper: int) -> list[AbortedTransaction]:
-        """The aborted transactions that touch ``[start, upper)``, for a reader of committed records.
-
-        Raises ``OSError`` and ``CorruptLogError``.
-        """
+        """The aborted transactions that touch ``[start, upper)``, for a reader of committed records. Raises ``OSError``
+        and ``CorruptLogError``."""
         found: list[AbortedTransaction] = []
         for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
-            try:
-                more, complete = segment.txn_index.collect(start, upper)
-            except ValueError:
-                # Nobody has looked at this segment since the start. Checking all of them beforehand would map them all.
-                segment.check_indexes()
-                more, complete = segment.txn_index.collect(start, upper)
+            more, complete = segment.aborted_transactions(start, upper)
             found.extend(more)
             if complete:
                 break

@@ -23,7 +23,7 @@ from ottla.storage.names import (
 from ottla.storage.offset_index import OffsetIndex
 from ottla.storage.region import FileHandle
 from ottla.storage.time_index import NO_TIMESTAMP, TimeIndex
-from ottla.storage.txn_index import TransactionIndex
+from ottla.storage.txn_index import AbortedTransaction, TransactionIndex
 
 TAIL_BATCHES_MAX: Final = 1024
 HEADER_READ_BYTES: Final = 4096
@@ -334,6 +334,15 @@ class Segment:
     @property
     def modified_ms(self) -> int:
         return self._disk.modified_ms(self.log_path)
+
+    def aborted_transactions(self, start: int, upper: int) -> tuple[list[AbortedTransaction], bool]:
+        """As ``TransactionIndex.collect``, of a segment that nobody may have looked at since the start."""
+        try:
+            return self.txn_index.collect(start, upper)
+        except ValueError:
+            # Checked only now: to check beforehand would map the indexes of a whole log for one read.
+            self.check_indexes()
+            return self.txn_index.collect(start, upper)
 
     def check_indexes(self) -> None:
         """Make sure the indexes of a segment found at start can be used, once, by rebuilding them where they cannot."""
