@@ -122,7 +122,11 @@ class Program:
             for _ in range(highest - lowest):
                 then = self._add((self._build(part, then), after))
         for _ in range(lowest):
-            then = self._build(part, then)
+            start = self._build(part, then)
+            if start == then:
+                # Nothing, which adds no state that would bound how often it is repeated.
+                break
+            then = start
         return then
 
 

@@ -178,3 +178,12 @@ def test_more_sets_than_are_remembered_are_met_again():
     matcher = compile_regex("(a|b)*a(a|b){12}")
     names = [format(number, "016b").replace("0", "a").replace("1", "b") for number in range(0, 1 << 16, 37)]
     assert all(matcher(name) == (name[-13] == "a") for name in names)
+
+
+def test_nothing_repeated_takes_no_time():
+    """Nothing has no states, so their number does not bound how often it is repeated."""
+    started = time.process_time()
+    matches = compile_regex("a" + "(" * 4 + ")" + "{1000})" * 3 + "{1000}")
+    assert time.process_time() - started < 1
+    assert matches("a")
+    assert not matches("b")
