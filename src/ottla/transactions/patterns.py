@@ -167,7 +167,11 @@ class _Parser:
                 for _ in range(most - least):
                     go_on = self._add(_State(also=(piece(go_on), end)))
             for _ in range(least):
-                go_on = piece(go_on)
+                start = piece(go_on)
+                if start == go_on:
+                    # Nothing, which adds no state that would bound how often it is repeated.
+                    break
+                go_on = start
             return go_on
 
         return build

@@ -65,3 +65,12 @@ def test_time_is_bounded_where_backtracking_explodes():
     started = time.perf_counter()
     assert not Pattern("(a+)+(a*)*b").matches("a" * 3000)
     assert time.perf_counter() - started < 2
+
+
+def test_nothing_repeated_takes_no_time():
+    """Nothing has no states, so their number does not bound how often it is repeated."""
+    started = time.process_time()
+    pattern = Pattern("a" + "(" * 4 + ")" + "{1000})" * 3 + "{1000}")
+    assert time.process_time() - started < 1
+    assert pattern.matches("a")
+    assert not pattern.matches("b")
