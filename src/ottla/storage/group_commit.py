@@ -193,6 +193,8 @@ class _KernelRounds:
 
     def _begin(self) -> None:
         self._begin_soon = False
+        if self._closed:
+            return  # what waits is for ``close`` to pass on
         waiting, self._waiting = self._waiting, []
         by_log: dict[int, list[Waiter]] = {}
         for waiter in waiting:

@@ -3,6 +3,7 @@ import errno
 import os
 import select
 import threading
+import time
 
 import pytest
 
@@ -399,5 +400,29 @@ def test_the_kernel_is_not_asked_while_a_thread_has_yet_to_sync_the_directory(op
         disk.go.set()
         await flushing
         assert log.begin_flush() is not None
+
+    asyncio.run(scenario())
+
+
+def test_a_round_that_ends_while_the_kernel_closes_begins_no_other(open_log, batches):
+    class SlowToClose(StubKernel):
+        def close(self):
+            self.closed = True
+            self.end()
+            time.sleep(0.1)  # the loop hears of the end of the round meanwhile
+            return []
+
+    async def scenario():
+        kernel = SlowToClose()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        log = await settled(open_log, batches, commit)
+        batches.append(log)
+        running = commit.wait_flushed(log, log.log_end_offset)
+        await asyncio.sleep(0.01)
+        batches.append(log)
+        queued = commit.wait_flushed(log, log.log_end_offset)
+        await in_thread(commit.close)
+        await asyncio.wait_for(asyncio.gather(running, queued), 5)
+        assert kernel.rounds == 1
 
     asyncio.run(scenario())
