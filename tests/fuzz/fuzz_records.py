@@ -10,19 +10,16 @@ writing.
 An input is one byte that names the parser; coordinator records then have the size of the key (1 byte), key and value.
 """
 
-import resource
 import sys
-import tempfile
-import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-INPUT_BYTES_MAX = 65_536
-CPU_SECONDS_MAX = 0.1
-GROWTH_BYTES_MAX = 64 << 20
+sys.path.insert(0, str(ROOT / "tests"))
+
+from harness.fuzzing import INPUT_BYTES_MAX, bounded, golden_frames, run_atheris  # noqa: E402  # the path above comes first
+
 DECOMPRESSED_BYTES_MAX = 1 << 20
 
 if __name__ == "__main__":
@@ -93,31 +90,22 @@ def key_and_value(data: bytes) -> tuple[bytes, bytes | None]:
     return data[1 : 1 + size], value or None
 
 
-def grown_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - _BASE_BYTES
-
-
-_BASE_BYTES = 0
-_BASE_BYTES = grown_bytes()
-
-
 def one_input(data: bytes) -> None:
-    if not data:
-        return
-    started = time.process_time()
+    if data:
+        bounded(lambda: parse(data), len(data))
+
+
+def parse(data: bytes) -> None:
     try:
         PARSERS[data[0] % len(PARSERS)](data[1:])
     except REFUSALS:
         pass
-    spent = time.process_time() - started
-    assert spent < CPU_SECONDS_MAX, f"{spent:.3f} s for {len(data)} bytes"
-    assert grown_bytes() < GROWTH_BYTES_MAX, f"grown by {grown_bytes() >> 20} MiB"
 
 
 def seeds() -> Iterator[bytes]:
     """Java's records of every kind and its batches in every codec."""
     keys: dict[str, bytes] = {}
-    for name, version, frame in golden_records():
+    for name, version, frame in golden_frames():
         if name.endswith("Key"):
             keys[name.removesuffix("Key")] = frame
         elif name.endswith("Value") and (key := keys.get(name.removesuffix("Value"))) is not None:
@@ -135,29 +123,5 @@ def seeds() -> Iterator[bytes]:
         yield b"\4" + text.encode()
 
 
-def golden_records() -> Iterator[tuple[str, int, bytes]]:
-    data = zlib.decompress((ROOT / "tests" / "data" / "golden" / "messages.bin").read_bytes())
-    pos = 0
-    while pos < len(data):
-        size = int.from_bytes(data[pos : pos + 2])
-        name = data[pos + 2 : pos + 2 + size].decode()
-        pos += 2 + size
-        pos += 4 + int.from_bytes(data[pos : pos + 4])
-        version, size = int.from_bytes(data[pos : pos + 2], signed=True), int.from_bytes(data[pos + 2 : pos + 6])
-        yield name, version, data[pos + 6 : pos + 6 + size]
-        pos += 6 + size
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory() as corpus:
-        for number, seed in enumerate(seeds()):
-            Path(corpus, f"{number:05}").write_bytes(seed)
-        arguments = [*sys.argv, corpus]
-        if not any(argument.startswith("-max_len") for argument in arguments):
-            arguments.append(f"-max_len={INPUT_BYTES_MAX}")
-        atheris.Setup(arguments, one_input)
-        atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run_atheris(one_input, seeds())

@@ -1,6 +1,5 @@
 """The frame fuzzer on a budget: golden frames, mutated by hypothesis."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.fuzzing import INPUT_BYTES_MAX, load
 from harness.mutations import MUTATIONS, mutate
 
 SOURCE = Path(__file__).with_name("fuzz_frames.py")
@@ -15,12 +15,7 @@ SOURCE = Path(__file__).with_name("fuzz_frames.py")
 
 @pytest.fixture(scope="module")
 def fuzzer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz_frames", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SOURCE)
 
 
 @pytest.fixture(scope="module")
@@ -55,4 +50,4 @@ def test_large_inputs_stay_within_the_bounds(fuzzer: ModuleType, filler: bytes) 
     """Each message in its last version, asked to hold as many elements as 64 KiB of repeated bytes can claim."""
     for number, cls in enumerate(fuzzer.CLASSES):
         head = b"\1" + number.to_bytes(2) + bytes([cls.HIGHEST_VERSION - cls.LOWEST_VERSION])
-        fuzzer.one_input((head + b"\xff\xff\x03" + filler * fuzzer.INPUT_BYTES_MAX)[: fuzzer.INPUT_BYTES_MAX])
+        fuzzer.one_input((head + b"\xff\xff\x03" + filler * INPUT_BYTES_MAX)[:INPUT_BYTES_MAX])

@@ -1,6 +1,5 @@
 """The fuzzer of what is read out of logs, on a budget."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.fuzzing import load
 from harness.mutations import MUTATIONS, mutate
 
 SOURCE = Path(__file__).with_name("fuzz_records.py")
@@ -15,12 +15,7 @@ SOURCE = Path(__file__).with_name("fuzz_records.py")
 
 @pytest.fixture(scope="module")
 def fuzzer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz_records", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SOURCE)
 
 
 @pytest.fixture(scope="module")
