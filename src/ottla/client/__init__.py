@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from ottla.client._partitioner import Partitioner, PartitionFunction, murmur2
-    from ottla.client._producer import Producer, ProducerInterceptor, ProducerRecord
+    from ottla.client._producer import Producer
+    from ottla.client._record import ProducerInterceptor, ProducerRecord
     from ottla.client._security import OAuthBearer, Plain, ScramSha256, ScramSha512, Tls
     from ottla.client._transactions import GroupMetadata, OffsetAndMetadata
     from ottla.model import TopicPartition
@@ -119,7 +120,8 @@ _PLACES: Final = {
         "UnsupportedError",
     ),
     "ottla.client._partitioner": ("PartitionFunction", "Partitioner", "murmur2"),
-    "ottla.client._producer": ("Producer", "ProducerInterceptor", "ProducerRecord"),
+    "ottla.client._producer": ("Producer",),
+    "ottla.client._record": ("ProducerInterceptor", "ProducerRecord"),
     "ottla.client._security": ("OAuthBearer", "Plain", "ScramSha256", "ScramSha512", "Tls"),
     "ottla.client._transactions": ("GroupMetadata", "OffsetAndMetadata"),
     "ottla.model": ("TopicPartition",),

@@ -14,8 +14,8 @@ Times are seconds of the event loop's clock, given by the caller.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import groupby
-from typing import Any, Final, NamedTuple
+from itertools import groupby, repeat
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -30,7 +30,7 @@ EPOCH_MAX: Final = 2**15 - 1
 NO_PRODUCER: Final = (-1, -1)
 
 
-class RecordMetadata(NamedTuple):
+class RecordMetadata(Struct, frozen=True, gc=False):
     """Where an acknowledged record is. ``offset`` is -1 with acks=0."""
 
     topic: str
@@ -49,9 +49,12 @@ class Receipt(Struct, gc=False, eq=False):
     _index: int
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        if not self._batch.settled:
-            yield from self._batch.wait().__await__()
-        return self.result()
+        batch = self._batch
+        if not batch.settled:
+            yield from batch.wait().__await__()
+        if batch.error is not None:
+            raise batch.error
+        return batch.metadata(self._index)
 
     def done(self) -> bool:
         """Whether the record's fate is known."""
@@ -169,7 +172,8 @@ class Batch:
         self.size = BATCH_OVERHEAD
         """An upper bound of the bytes without compression."""
         self.timestamps: list[int] = []
-        self.keys: list[bytes | None] = []
+        self.keys: list[bytes | None] | None = None
+        """``None`` as long as no record has one."""
         self.values: list[bytes | None] = []
         self.headers: dict[int, Sequence[Header]] = {}
         """By index; most records have none."""
@@ -190,6 +194,12 @@ class Batch:
     @property
     def count(self) -> int:
         return len(self.values)
+
+    def with_keys(self) -> list[bytes | None]:
+        """The column of keys, there from now on."""
+        if self.keys is None:
+            self.keys = [None] * len(self.values)
+        return self.keys
 
     def count_in(self, delivery: Delivery, records: int) -> None:
         self._deliveries[delivery] = self._deliveries.get(delivery, 0) + records
@@ -237,7 +247,7 @@ class Batch:
         self._base_offset, self._log_append_time = base_offset, log_append_time
         # Receipts ask for the timestamps only.
         self._built = None
-        self.keys, self.values, self.headers = [], [], {}
+        self.keys, self.values, self.headers = None, [], {}
         _wake_all(self._waiting)
         records = len(self.timestamps)
         for delivery, part in self._deliveries.items():
@@ -256,14 +266,19 @@ class Batch:
             base_sequence=self.sequence,
             transactional=transactional,
         )
+        keys, values, timestamps = self.keys, self.values, self.timestamps
         if self.headers:
-            for index, (timestamp, key, value) in enumerate(zip(self.timestamps, self.keys, self.values, strict=True)):
+            all_keys = keys or repeat(None, len(values))
+            for index, (timestamp, key, value) in enumerate(zip(timestamps, all_keys, values, strict=True)):
                 builder.append(timestamp, key, value, self.headers.get(index, ()))
             return builder.build()
-        position, keyless = 0, self.keys.count(None) == len(self.keys)
-        for timestamp, run in groupby(self.timestamps):
+        position, count = 0, len(values)
+        if timestamps.count(timestamps[0]) == count:
+            builder.extend(timestamps[0], keys, values)
+            return builder.build()
+        for timestamp, run in groupby(timestamps):
             end = position + sum(1 for _ in run)
-            builder.extend(timestamp, None if keyless else self.keys[position:end], self.values[position:end])
+            builder.extend(timestamp, None if keys is None else keys[position:end], values[position:end])
             position = end
         return builder.build()
 
@@ -352,7 +367,8 @@ class Accumulator:
         """While above zero, nothing lingers."""
         self.open: dict[int, Batch] = {}
         """Batches without a fate, by number, oldest first."""
-        self._opened = 0
+        self.opened = 0
+        """Batches so far."""
         self._queues: dict[TopicPartition, PartitionQueue] = {}
 
     @property
@@ -386,8 +402,8 @@ class Accumulator:
                 if batch.size + size <= self.batch_bytes:
                     return batch, False
                 batch.full = True
-        self._opened += 1
-        batch = Batch(queue, now, self._opened)
+        self.opened += 1
+        batch = Batch(queue, now, self.opened)
         self.open[batch.number] = batch
         waiting.append(batch)
         return batch, True

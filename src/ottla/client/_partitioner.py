@@ -167,6 +167,10 @@ _BY_NAME: Final[dict[str, PartitionFunction]] = {
 }
 
 
+STICKING: Final = frozenset({default, _sticky, _consistent_random, _fnv1a_random})
+"""Those that leave every record without a key to the sticky choice."""
+
+
 def partition_function(
     partitioner: PartitionerName | PartitionFunction | Partitioner, rng: Random
 ) -> PartitionFunction:
@@ -195,17 +199,19 @@ class StickyChoice:
         self._left = 0
         self.current = -1
 
-    def take(self, size: int, weights: Callable[[], Sequence[int]]) -> int:
-        """The partition for ``size`` bytes. ``weights`` is asked when it is time for another."""
-        if self._left <= 0:
-            self.move_on(weights())
+    @property
+    def used_up(self) -> bool:
+        """Whether it is time for another partition."""
+        return self._left <= self._batch_bytes >> 3
+
+    def spend(self, size: int) -> None:
+        """So many bytes went to the current partition."""
         self._left -= size
-        return self.current
 
     def move_on(self, weights: Sequence[int]) -> None:
         """Choose another partition, likelier the larger its weight; zero is for those that cannot be reached."""
         sums = list(accumulate(weights))
-        total = max(0, sums[-1])
+        total = sums[-1]
         previous = self.current
         for _ in range(2):
             self.current = bisect_right(sums, self._rng.randrange(total)) if total else self._rng.randrange(len(sums))

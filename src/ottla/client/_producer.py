@@ -1,21 +1,21 @@
 """The producer's face: records in, their places out."""
 
 import asyncio
-import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import accumulate, islice, repeat
+from itertools import islice, repeat
+from time import time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from msgspec import Struct
 
 from ottla.client._accumulator import Accumulator, Batch, Delivery, PartitionQueue, Receipt, RecordMetadata
 from ottla.client._cluster import Cluster, TopicMetadata
 from ottla.client._errors import BufferExhaustedError, ConfigError, RecordTooLargeError, UnknownTopicError
-from ottla.client._partitioner import Partitioner as PartitionerObject
 from ottla.client._partitioner import (
+    STICKING,
     PartitionerName,
     PartitionFunction,
     StickyChoice,
@@ -23,6 +23,17 @@ from ottla.client._partitioner import (
     load_weights,
     partition_function,
     partitions_for_keys,
+)
+from ottla.client._partitioner import Partitioner as PartitionerObject
+from ottla.client._record import (
+    Headers,
+    ProducerInterceptor,
+    ProducerRecord,
+    as_bytes,
+    as_record,
+    checked,
+    ends_of,
+    oddities,
 )
 from ottla.client._sender import Sender, SenderSettings
 from ottla.model import TopicPartition
@@ -41,33 +52,9 @@ if TYPE_CHECKING:
 Acks = Literal["all", 0, 1, -1]
 CompressionName = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 Serializer = Callable[[Any], bytes | None]
-Headers = Sequence[Header] | Mapping[str, bytes | None]
 
 RECORDS_A_TURN: Final = 4096
 """Records taken between two turns of the event loop, so that sending overlaps with gathering."""
-
-
-class ProducerRecord(Struct, frozen=True):
-    """A record to be sent; only the topic is needed."""
-
-    topic: str
-    value: Any = None
-    key: Any = None
-    partition: int | None = None
-    headers: Headers = ()
-    timestamp_ms: int | None = None
-
-
-class ProducerInterceptor(Protocol):
-    """Sees every record on its way out, and what became of it. Must not raise."""
-
-    def on_send(self, record: ProducerRecord) -> ProducerRecord:
-        """The record to send instead, most often with one header more."""
-        ...
-
-    def on_acknowledgement(
-        self, record: ProducerRecord, metadata: RecordMetadata | None, error: Exception | None
-    ) -> None: ...
 
 
 class _Route(Struct):
@@ -76,6 +63,8 @@ class _Route(Struct):
     known: TopicMetadata
     queues: list[PartitionQueue]
     sticky: StickyChoice
+    stuck: Batch | None = None
+    """The open batch that records without a key go to."""
 
     def loads(self, reachable: Callable[[TopicPartition], bool]) -> list[int]:
         loads = [len(queue.waiting) + len(queue.in_flight) for queue in self.queues]
@@ -144,6 +133,7 @@ class Producer:
         )
         self._block_seconds = max_block_ms / 1000
         self._partition_of = partition_function(partitioner, self._cluster.rng)
+        self._keyless_stick = self._partition_of in STICKING
         self._adaptive = adaptive_partitioning
         self._key_serializer = key_serializer
         self._value_serializer = value_serializer
@@ -252,10 +242,25 @@ class Producer:
         if route is None or accumulator.buffered_bytes >= accumulator.buffer_bytes or self._transactions is not None:
             route = await self._ready(topic)
         if timestamp_ms is None:
-            timestamp_ms = time.time_ns() // 1_000_000
+            timestamp_ms = time_ns() // 1_000_000
+        batch = route.stuck
+        if key is None and partition is None and not headers and value.__class__ is bytes and batch is not None:
+            # The shortest way, for most records of most loads: once more into the batch of the record before.
+            size = batch.size + RECORD_OVERHEAD_MAX + len(value)
+            if size <= accumulator.batch_bytes and not batch.full:
+                accumulator.buffered_bytes += size - batch.size
+                batch.size = size
+                batch.timestamps.append(timestamp_ms)
+                values = batch.values
+                values.append(value)
+                if batch.keys is not None:
+                    batch.keys.append(None)
+                return Receipt(batch, len(values) - 1)
+        opened = accumulator.opened
         batch = self._enqueue(route, key, value, headers, partition, timestamp_ms)
         receipt = Receipt(batch, len(batch.values) - 1)
-        if batch.full:
+        if accumulator.opened != opened:
+            # The batch before may be full: let it go while the next one fills.
             await asyncio.sleep(0)
         return receipt
 
@@ -293,13 +298,13 @@ class Producer:
         delivery = delivery or Delivery()
         rest = iter(records)
         while turn := list(islice(rest, RECORDS_A_TURN)):
-            if self._interceptors or any(isinstance(one, ProducerRecord) for one in _oddities(turn)):
+            if self._interceptors or any(isinstance(one, ProducerRecord) for one in oddities(turn)):
                 for record in turn:
-                    one = record if isinstance(record, ProducerRecord) else _as_record(topic, record, partition)
+                    one = record if isinstance(record, ProducerRecord) else as_record(topic, record, partition)
                     (await self._send_prepared(one)).count_in(delivery)
                 continue
             keys, values = self._columns(turn)
-            timestamp = time.time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms
+            timestamp = time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms
             await self._add_columns(topic, keys, values, partition, (timestamp, delivery))
             await asyncio.sleep(0)
         return delivery
@@ -390,12 +395,13 @@ class Producer:
         route = await self._ready(record.topic)
         key = record.key if self._key_serializer is None else self._key_serializer(record.key)
         value = record.value if self._value_serializer is None else self._value_serializer(record.value)
-        timestamp = time.time_ns() // 1_000_000 if record.timestamp_ms is None else record.timestamp_ms
+        timestamp = time_ns() // 1_000_000 if record.timestamp_ms is None else record.timestamp_ms
+        opened = self._accumulator.opened
         batch = self._enqueue(route, key, value, record.headers, record.partition, timestamp)
         receipt = Receipt(batch, len(batch.values) - 1)
         if self._interceptors:
             receipt.add_done_callback(lambda done: self._tell(record, done))
-        if batch.full:
+        if self._accumulator.opened != opened:
             await asyncio.sleep(0)
         return receipt
 
@@ -416,31 +422,32 @@ class Producer:
     ) -> Batch:
         """The hot path of a single record: into the open batch of its partition."""
         if value.__class__ is not bytes and value is not None:
-            value = _as_bytes(value, "value")
+            value = as_bytes(value, "value")
         if key.__class__ is not bytes and key is not None:
-            key = _as_bytes(key, "key")
+            key = as_bytes(key, "key")
         size = RECORD_OVERHEAD_MAX + (0 if value is None else len(value)) + (0 if key is None else len(key))
         if headers:
             headers = tuple(headers.items()) if isinstance(headers, Mapping) else headers
             size = record_size_max(key, value, headers)
         accumulator = self._accumulator
-        queue = self._choose(route, key, partition, size)
-        waiting = queue.waiting
-        batch = waiting[-1] if waiting else None
+        queue = self._choose(route, key, partition)
+        sticks = queue is None
+        if queue is None:
+            queue = self._stick(route, size)
+        batch = queue.waiting[-1] if queue.waiting else None
         if batch is None or batch.full or batch.size + size > accumulator.batch_bytes:
             batch = self._open_batch(route, queue, size)
+        if sticks:
+            self._stay(route, batch)
         values = batch.values
         if headers:
             batch.headers[len(values)] = cast(Sequence[Header], headers)
         batch.timestamps.append(timestamp)
-        batch.keys.append(key)
+        if key is not None or batch.keys is not None:
+            batch.with_keys().append(key)
         values.append(value)
         batch.size += size
         accumulator.buffered_bytes += size
-        if batch.size + size > accumulator.batch_bytes:
-            batch.full = True
-            assert self._sender is not None
-            self._sender.mark(queue)
         return batch
 
     def _open_batch(self, route: _Route, queue: PartitionQueue, size: int) -> Batch:
@@ -459,17 +466,48 @@ class Producer:
             self._sender.mark(queue)
         return batch
 
-    def _choose(self, route: _Route, key: bytes | None, partition: int | None, size: int) -> PartitionQueue:
+    def _choose(self, route: _Route, key: bytes | None, partition: int | None) -> PartitionQueue | None:
+        """The partition asked for, or the key's; ``None`` for records that stick."""
         queues = route.queues
         if partition is None:
             partition = self._partition_of(route.known.name, key, len(queues))
             if partition is None:
-                return queues[route.sticky.take(size, lambda: self._weights(route))]
+                return None
         if not 0 <= partition < len(queues):
             raise UnknownTopicError(
                 ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"topic {route.known.name!r} has no partition {partition}"
             )
         return queues[partition]
+
+    def _stick(self, route: _Route, size: int) -> PartitionQueue:
+        """Where records without a key go now, the next of them having ``size`` bytes."""
+        sticky, stuck = route.sticky, route.stuck
+        if stuck is not None and (stuck.full or stuck.size + size > self._accumulator.batch_bytes):
+            self._leave(route)
+        if sticky.used_up:
+            sticky.move_on(self._weights(route))
+        return route.queues[sticky.current]
+
+    def _stay(self, route: _Route, batch: Batch) -> None:
+        """``batch`` is where records without a key go."""
+        if batch is route.stuck:
+            return
+        if self._keyless_stick:
+            route.stuck = batch
+        else:
+            # A partitioner may want each record for itself: only what is already there is counted.
+            route.sticky.spend(batch.size)
+
+    def _leave(self, route: _Route) -> None:
+        """The batch that records stuck to has enough: it goes, and is charged to its partition."""
+        batch = route.stuck
+        if batch is not None:
+            route.stuck = None
+            route.sticky.spend(batch.size)
+            if not batch.full:
+                assert self._sender is not None
+                batch.full = True
+                self._sender.mark(batch.queue)
 
     def _weights(self, route: _Route) -> list[int]:
         leader = self._cluster.leader
@@ -490,8 +528,8 @@ class Producer:
         if self._value_serializer is not None:
             values = list(map(self._value_serializer, values))
         if keys is not None:
-            keys = None if keys.count(None) == len(keys) else _checked(keys, "key")
-        return keys, _checked(values, "value")
+            keys = None if keys.count(None) == len(keys) else checked(keys, "key")
+        return keys, checked(values, "value")
 
     async def _add_columns(
         self,
@@ -504,7 +542,7 @@ class Producer:
         """Add records with keys to the partitions the keys belong to, the others in runs."""
         route = await self._ready(topic)
         if partition is not None:
-            self._choose(route, None, partition, 0)
+            self._choose(route, None, partition)
         elif keys is not None or self._partition_of is not default:
             chosen = self._partitions(route, keys, len(values))
             for number in dict.fromkeys(chosen):
@@ -532,37 +570,34 @@ class Producer:
         """Add records that go to the same partition, or stick: the loop that bulk loading spends its time in."""
         timestamp, delivery = told
         accumulator = self._accumulator
-        ends = _ends(keys, values)
+        ends = ends_of(keys, values)
         position, count = 0, len(values)
         while position < count:
             route = await self._ready(topic)
             before = ends[position - 1] if position else 0
             size = ends[position] - before
-            queue = self._choose(route, None, partition, 0) if partition is not None else self._stick(route)
-            waiting = queue.waiting
-            batch = waiting[-1] if waiting else None
+            chosen = None if partition is None else self._choose(route, None, partition)
+            queue = self._stick(route, size) if chosen is None else chosen
+            batch = queue.waiting[-1] if queue.waiting else None
             if batch is None or batch.full or batch.size + size > accumulator.batch_bytes:
                 batch = self._open_batch(route, queue, size)
-            room = accumulator.batch_bytes - batch.size
-            stop = max(position + 1, bisect_right(ends, before + room, position))
+            if chosen is None:
+                self._stay(route, batch)
+            stop = max(position + 1, bisect_right(ends, before + accumulator.batch_bytes - batch.size, position))
             taken = stop - position
+            if keys is not None or batch.keys is not None:
+                batch.with_keys().extend(repeat(None, taken) if keys is None else keys[position:stop])
             batch.values += values[position:stop]
-            batch.keys += repeat(None, taken) if keys is None else keys[position:stop]
             batch.timestamps += repeat(timestamp, taken)
             added = ends[stop - 1] - before
             batch.size += added
             accumulator.buffered_bytes += added
             batch.count_in(delivery, taken)
-            if partition is None:
-                route.sticky.take(added, lambda here=route: self._weights(here))  # type: ignore[misc]  # a default binds
             if stop < count:
                 batch.full = True
                 assert self._sender is not None
                 self._sender.mark(queue)
             position = stop
-
-    def _stick(self, route: _Route) -> PartitionQueue:
-        return route.queues[route.sticky.take(0, lambda: self._weights(route))]
 
     async def _ready(self, topic: str) -> _Route:
         """The way to a topic, once there is room in the buffer."""
@@ -619,45 +654,3 @@ def _codec(name: str) -> Codec:
         return Codec[name.upper()]
     except KeyError:
         raise ConfigError(f"there is no codec {name!r}; there are none, gzip, snappy, lz4 and zstd") from None
-
-
-def _as_bytes(content: Any, what: str) -> bytes:
-    if isinstance(content, bytes | bytearray | memoryview):
-        return bytes(content)
-    raise TypeError(
-        f"a record's {what} is bytes or None, not {type(content).__name__}: encode it, or give the producer a "
-        f"{what}_serializer"
-    )
-
-
-def _checked(column: Sequence[Any], what: str) -> Sequence[bytes | None]:
-    kinds = set(map(type, column))
-    if kinds <= {bytes, type(None)}:
-        return column
-    return [None if one is None else _as_bytes(one, what) for one in column]
-
-
-def _oddities(turn: list[Any]) -> list[Any]:
-    """What is neither bytes nor a pair, if there is anything: cheap to ask where there is not."""
-    if set(map(type, turn)) <= {bytes, tuple, type(None)}:
-        return []
-    return turn
-
-
-def _as_record(topic: str, record: Any, partition: int | None) -> ProducerRecord:
-    key, value = record if isinstance(record, tuple) else (None, record)
-    return ProducerRecord(topic, value, key, partition)
-
-
-def _ends(keys: Sequence[bytes | None] | None, values: Sequence[bytes | None]) -> list[int]:
-    """The sizes of records added up: ``ends[n]`` is what the first n + 1 take at most."""
-    try:
-        sizes: Iterable[int] = map(len, values)  # type: ignore[arg-type]  # a null is what the exception is for
-        if keys is not None:
-            sizes = map(sum, zip(map(len, keys), sizes, strict=True))  # type: ignore[arg-type]
-        return list(accumulate(map(RECORD_OVERHEAD_MAX.__add__, sizes)))
-    except TypeError:
-        sizes = [len(value or b"") for value in values]
-        if keys is not None:
-            sizes = [size + len(key or b"") for size, key in zip(sizes, keys, strict=True)]
-        return list(accumulate(map(RECORD_OVERHEAD_MAX.__add__, sizes)))

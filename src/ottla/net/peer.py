@@ -19,7 +19,7 @@ from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
-from ottla.wire.frame import RequestHeader, encode_request, read_response_header
+from ottla.wire.frame import RequestHeader, encode_request, encode_request_parts, read_response_header
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -187,11 +187,14 @@ class Peer:
         self, link: "_Link", api_key: ApiKey, message: Message, version: int, seconds: float | None
     ) -> asyncio.Future[Any]:
         correlation_id = self._next_correlation_id()
-        frame = encode_request(RequestHeader(api_key, version, correlation_id, self._client_id), message)
+        parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self._client_id), message)
         answer: asyncio.Future[Any] = self._loop.create_future()
         timer = self._loop.call_later(seconds or self.limits.request_seconds, self._expire, correlation_id)
         self._pending[correlation_id] = _Pending(api_key, version, answer, timer)
-        link.transport.write(frame)
+        if len(parts) == 1:
+            link.transport.write(parts[0])
+        else:
+            link.transport.writelines(parts)
         return answer
 
     async def post(self, api_key: ApiKey, message: Message, version: int | None = None) -> None:

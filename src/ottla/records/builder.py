@@ -48,6 +48,7 @@ class BatchBuilder:
         "_base_timestamp",
         "_body",
         "_delta",
+        "_head",
         "_max_timestamp",
         "base_offset",
         "base_sequence",
@@ -91,6 +92,8 @@ class BatchBuilder:
             | (LOG_APPEND_TIME_FLAG if log_append_time is not None else 0)
             | (DELETE_HORIZON_FLAG if delete_horizon is not None else 0)
         )
+        self._head = b""
+        """The first run, which is often the whole batch, as it came: a copy less."""
         self._body = bytearray()
         self._delta = -1
         self._base_timestamp = delete_horizon
@@ -99,7 +102,7 @@ class BatchBuilder:
     @property
     def estimated_size(self) -> int:
         """Bytes of the batch if it were built now without compression."""
-        return BATCH_OVERHEAD + len(self._body)
+        return BATCH_OVERHEAD + len(self._head) + len(self._body)
 
     @property
     def next_offset(self) -> int:
@@ -150,13 +153,17 @@ class BatchBuilder:
         if self._base_timestamp is None:
             self._base_timestamp = timestamp
         self._max_timestamp = max(self._max_timestamp, timestamp)
-        self._body += encode_run(keys, values, self._delta + 1, timestamp - self._base_timestamp)
+        run = encode_run(keys, values, self._delta + 1, timestamp - self._base_timestamp)
+        if self.count:
+            self._body += run
+        else:
+            self._head = run
         self._delta += len(values)
         self.count += len(values)
 
     def build(self) -> bytes:
         """The batch; the builder may go on."""
-        body: bytes | bytearray = self._body
+        body: bytes | bytearray = self._head + self._body if self._body else self._head
         if self.codec is not Codec.NONE:
             body = compress(self.codec, body, self.level)
         covered = _COVERED.pack(

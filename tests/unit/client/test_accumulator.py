@@ -21,7 +21,6 @@ def put(accumulator: Accumulator, value: bytes, now: float = 0.0) -> Batch:
     size = len(value) + 21
     batch, _ = accumulator.room_for(accumulator.queue(PLACE), size, now)
     batch.timestamps.append(1000)
-    batch.keys.append(None)
     batch.values.append(value)
     batch.size += size
     accumulator.buffered_bytes += size
