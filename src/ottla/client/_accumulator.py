@@ -296,6 +296,7 @@ class PartitionQueue:
         "place",
         "producer",
         "queued",
+        "refused_from",
         "waiting",
     )
 
@@ -310,15 +311,30 @@ class PartitionQueue:
         self.next_sequence = 0
         self.gap = False
         """Set when numbers were used up by a batch that was given up."""
+        self.refused_from = 0
+        """The first batch that the broker refused for the gap: nothing after it can be in the log either."""
         self.muted_until = 0.0
         self.queued = False
         """Whether a lane has it on its list."""
 
     def put_back(self, batch: Batch, muted_until: float) -> None:
         """Queue a batch that was sent before for another try, in the order batches were opened."""
-        self.muted_until = max(self.muted_until, muted_until)
+        if 0 < self.refused_from <= batch.number:
+            batch.forget_numbers()
+        else:
+            self.muted_until = max(self.muted_until, muted_until)
         position = sum(1 for other in self.waiting if other.number < batch.number)
         self.waiting.insert(position, batch)
+
+    def refuse(self, batch: Batch) -> None:
+        """The broker has refused a batch in flight for a gap before it: it and all after it go on in the next epoch."""
+        self.gap = True
+        self.refused_from = min(self.refused_from or batch.number, batch.number)
+        self.in_flight.remove(batch)
+        self.put_back(batch, 0.0)
+        for other in self.waiting:
+            if other.number > self.refused_from:
+                other.forget_numbers()
 
     def may_send(self, in_flight_max: int) -> bool:
         """Whether the head may go now: nothing overtakes a batch that is being tried again."""
@@ -338,11 +354,12 @@ class PartitionQueue:
         self.producer = (producer_id, epoch + 1) if 0 <= epoch < EPOCH_MAX else NO_PRODUCER
         self.next_sequence = 0
         self.gap = False
+        self.refused_from = 0
         return True
 
-    def oldest_open(self, batch: Batch) -> bool:
-        """Whether every earlier batch has its fate."""
-        return all(other.number >= batch.number for other in (*self.in_flight, *self.waiting))
+    def oldest_sent(self, batch: Batch) -> bool:
+        """Whether every earlier batch that was sent has its fate."""
+        return all(other.number >= batch.number for other in (*self.in_flight, *self.waiting) if other.attempts)
 
 
 class Accumulator:
@@ -442,7 +459,8 @@ class Accumulator:
         """A new producer id or epoch for everybody (a transaction's end): all numbers begin anew."""
         for queue in self._queues.values():
             assert not queue.in_flight, "sequences restart when nothing is in flight"
-            queue.producer, queue.next_sequence, queue.gap = NO_PRODUCER, 0, False
+            queue.producer, queue.next_sequence = NO_PRODUCER, 0
+            queue.gap, queue.refused_from = False, 0
 
 
 def _wake_all(waiting: list[asyncio.Future[None]]) -> None:

@@ -402,14 +402,12 @@ class Sender:
         in_time = now < batch.created_at + self.settings.delivery_seconds and not self.stopping
         retry = code.retriable
         if code in NUMBERS_REFUSED and self.settings.idempotent and in_time:
-            if queue.oldest_open(batch) and self._transaction is None and (queue.gap or batch.attempts == 1):
-                # It is not in the log, and nothing before it can still get there: it goes on in the next epoch.
-                queue.gap = True
-                queue.in_flight.remove(batch)
-                batch.forget_numbers()
-                queue.put_back(batch, 0.0)
+            oldest = queue.oldest_sent(batch)
+            if oldest and self._transaction is None and (queue.gap or batch.attempts == 1):
+                # It is not in the log, and nothing before it can still get there.
+                queue.refuse(batch)
                 return
-            retry = not queue.oldest_open(batch)
+            retry = not oldest
         if retry and in_time:
             queue.in_flight.remove(batch)
             pause = self.settings.retry_seconds * 2.0 ** min(batch.attempts - 1, 10)
