@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from msgspec import Struct, field
 
@@ -57,6 +57,15 @@ class TopicMetadata(Struct, frozen=True, kw_only=True):
     partitions: Mapping[int, PartitionMetadata]
 
 
+class Endpoint(Protocol):
+    """A broker's address in an answer."""
+
+    node_id: int
+    host: str
+    port: int
+    rack: str | None
+
+
 class _Known(Struct):
     brokers: dict[int, BrokerAddress] = field(default_factory=dict)
     topics: dict[str, TopicMetadata] = field(default_factory=dict)
@@ -80,8 +89,8 @@ class Cluster:
         self.rng = rng or Random()
         self._client_id = client_id
         self._known = _Known()
-        self._peers: dict[tuple[str, int], Peer] = {}
-        self._connecting: dict[tuple[str, int], asyncio.Lock] = {}
+        self._peers: dict[tuple[str, int, str], Peer] = {}
+        self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -130,6 +139,23 @@ class Cluster:
         topic = self._known.topics.get(place.topic)
         partition = None if topic is None else topic.partitions.get(place.partition)
         return -1 if partition is None else partition.leader
+
+    def leader_epoch(self, place: TopicPartition) -> int:
+        """The epoch of that leader; -1 if nothing is known."""
+        topic = self._known.topics.get(place.topic)
+        partition = None if topic is None else topic.partitions.get(place.partition)
+        return -1 if partition is None else partition.leader_epoch
+
+    def topic_by_id(self, topic_id: Uuid) -> TopicMetadata | None:
+        """What is known of a topic by its id."""
+        return next((topic for topic in self._known.topics.values() if topic.topic_id == topic_id), None)
+
+    def note_brokers(self, endpoints: Iterable[Endpoint]) -> None:
+        """Addresses that came with leader hints (KIP-951)."""
+        for end in endpoints:
+            self._known.brokers[end.node_id] = BrokerAddress(
+                node_id=end.node_id, host=end.host, port=end.port, rack=end.rack
+            )
 
     def note_leader(self, place: TopicPartition, leader: int, leader_epoch: int) -> None:
         """A leader hint out of an answer (KIP-951); older ones than what is known are ignored."""
@@ -203,12 +229,16 @@ class Cluster:
                 raise topic_error(name, error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE)
             await asyncio.sleep(backoff.next_seconds())
 
-    async def peer(self, node_id: int) -> Peer:
-        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer."""
+    async def peer(self, node_id: int, *, lane: str = "") -> Peer:
+        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer.
+
+        What must not wait behind other requests (a broker may serve those of a connection one after the other) has a
+        ``lane``, a connection of its own.
+        """
         broker = self._known.brokers.get(node_id)
         if broker is None:
             raise PeerLost(f"broker {node_id} is not known")
-        return await self._connect((broker.host, broker.port))
+        return await self._connect((broker.host, broker.port), lane)
 
     async def ask_any(self, api_key: ApiKey, request: Message, *, seconds: float | None = None) -> Any:
         """Send a request to whichever broker answers: connected ones first, then the others, then bootstrap.
@@ -228,18 +258,30 @@ class Cluster:
                 break
         raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed")
 
+    async def any_peer(self) -> Peer:
+        """A connection to whichever broker takes one. Raises ``ClusterUnreachable`` with every address's reason."""
+        reasons: dict[tuple[str, int], str] = {}
+        for address in self._candidates():
+            if address not in reasons and not self._closed:
+                try:
+                    return await self._connect(address)
+                except PeerLost as error:
+                    reasons[address] = str(error)
+        raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed")
+
     def _candidates(self) -> list[tuple[str, int]]:
-        connected = [address for address, peer in self._peers.items() if peer.connected]
+        connected = [(host, port) for (host, port, lane), peer in self._peers.items() if peer.connected and not lane]
         others = [(broker.host, broker.port) for broker in self._known.brokers.values()]
         self.rng.shuffle(others)
         return connected + others + list(self.addresses)
 
-    async def _connect(self, address: tuple[str, int]) -> Peer:
-        peer = self._peers.get(address)
+    async def _connect(self, address: tuple[str, int], lane: str = "") -> Peer:
+        key = (*address, lane)
+        peer = self._peers.get(key)
         if peer is not None and peer.connected:
             return peer
-        async with self._connecting.setdefault(address, asyncio.Lock()):
-            peer = self._peers.get(address)
+        async with self._connecting.setdefault(key, asyncio.Lock()):
+            peer = self._peers.get(key)
             if peer is not None and peer.connected:
                 return peer
             if self._closed:
@@ -248,7 +290,7 @@ class Cluster:
             if self._closed:
                 peer.close()
                 raise PeerLost("the client is closed")
-            self._peers[address] = peer
+            self._peers[key] = peer
             return peer
 
 
