@@ -22,7 +22,7 @@ from ottla.records.batch import (
     verify_crc,
 )
 from ottla.records.reader import Header, read_body, read_header_fields, records_of
-from ottla.records.scan import Fields, gather, make_records, scan
+from ottla.records.scan import Fields, gather, make_records, scan, slices
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,9 +76,11 @@ class BytesColumn(Sequence[bytes | None]):
         return None if size < 0 else self.data[start : start + size]
 
     def __iter__(self) -> Iterator[bytes | None]:
-        data = self.data
-        for start, size in zip(self.starts, self.sizes, strict=True):
-            yield None if size < 0 else data[start : start + size]
+        return iter(self.to_list())
+
+    def to_list(self) -> list[bytes | None]:
+        """All of them as objects."""
+        return slices(self.data, self.starts, self.sizes)
 
     def joined(self) -> "tuple[bytes, array[int]]":
         """All of them without gaps, and where each ends in that, from 0 on: one more number than there are fields."""

@@ -27,3 +27,8 @@ cpdef list make_records(object make, tuple names, bytes body, tuple fields)
     data="const unsigned char*", size=Py_ssize_t, start=Py_ssize_t, index=Py_ssize_t, position=Py_ssize_t,
     nulls=Py_ssize_t, parts=list, starts_="int[::1]", sizes_="int[::1]", ends_="int[::1]")
 cpdef tuple gather(bytes body, object starts, object sizes)
+
+@cython.locals(
+    data="const unsigned char*", size=Py_ssize_t, start=Py_ssize_t, index=Py_ssize_t, parts=list,
+    starts_="int[::1]", sizes_="int[::1]")
+cpdef list slices(bytes body, object starts, object sizes)

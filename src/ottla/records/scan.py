@@ -15,7 +15,7 @@ from typing import Any, Final
 from ottla.records.batch import LOG_APPEND_TIME_FLAG, BatchHeader
 from ottla.records.errors import CorruptRecord
 
-__all__ = ["RECORD_BYTES_MIN", "Fields", "gather", "make_records", "scan"]
+__all__ = ["RECORD_BYTES_MIN", "Fields", "gather", "make_records", "scan", "slices"]
 
 RECORD_BYTES_MIN: Final = 7
 """Length, attributes, two deltas, two lengths, header count: a byte each."""
@@ -134,6 +134,17 @@ def gather(body: bytes, starts: "array[int]", sizes: "array[int]") -> "tuple[byt
             position += size
         ends_[index + 1] = position
     return b"".join(parts), ends, nulls
+
+
+def slices(body: bytes, starts: "array[int]", sizes: "array[int]") -> list[bytes | None]:
+    """The fields as objects."""
+    data = body
+    starts_, sizes_ = starts, sizes
+    parts: list[bytes | None] = []
+    for index in range(len(starts_)):
+        start, size = starts_[index], sizes_[index]
+        parts.append(data[start : start + size] if size >= 0 else None)
+    return parts
 
 
 def _long_varint(data: bytes, position: int, raw: int) -> tuple[int, int]:
