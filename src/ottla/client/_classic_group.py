@@ -118,7 +118,10 @@ class ClassicMembership:
         self._due.set()
 
     async def leave(self, seconds: float) -> None:
-        """Static members stay: they come back under their name."""
+        """Static members stay: they come back under their name.
+
+        Not on the group's own connection, where an unfinished join may be in the way.
+        """
         if not self._member_id or self._settings.instance_id is not None:
             return
         member_id, self._member_id = self._member_id, ""
@@ -133,7 +136,6 @@ class ClassicMembership:
             ),
             code_of=_error_code,
             seconds=seconds,
-            lane=GROUP_LANE,
         )
 
     # One rebalance

@@ -204,7 +204,7 @@ class Cluster:
                 errors[name] = ErrorCode(topic.error_code)
                 known.topics.pop(name, None)
             else:
-                known.topics[name] = _topic_metadata(topic)
+                known.topics[name] = _newest(known.topics.get(name), _topic_metadata(topic))
         return errors
 
     async def topic(self, name: str, *, create: bool = False, seconds: float = 60.0) -> TopicMetadata:
@@ -292,6 +292,21 @@ class Cluster:
                 raise PeerLost("the client is closed")
             self._peers[key] = peer
             return peer
+
+
+def _newest(before: TopicMetadata | None, now: TopicMetadata) -> TopicMetadata:
+    """What a broker says, but for leaders of an epoch that is over already: brokers learn at different times."""
+    if before is None or before.topic_id != now.topic_id:
+        return now
+    later = {
+        number: known
+        for number, known in before.partitions.items()
+        if number in now.partitions and known.leader_epoch > now.partitions[number].leader_epoch
+    }
+    if not later:
+        return now
+    partitions = {**now.partitions, **later}
+    return TopicMetadata(name=now.name, topic_id=now.topic_id, internal=now.internal, partitions=partitions)
 
 
 def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]:

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from ottla.client._assignors import Assignor, assignor_named
-from ottla.client._classic_group import ClassicMembership
 from ottla.client._cluster import Cluster, topic_error
 from ottla.client._commits import Commits, CommittedOffset, GroupMetadata
 from ottla.client._coordinator import Coordinator
@@ -23,7 +22,6 @@ from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
 from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, logger
 from ottla.client._hands import Hands
-from ottla.client._next_group import NextMembership
 from ottla.client._offsets import EARLIEST, LATEST, find_offsets, list_offsets
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
@@ -32,6 +30,7 @@ from ottla.wire.errors import KafkaError
 OffsetReset = Literal["earliest", "latest", "none"] | timedelta
 """Where to begin without an offset; a duration is "so long ago" (KIP-1106)."""
 
+MISSING_SECONDS: Final = 1.0
 _RESETS: Final[dict[str, int | None]] = {"earliest": EARLIEST, "latest": LATEST, "none": None}
 
 
@@ -79,12 +78,7 @@ class Consumer:
         client_rack: str = "",
         client_id: str = "ottla-consumer",
     ) -> None:
-        if topics and pattern is not None:
-            raise ValueError("topics and pattern exclude each other")
-        if pattern is not None and group is None:
-            raise ValueError("a pattern needs a group")
-        if heartbeat_interval_ms >= session_timeout_ms:
-            raise ValueError("heartbeat_interval_ms must be less than session_timeout_ms")
+        _refuse_contradictions(group, topics, pattern)
         self._cluster = Cluster(bootstrap_servers, client_id=client_id)
         self._subscribed = frozenset(topics)
         self._pattern = None if pattern is None else re.compile(pattern)
@@ -113,7 +107,7 @@ class Consumer:
                 group_id=group,
                 instance_id=group_instance_id,
                 session_seconds=session_timeout_ms / 1000,
-                heartbeat_seconds=heartbeat_interval_ms / 1000,
+                heartbeat_seconds=min(heartbeat_interval_ms, session_timeout_ms / 3) / 1000,
                 rebalance_seconds=max_poll_interval_ms / 1000,
                 assignors=tuple(assignor_named(name) for name in assignors),
                 remote_assignor=group_remote_assignor,
@@ -121,6 +115,10 @@ class Consumer:
                 auto_commit=enable_auto_commit,
                 api_seconds=self._api_seconds,
             )
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is there from ``__aenter__`` on."""
         self._fetcher: Fetcher
         self._hands: Hands
         self._commits: Commits | None = None
@@ -150,7 +148,7 @@ class Consumer:
             if self._group_settings is not None:
                 await self._start_group(group, self._group_settings)
         except BaseException:
-            self._cluster.close()
+            self._stop()
             await self._stack.aclose()
             raise
         return self
@@ -164,9 +162,7 @@ class Consumer:
         except (TimeoutError, ConnectionError, KafkaError) as failure:
             logger.warning("closing a consumer: %s", str(failure) or "not within default_api_timeout_ms")
         finally:
-            self._closing.set()
-            self._fetcher.stop()
-            self._cluster.close()
+            self._stop()
             await self._stack.__aexit__(None, None, None)
 
     # Reading
@@ -429,11 +425,18 @@ class Consumer:
 
     # The group, inside
 
-    async def _start_group(self, tasks: asyncio.TaskGroup, settings: GroupSettings) -> None:
+    def _stop(self) -> None:
+        """End every task."""
+        self._closing.set()
+        if self._entered:
+            self._fetcher.stop()
+        self._cluster.close()
+
+    async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
         coordinator = Coordinator(self._cluster, settings.group_id)
         self._commits = Commits(coordinator, self.group_metadata, require_stable=self._read_committed)
         if settings.auto_commit:
-            tasks.create_task(self._commit_regularly(), name="consumer commits")
+            group.create_task(self._commit_regularly(), name="consumer commits")
         if not self._subscribed and self._pattern is None:
             return
         ownership = Ownership(
@@ -448,12 +451,13 @@ class Consumer:
         await self._refresh_topics()
         self._membership = self._make_membership(coordinator, ownership, settings)
         self._fetcher.refreshed = self._refresh_topics
-        self._member_task = tasks.create_task(self._be_member(self._membership), name="consumer group")
+        self._member_task = group.create_task(self._be_member(self._membership), name="consumer group")
+        group.create_task(self._watch_missing(), name="consumer topics")
 
-    def _make_membership(
-        self, coordinator: Coordinator, ownership: Ownership, settings: GroupSettings
-    ) -> ClassicMembership | NextMembership:
+    def _make_membership(self, coordinator: Coordinator, ownership: Ownership, settings: GroupSettings) -> Membership:
         if self._next_protocol:
+            from ottla.client._next_group import NextMembership  # noqa: PLC0415 - only who asks for it loads it
+
             return NextMembership(
                 self._cluster,
                 coordinator,
@@ -463,6 +467,8 @@ class Consumer:
                 pattern=lambda: None if self._pattern is None else self._pattern.pattern,
                 activity=self._hands,
             )
+        from ottla.client._classic_group import ClassicMembership  # noqa: PLC0415
+
         return ClassicMembership(
             self._cluster, coordinator, ownership, settings, topics=self._topics, activity=self._hands
         )
@@ -493,6 +499,16 @@ class Consumer:
                 raise topic_error(name, code)
         if self._membership is not None:
             self._membership.subscription_changed()
+
+    async def _watch_missing(self) -> None:
+        """Look again for topics that are subscribed to and not there yet, sooner than metadata is refreshed."""
+        while not self._closing.is_set():
+            await _wait(self._closing, MISSING_SECONDS)
+            if self._pattern is None and any(self._cluster.known_topic(name) is None for name in self._subscribed):
+                try:
+                    await self._refresh_topics()
+                except (ConnectionError, KafkaError) as error:
+                    logger.info("looking for topics: %s", error)
 
     async def _commit_regularly(self) -> None:
         while not self._closing.is_set():
@@ -536,6 +552,15 @@ class Consumer:
             await self._ownership.give_up(self._ownership.places, lost=self._membership.identity.generation < 0)
         finally:
             await self._membership.leave(self._api_seconds)
+
+
+def _refuse_contradictions(group: str | None, topics: Sequence[str], pattern: str | None) -> None:
+    if isinstance(topics, str):
+        raise ValueError(f"topics is a sequence of names: [{topics!r}]")
+    if topics and pattern is not None:
+        raise ValueError("topics and pattern exclude each other")
+    if pattern is not None and group is None:
+        raise ValueError("a pattern needs a group")
 
 
 def _milliseconds(when: datetime | int) -> int:

@@ -55,6 +55,7 @@ class Coordinator:
                 peer = await self._find(lane)
                 version = peer.version_of(api_key)
                 version = min(version, version_max or version)
+                await self._heed_throttle(peer, deadline)
                 left = max(0.05, deadline - loop.time())
                 response = await peer.request(api_key, request(version), version, seconds=min(left, seconds))
                 code = ErrorCode.of(code_of(response))
@@ -73,6 +74,11 @@ class Coordinator:
             if loop.time() + pause >= deadline:
                 raise reason
             await asyncio.sleep(pause)
+
+    async def _heed_throttle(self, peer: Peer, deadline: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if peer.throttled_until > now:
+            await asyncio.sleep(min(peer.throttled_until, deadline) - now)
 
     async def _find(self, lane: str) -> Peer:
         if self._node_id < 0:

@@ -328,10 +328,11 @@ class Fetcher:
         elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._out_of_range(reading)
         elif code.retriable:
-            self._cluster.note_leader(
-                reading.place, answer.current_leader.leader_id, answer.current_leader.leader_epoch
-            )
-            self._mark_stale((reading,), refresh=code is not ErrorCode.OFFSET_NOT_AVAILABLE)
+            hint = answer.current_leader
+            asked = self._cluster.leader(reading.place)
+            self._cluster.note_leader(reading.place, hint.leader_id, hint.leader_epoch)
+            hinted = self._cluster.leader(reading.place) != asked
+            self._mark_stale((reading,), refresh=not hinted and code is not ErrorCode.OFFSET_NOT_AVAILABLE)
         else:
             self.readings.drop((reading.place,))
             self.fail(KafkaError(code, f"fetch from {reading.place}"))

@@ -9,6 +9,7 @@ partition is taken away is emptied, which ends its iteration.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches
@@ -86,10 +87,7 @@ class Hands:
                     break
                 self._hold(batch)
             reading = self._reading
-            for record in self._iterator:
-                taken.append(record)
-                if len(taken) == count:
-                    break
+            taken += islice(self._iterator, count - len(taken))
             if reading is not None:
                 self._open.add(reading)
                 self._update_position(reading)
