@@ -11,7 +11,7 @@ from typing import Final
 from ottla.client._assignors import Assignor
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
-from ottla.client._commits import GroupMetadata
+from ottla.client._commits import ConsumerGroupMetadata
 from ottla.client._consumer_protocol import (
     PROTOCOL_TYPE,
     decode_assignment,
@@ -19,8 +19,9 @@ from ottla.client._consumer_protocol import (
     encode_assignment,
     encode_subscription,
 )
-from ottla.client._coordinator import GROUP_LANE, Coordinator
+from ottla.client._errors import error_of
 from ottla.client._group import FATAL, Activity, GroupSettings, Ownership, logger
+from ottla.client._group_coordinator import GROUP_LANE, GroupCoordinator
 from ottla.model import TopicPartition
 from ottla.wire import DecodeError
 from ottla.wire.apis import ApiKey
@@ -45,7 +46,7 @@ class ClassicMembership:
     def __init__(
         self,
         cluster: Cluster,
-        coordinator: Coordinator,
+        coordinator: GroupCoordinator,
         ownership: Ownership,
         settings: GroupSettings,
         *,
@@ -76,12 +77,12 @@ class ClassicMembership:
         self._stopping = False
 
     @property
-    def identity(self) -> GroupMetadata:
-        return GroupMetadata(
+    def identity(self) -> ConsumerGroupMetadata:
+        return ConsumerGroupMetadata(
             group_id=self._settings.group_id,
-            generation=self._generation,
+            generation_id=self._generation,
             member_id=self._member_id,
-            instance_id=self._settings.instance_id,
+            group_instance_id=self._settings.instance_id,
         )
 
     async def run(self) -> None:
@@ -276,7 +277,7 @@ class ClassicMembership:
             self._member_id = ""
         if code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION):
             self._generation, self._lost = -1, True
-        raise KafkaError(code, f"group {self._settings.group_id!r}: {action} refused{_advice(code, self._settings)}")
+        raise error_of(code, f"group {self._settings.group_id!r}: {action} refused{_advice(code, self._settings)}")
 
     # Heartbeats
 
@@ -319,7 +320,7 @@ class ClassicMembership:
             self._generation = -1
             self._stable = False
             if code in FATAL:
-                raise KafkaError(code, f"group {self._settings.group_id!r}{_advice(code, self._settings)}")
+                raise error_of(code, f"group {self._settings.group_id!r}{_advice(code, self._settings)}")
         self._due.set()
 
     async def _expire(self) -> None:

@@ -6,10 +6,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from ottla.client._coordinator import Coordinator
+from ottla.client._errors import error_of
+from ottla.client._group_coordinator import GroupCoordinator
+from ottla.client._offsets import OffsetAndMetadata
 from ottla.model import TopicPartition
 from ottla.wire.apis import ApiKey
-from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.offset_commit_request import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -41,36 +43,28 @@ REFUSED: Final = frozenset(
 """The group has moved on: the partitions may be somebody else's by now."""
 
 
-class GroupMetadata(Struct, frozen=True, kw_only=True):
+class ConsumerGroupMetadata(Struct, frozen=True, kw_only=True):
     """Who this consumer is in its group: what a transaction that commits offsets for it has to name."""
 
     group_id: str
-    generation: int = -1
+    generation_id: int = -1
     member_id: str = ""
-    instance_id: str | None = None
+    group_instance_id: str | None = None
     by_epoch: bool = False
     """Whether the generation is a member's epoch of the next generation protocol."""
-
-
-class CommittedOffset(Struct, frozen=True, kw_only=True):
-    """Where a group goes on reading. ``leader_epoch`` -1: not known."""
-
-    offset: int
-    leader_epoch: int = -1
-    metadata: str = ""
 
 
 class Commits:
     """Commits and looks up offsets as whoever ``identity`` says we are."""
 
     def __init__(
-        self, coordinator: Coordinator, identity: Callable[[], GroupMetadata], *, require_stable: bool
+        self, coordinator: GroupCoordinator, identity: Callable[[], ConsumerGroupMetadata], *, require_stable: bool
     ) -> None:
         self._coordinator = coordinator
         self._identity = identity
         self._require_stable = require_stable
 
-    async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset], seconds: float) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], seconds: float) -> None:
         """Raises ``KafkaError``: with a code of ``REFUSED`` where the group has moved on."""
         if not offsets:
             return
@@ -90,11 +84,11 @@ class Commits:
             # The epoch was raised while the commit was on its way: as the member of the new one it may.
             asked = now
         if code is not ErrorCode.NONE:
-            raise KafkaError(code, _refusal(self._coordinator.group_id, code))
+            raise error_of(code, _refusal(self._coordinator.group_id, code))
 
     async def committed(
         self, places: Iterable[TopicPartition], seconds: float
-    ) -> dict[TopicPartition, CommittedOffset | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """The committed offset of each partition, ``None`` where there is none. Raises ``KafkaError``."""
         wanted = list(places)
         if not wanted:
@@ -108,18 +102,18 @@ class Commits:
             seconds=seconds,
             version_max=NAMES_VERSION,
         )
-        found: dict[TopicPartition, CommittedOffset | None] = dict.fromkeys(wanted)
+        found: dict[TopicPartition, OffsetAndMetadata | None] = dict.fromkeys(wanted)
         groups = response.groups
         code = groups[0].error_code if groups else response.error_code
         if code != ErrorCode.NONE:
-            raise KafkaError(ErrorCode.of(code), f"offsets of group {self._coordinator.group_id!r}")
+            raise error_of(code, f"offsets of group {self._coordinator.group_id!r}")
         for topic in groups[0].topics if groups else response.topics:
             for partition in topic.partitions:
                 place = TopicPartition(topic.name, partition.partition_index)
                 if partition.error_code != ErrorCode.NONE:
-                    raise KafkaError(ErrorCode.of(partition.error_code), f"committed offset of {place}")
+                    raise error_of(partition.error_code, f"committed offset of {place}")
                 if partition.committed_offset >= 0:
-                    found[place] = CommittedOffset(
+                    found[place] = OffsetAndMetadata(
                         offset=partition.committed_offset,
                         leader_epoch=partition.committed_leader_epoch,
                         metadata=partition.metadata or "",
@@ -127,7 +121,9 @@ class Commits:
         return found
 
 
-def _commit_request(who: GroupMetadata, offsets: Mapping[TopicPartition, CommittedOffset]) -> OffsetCommitRequest:
+def _commit_request(
+    who: ConsumerGroupMetadata, offsets: Mapping[TopicPartition, OffsetAndMetadata]
+) -> OffsetCommitRequest:
     topics: defaultdict[str, list[OffsetCommitRequestPartition]] = defaultdict(list)
     for place, committed in offsets.items():
         topics[place.topic].append(
@@ -140,15 +136,15 @@ def _commit_request(who: GroupMetadata, offsets: Mapping[TopicPartition, Committ
         )
     return OffsetCommitRequest(
         group_id=who.group_id,
-        generation_id_or_member_epoch=who.generation,
+        generation_id_or_member_epoch=who.generation_id,
         member_id=who.member_id,
-        group_instance_id=who.instance_id,
+        group_instance_id=who.group_instance_id,
         topics=[OffsetCommitRequestTopic(name=name, partitions=partitions) for name, partitions in topics.items()],
     )
 
 
 def _fetch_request(
-    who: GroupMetadata, places: Iterable[TopicPartition], *, version: int, require_stable: bool
+    who: ConsumerGroupMetadata, places: Iterable[TopicPartition], *, version: int, require_stable: bool
 ) -> OffsetFetchRequest:
     """Both forms at once: the codec writes the one that its version has."""
     numbers: defaultdict[str, list[int]] = defaultdict(list)
@@ -161,8 +157,8 @@ def _fetch_request(
         group_id=who.group_id,
         topics=[OffsetFetchRequestTopics(name=name, partition_indexes=indexes) for name, indexes in numbers.items()],
     )
-    if version >= NAMES_VERSION and who.by_epoch and who.generation >= 0:
-        group.member_id, group.member_epoch = who.member_id, who.generation
+    if version >= NAMES_VERSION and who.by_epoch and who.generation_id >= 0:
+        group.member_id, group.member_epoch = who.member_id, who.generation_id
     return OffsetFetchRequest(groups=[group], require_stable=require_stable)
 
 

@@ -6,32 +6,42 @@ that one hears of every failure that will not go away by itself.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from time import time
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ottla.client._assignors import Assignor, assignor_named
 from ottla.client._cluster import Cluster, topic_error
-from ottla.client._commits import Commits, CommittedOffset, GroupMetadata
-from ottla.client._coordinator import Coordinator
+from ottla.client._commits import Commits, ConsumerGroupMetadata
 from ottla.client._decode import ConsumerRecord, RecordBatch
 from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
 from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, logger
+from ottla.client._group_coordinator import GroupCoordinator
 from ottla.client._hands import Hands
-from ottla.client._offsets import EARLIEST, LATEST, find_offsets, list_offsets
+from ottla.client._offsets import EARLIEST, LATEST, OffsetAndMetadata, find_offsets, list_offsets
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
+from ottla.net.peer import PeerLimits
 from ottla.wire.errors import KafkaError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from ottla.client._security import Sasl, Tls
 
 OffsetReset = Literal["earliest", "latest", "none"] | timedelta
 """Where to begin without an offset; a duration is "so long ago" (KIP-1106)."""
 
 MISSING_SECONDS: Final = 1.0
 _RESETS: Final[dict[str, int | None]] = {"earliest": EARLIEST, "latest": LATEST, "none": None}
+
+
+Deserializer = Callable[[bytes], Any]
+"""Bytes into whatever the application wants; null stays ``None``."""
 
 
 class Consumer:
@@ -75,30 +85,32 @@ class Consumer:
         prefetch_bytes: int = 32 * 1024 * 1024,
         metadata_max_age_ms: int = 300_000,
         check_crcs: bool = True,
+        max_poll_records: int = 500,
+        key_deserializer: Deserializer | None = None,
+        value_deserializer: Deserializer | None = None,
+        request_timeout_ms: float = 30_000,
         client_rack: str = "",
         client_id: str = "ottla-consumer",
+        tls: "bool | Tls | SSLContext" = False,
+        sasl: "Sasl | None" = None,
     ) -> None:
-        _refuse_contradictions(group, topics, pattern)
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id)
-        self._subscribed = frozenset(topics)
-        self._pattern = None if pattern is None else re.compile(pattern)
-        self._exclude_internal = exclude_internal_topics
-        self._offsets = dict(offsets or {})
-        self._reset = auto_offset_reset
-        self._read_committed = isolation_level == "read_committed"
-        self._check_crcs = check_crcs
-        self._metadata_seconds = metadata_max_age_ms / 1000
-        self._commit_seconds = auto_commit_interval_ms / 1000
+        self._cluster = Cluster(bootstrap_servers, client_id=client_id, tls=tls, sasl=sasl)
+        self._cluster.limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
+        make = _record_maker(key_deserializer, value_deserializer)
+        self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
+        self._subscribed, self._exclude_internal = frozenset(topics), exclude_internal_topics
+        self._pattern = _checked_pattern(group, topics, pattern)
+        self._offsets, self._reset = dict(offsets or {}), auto_offset_reset
+        self._metadata_seconds, self._commit_seconds = metadata_max_age_ms / 1000, auto_commit_interval_ms / 1000
         self._api_seconds = default_api_timeout_ms / 1000
-        self._listener = listener or RebalanceListener()
-        self._next_protocol = group_protocol == "consumer"
+        self._next_protocol, self._listener = group_protocol == "consumer", listener or RebalanceListener()
         self._settings = FetchSettings(
             max_wait_ms=fetch_max_wait_ms,
             min_bytes=fetch_min_bytes,
             max_bytes=fetch_max_bytes,
             partition_max_bytes=max_partition_fetch_bytes,
             stock_bytes_max=prefetch_bytes,
-            read_committed=self._read_committed,
+            read_committed=isolation_level == "read_committed",
             rack=client_rack,
         )
         self._group_settings: GroupSettings | None = None
@@ -130,7 +142,30 @@ class Consumer:
         self._entered = False
         self._stack = AsyncExitStack()
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:
+        """A consumer from Kafka's own names, Java's or librdkafka's: ``{"bootstrap.servers": ..., "group.id": ...}``.
+
+        ``options`` are this class's own arguments, such as ``topics``. Raises ``ConfigError`` for a key nobody knows,
+        with the nearest one that exists.
+        """
+        from ottla.client._config import consumer_options  # noqa: PLC0415 - for those who use it
+
+        return cls(**{**consumer_options(config), **options})
+
     async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close(handed_out_is_done=kind is None)
+
+    async def start(self) -> None:
+        """Connect, and join the group. ``async with`` does this."""
+        if self._entered:
+            raise RuntimeError("a consumer is started once")
         await self._stack.enter_async_context(self._cluster)
         try:
             self._fetcher = Fetcher(
@@ -139,7 +174,7 @@ class Consumer:
                 reset_timestamp=self._reset_timestamp,
                 metadata_seconds=self._metadata_seconds,
             )
-            self._hands = Hands(self._fetcher, check_crcs=self._check_crcs, make=ConsumerRecord)
+            self._hands = Hands(self._fetcher, check_crcs=self._check_crcs, make=self._make)
             self._entered = True
             if self._group_settings is None and self._subscribed:
                 await self.assign(await self._initial_offsets())
@@ -151,14 +186,15 @@ class Consumer:
             self._stop()
             await self._stack.aclose()
             raise
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self, *, handed_out_is_done: bool = True) -> None:
+        """Commit, give partitions back, leave the group, disconnect. ``async with`` does this.
+
+        ``handed_out_is_done`` commits what was handed out last, too.
+        """
         try:
             async with asyncio.timeout(self._api_seconds):
-                await self._leave(handed_out_is_done=kind is None)
+                await self._leave(handed_out_is_done=handed_out_is_done)
         except (TimeoutError, ConnectionError, KafkaError) as failure:
             logger.warning("closing a consumer: %s", str(failure) or "not within default_api_timeout_ms")
         finally:
@@ -194,10 +230,10 @@ class Consumer:
         first = await self._hands.batch(seconds)
         return [] if first is None else [first, *self._hands.more_batches()]
 
-    async def get_many(self, max_records: int = 500, seconds: float | None = 1.0) -> list[ConsumerRecord]:
-        """Up to ``max_records`` records that are at hand, waiting up to ``seconds`` for the first."""
+    async def get_many(self, max_records: int | None = None, seconds: float | None = 1.0) -> list[ConsumerRecord]:
+        """Up to ``max_records`` (or ``max_poll_records``) that are at hand, waiting ``seconds`` for the first."""
         self._require_entered()
-        return await self._hands.many(max_records, seconds)
+        return await self._hands.many(self._many if max_records is None else max_records, seconds)
 
     # Positions
 
@@ -281,7 +317,7 @@ class Consumer:
 
     # The group
 
-    async def commit(self, offsets: Mapping[TopicPartition, int | CommittedOffset] | None = None) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, int | OffsetAndMetadata] | None = None) -> None:
         """Store offsets for the group: these, or the position of every partition assigned.
 
         Raises ``KafkaError``: REBALANCE_IN_PROGRESS and the like where the partitions may be somebody else's by now.
@@ -292,32 +328,32 @@ class Consumer:
         if offsets is None:
             self._hands.settle()
             chosen = {
-                reading.place: CommittedOffset(offset=reading.position, leader_epoch=reading.epoch)
+                reading.place: OffsetAndMetadata(offset=reading.position, leader_epoch=reading.epoch)
                 for reading in self._fetcher.readings.all()
                 if reading.position >= 0 and reading.reset_to is None
             }
         else:
             chosen = {
-                place: offset if isinstance(offset, CommittedOffset) else CommittedOffset(offset=offset)
+                place: offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset=offset)
                 for place, offset in offsets.items()
             }
         await self._commits.commit(chosen, self._api_seconds)
         self._committed |= {place: one.offset for place, one in chosen.items()}
 
-    async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset | None]:
+    async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """The group's committed offset of each partition; ``None`` where there is none."""
         self._require_entered()
         if self._commits is None:
             raise RuntimeError("committed offsets belong to a group")
         return await self._commits.committed(places, self._api_seconds)
 
-    def group_metadata(self) -> GroupMetadata:
+    def group_metadata(self) -> ConsumerGroupMetadata:
         """Who this consumer is in its group, for a transaction that commits its offsets."""
         if self._group_settings is None:
             raise RuntimeError("this consumer has no group")
         if self._membership is not None:
             return self._membership.identity
-        return GroupMetadata(group_id=self._group_settings.group_id)
+        return ConsumerGroupMetadata(group_id=self._group_settings.group_id)
 
     async def subscribe(self, topics: Sequence[str] = (), *, pattern: str | None = None) -> None:
         """Share these topics with the group, and no others."""
@@ -350,7 +386,7 @@ class Consumer:
         return await list_offsets(
             self._cluster,
             dict.fromkeys(await self._chosen(places), LATEST),
-            read_committed=self._read_committed,
+            read_committed=self._settings.read_committed,
             seconds=self._api_seconds,
         )
 
@@ -380,11 +416,13 @@ class Consumer:
         found = await find_offsets(
             self._cluster,
             dict.fromkeys(places, LATEST if timestamp is None else timestamp),
-            read_committed=self._read_committed,
+            read_committed=self._settings.read_committed,
             seconds=self._api_seconds,
         )
         late = {place: LATEST for place, (offset, _) in found.items() if offset < 0}
-        found |= await find_offsets(self._cluster, late, read_committed=self._read_committed, seconds=self._api_seconds)
+        found |= await find_offsets(
+            self._cluster, late, read_committed=self._settings.read_committed, seconds=self._api_seconds
+        )
         return self._offsets | {place: offset for place, (offset, _) in found.items()}
 
     def _reset_timestamp(self) -> int | None:
@@ -433,8 +471,8 @@ class Consumer:
         self._cluster.close()
 
     async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
-        coordinator = Coordinator(self._cluster, settings.group_id)
-        self._commits = Commits(coordinator, self.group_metadata, require_stable=self._read_committed)
+        coordinator = GroupCoordinator(self._cluster, settings.group_id)
+        self._commits = Commits(coordinator, self.group_metadata, require_stable=self._settings.read_committed)
         if settings.auto_commit:
             group.create_task(self._commit_regularly(), name="consumer commits")
         if not self._subscribed and self._pattern is None:
@@ -454,7 +492,9 @@ class Consumer:
         self._member_task = group.create_task(self._be_member(self._membership), name="consumer group")
         group.create_task(self._watch_missing(), name="consumer topics")
 
-    def _make_membership(self, coordinator: Coordinator, ownership: Ownership, settings: GroupSettings) -> Membership:
+    def _make_membership(
+        self, coordinator: GroupCoordinator, ownership: Ownership, settings: GroupSettings
+    ) -> Membership:
         if self._next_protocol:
             from ottla.client._next_group import NextMembership  # noqa: PLC0415 - only who asks for it loads it
 
@@ -518,11 +558,11 @@ class Consumer:
 
     async def _commit_finished(self) -> None:
         """Commit what was finished since the last time. Failures are told to the log: the next commit covers them."""
-        if self._commits is None or (self._membership is not None and self._membership.identity.generation < 0):
+        if self._commits is None or (self._membership is not None and self._membership.identity.generation_id < 0):
             return
         self._hands.settle()
         offsets = {
-            place: CommittedOffset(offset=offset, leader_epoch=epoch)
+            place: OffsetAndMetadata(offset=offset, leader_epoch=epoch)
             for place, (offset, epoch) in self._fetcher.readings.finished().items()
             if self._committed.get(place) != offset
         }
@@ -549,18 +589,36 @@ class Consumer:
         self._member_task.cancel()
         await asyncio.wait((self._member_task,))
         try:
-            await self._ownership.give_up(self._ownership.places, lost=self._membership.identity.generation < 0)
+            await self._ownership.give_up(self._ownership.places, lost=self._membership.identity.generation_id < 0)
         finally:
             await self._membership.leave(self._api_seconds)
 
 
-def _refuse_contradictions(group: str | None, topics: Sequence[str], pattern: str | None) -> None:
+def _record_maker(key: Deserializer | None, value: Deserializer | None) -> Callable[..., ConsumerRecord]:
+    """What makes a record of its fields."""
+    if key is None and value is None:
+        return ConsumerRecord
+
+    def make(topic: str, partition: int, offset: int, timestamp: int, *rest: Any) -> ConsumerRecord:
+        raw_key, raw_value, *more = rest
+        if key is not None and raw_key is not None:
+            raw_key = key(raw_key)
+        if value is not None and raw_value is not None:
+            raw_value = value(raw_value)
+        return ConsumerRecord(topic, partition, offset, timestamp, raw_key, raw_value, *more)
+
+    return make
+
+
+def _checked_pattern(group: str | None, topics: Sequence[str], pattern: str | None) -> re.Pattern[str] | None:
+    """The pattern compiled, what goes with it being possible."""
     if isinstance(topics, str):
         raise ValueError(f"topics is a sequence of names: [{topics!r}]")
     if topics and pattern is not None:
         raise ValueError("topics and pattern exclude each other")
     if pattern is not None and group is None:
         raise ValueError("a pattern needs a group")
+    return None if pattern is None else re.compile(pattern)
 
 
 def _milliseconds(when: datetime | int) -> int:

@@ -1,106 +1,121 @@
-"""Whom to ask about a group: its coordinator, found again whenever it has moved.
-
-A connection of its own, because a join waits at the broker for the other members.
-"""
+"""Finding the broker that coordinates a group or a transactional id, and asking it until it answers."""
 
 import asyncio
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any, Final
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
+from ottla.client._errors import KafkaTimeoutError, error_of
 from ottla.net.peer import Peer, PeerLost
 from ottla.wire.apis import ApiKey
 from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.find_coordinator_request import FindCoordinatorRequest
-from ottla.wire.messages.find_coordinator_response import FindCoordinatorResponse
+from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+from ottla.wire.messages.produce_response import NodeEndpoint
 
-KEYS_VERSION: Final = 4
+BATCHED_VERSION: Final = 4
 """From here on FindCoordinator takes many keys."""
-GROUP: Final = 0
-GROUP_LANE: Final = "group"
-MOVED: Final = frozenset((ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_NOT_AVAILABLE))
-TRY_AGAIN: Final = MOVED | {ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
+MOVED: Final = frozenset(
+    {ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
+)
 
 
-class Coordinator:
-    """The coordinator of one group."""
+class CoordinatorKind(IntEnum):
+    GROUP = 0
+    TRANSACTION = 1
+    SHARE = 2
 
-    def __init__(self, cluster: Cluster, group_id: str) -> None:
+
+class CoordinatorLink:
+    """The way to one coordinator. ``ask`` follows it when it moves and waits while it loads."""
+
+    def __init__(self, cluster: Cluster, kind: CoordinatorKind, key: str) -> None:
         self._cluster = cluster
-        self.group_id = group_id
-        self._node_id = -1
+        self._kind = kind
+        self._key = key
+        self.node_id = -1
+        """Who it is, as far as known."""
 
     async def ask(
         self,
         api_key: ApiKey,
-        request: Callable[[int], Message],
-        *,
+        request: Message | Callable[[Peer], tuple[Message, int]],
         code_of: Callable[[Any], int],
+        *,
         seconds: float,
-        version_max: int | None = None,
+        again: frozenset[ErrorCode] = frozenset((ErrorCode.CONCURRENT_TRANSACTIONS,)),
         lane: str = "",
+        answer_seconds: float | None = None,
     ) -> Any:
-        """Send a request, made anew for each try, until the coordinator answers with something but "ask another".
+        """The coordinator's answer. ``request`` may be a function of the connection that gives message and version.
 
-        Raises ``KafkaError`` for what will not change, and with the last reason after ``seconds``.
+        While the coordinator moves, loads, or answers with one of ``again``, it is asked again; every other answer is
+        returned whatever it says. Raises ``KafkaTimeoutError``, and ``KafkaError`` where a coordinator is refused.
+        ``lane`` is the connection to use, ``answer_seconds`` replaces the usual deadline of one request.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        backoff = Backoff(self._cluster.rng, initial=0.05)
+        backoff = Backoff(self._cluster.rng, initial=0.02)
+        reason = "no answer"
         while True:
-            reason: Exception
             try:
-                peer = await self._find(lane)
-                version = peer.version_of(api_key)
-                version = min(version, version_max or version)
-                await self._heed_throttle(peer, deadline)
-                left = max(0.05, deadline - loop.time())
-                response = await peer.request(api_key, request(version), version, seconds=min(left, seconds))
+                async with asyncio.timeout_at(deadline):
+                    peer = await self._peer(lane)
+                    await asyncio.sleep(max(0.0, peer.throttled_until - loop.time()))
+                    message, version = request(peer) if callable(request) else (request, peer.version_of(api_key))
+                    response = await peer.request(api_key, message, version, seconds=answer_seconds)
                 code = ErrorCode.of(code_of(response))
-                if code not in TRY_AGAIN:
+                if code not in MOVED and code not in again:
                     return response
-                reason = KafkaError(code, f"group {self.group_id!r}")
+                reason = code.description
                 if code in MOVED:
-                    self._node_id = -1
+                    self.node_id = -1
+            except TimeoutError:
+                break
             except ConnectionError as error:
-                reason, self._node_id = error, -1
+                self.node_id, reason = -1, str(error)
             except KafkaError as error:
-                if error.code not in TRY_AGAIN:
+                if error.code not in MOVED:
                     raise
-                reason, self._node_id = error, -1
+                self.node_id, reason = -1, error.code.description
             pause = backoff.next_seconds()
             if loop.time() + pause >= deadline:
-                raise reason
+                break
             await asyncio.sleep(pause)
+        what = f"the coordinator of {self._kind.name.lower()} {self._key!r}"
+        raise KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: {reason} for {seconds:g} s")
 
-    async def _heed_throttle(self, peer: Peer, deadline: float) -> None:
-        now = asyncio.get_running_loop().time()
-        if peer.throttled_until > now:
-            await asyncio.sleep(min(peer.throttled_until, deadline) - now)
+    async def _peer(self, lane: str) -> Peer:
+        if self.node_id < 0:
+            self.node_id = await find_coordinator(self._cluster, self._kind, self._key)
+        return await self._cluster.peer(self.node_id, lane=lane)
 
-    async def _find(self, lane: str) -> Peer:
-        if self._node_id < 0:
-            self._node_id = await self._look_up()
-        if self._node_id not in self._cluster.brokers:
-            await self._cluster.refresh(())
-        return await self._cluster.peer(self._node_id, lane=lane)
 
-    async def _look_up(self) -> int:
-        peer = await self._cluster.any_peer()
-        version = peer.version_of(ApiKey.FIND_COORDINATOR)
-        if version >= KEYS_VERSION:
-            request = FindCoordinatorRequest(key_type=GROUP, coordinator_keys=[self.group_id])
-        else:
-            request = FindCoordinatorRequest(key_type=GROUP, key=self.group_id)
-        response: FindCoordinatorResponse = await peer.request(ApiKey.FIND_COORDINATOR, request, version)
-        code, message, node_id = response.error_code, response.error_message, response.node_id
-        if version >= KEYS_VERSION:
-            if not response.coordinators:
-                raise PeerLost("an answer without a coordinator")
-            found = response.coordinators[0]
-            code, message, node_id = found.error_code, found.error_message, found.node_id
-        if code != ErrorCode.NONE:
-            raise KafkaError(ErrorCode.of(code), message or f"coordinator of group {self.group_id!r}")
-        return node_id
+async def find_coordinator(cluster: Cluster, kind: CoordinatorKind, key: str) -> int:
+    """The node id of a coordinator, its address noted. Raises ``KafkaError`` and ``ConnectionError``."""
+
+    def request(version: int) -> FindCoordinatorRequest:
+        if version >= BATCHED_VERSION:
+            return FindCoordinatorRequest(key_type=kind, coordinator_keys=[key])
+        return FindCoordinatorRequest(key_type=kind, key=key)
+
+    response: FindCoordinatorResponse = await cluster.ask_any(ApiKey.FIND_COORDINATOR, request)
+    if response.coordinators:
+        found = response.coordinators[0]
+    else:
+        found = Coordinator(
+            node_id=response.node_id,
+            host=response.host,
+            port=response.port,
+            error_code=response.error_code,
+            error_message=response.error_message,
+        )
+    if found.error_code != ErrorCode.NONE:
+        raise error_of(found.error_code, found.error_message or f"no coordinator of {kind.name.lower()} {key!r}")
+    if found.node_id < 0:
+        raise PeerLost(f"no coordinator of {kind.name.lower()} {key!r}")
+    cluster.note_brokers((NodeEndpoint(node_id=found.node_id, host=found.host, port=found.port),))
+    return found.node_id

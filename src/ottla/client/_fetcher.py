@@ -15,6 +15,7 @@ from typing import Final
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
 from ottla.client._decode import Fetched, next_offset_after
+from ottla.client._errors import error_of
 from ottla.client._fetch_session import SESSION_LOST, TOPIC_ID_VERSION, FetchSession, FetchSettings, Wanted
 from ottla.client._offsets import LATEST, end_of_epoch, find_offsets
 from ottla.client._partitions import Reading, Readings
@@ -186,7 +187,7 @@ class Fetcher:
         for name, code in errors.items():
             if not code.retriable and name in self.readings.topics():
                 self.readings.drop([place for place in self.readings.places() if place.topic == name])
-                self.fail(KafkaError(code, f"topic {name!r}"))
+                self.fail(error_of(code, f"topic {name!r}"))
 
     async def _look_up(self, readings: list[Reading]) -> None:
         asked = {reading: reading.reset_to for reading in readings if reading.reset_to is not None}
@@ -306,7 +307,7 @@ class Fetcher:
     def _session_failed(self, session: FetchSession, code: ErrorCode, readings: Iterable[Reading]) -> None:
         session.reset()
         if code not in SESSION_LOST:
-            raise KafkaError(code, "fetch")
+            raise error_of(code, "fetch")
         if code.stale_metadata:
             self._mark_stale(readings)
 
@@ -335,7 +336,7 @@ class Fetcher:
             self._mark_stale((reading,), refresh=not hinted and code is not ErrorCode.OFFSET_NOT_AVAILABLE)
         else:
             self.readings.drop((reading.place,))
-            self.fail(KafkaError(code, f"fetch from {reading.place}"))
+            self.fail(error_of(code, f"fetch from {reading.place}"))
 
     def _put(self, reading: Reading, answer: PartitionData) -> None:
         reading.high_watermark, reading.start_offset = answer.high_watermark, answer.log_start_offset
@@ -347,7 +348,7 @@ class Fetcher:
         if after == reading.fetched:
             self.readings.drop((reading.place,))
             message = f"{reading.place} has no whole batch at offset {reading.fetched}"
-            self.fail(KafkaError(ErrorCode.CORRUPT_MESSAGE, message))
+            self.fail(error_of(ErrorCode.CORRUPT_MESSAGE, message))
             return
         aborted = tuple((one.producer_id, one.first_offset) for one in answer.aborted_transactions or ())
         fetched = Fetched(reading.place, data, reading.fetched, after, aborted if self._settings.read_committed else ())
@@ -368,7 +369,7 @@ class Fetcher:
         if timestamp is None:
             self.readings.drop((reading.place,))
             message = f"{reading.place} has no offset {reading.fetched} and no reset is configured"
-            self.fail(KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, message))
+            self.fail(error_of(ErrorCode.OFFSET_OUT_OF_RANGE, message))
             return
         reading.reset_to = timestamp
         self._wake.set()

@@ -12,8 +12,10 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from ottla.client._assignors import Assignor
-from ottla.client._commits import Commits, CommittedOffset, GroupMetadata
+from ottla.client._commits import Commits, ConsumerGroupMetadata
+from ottla.client._errors import error_of
 from ottla.client._fetcher import Fetcher
+from ottla.client._offsets import OffsetAndMetadata
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -85,7 +87,7 @@ class Membership(Protocol):
     """Being in a group."""
 
     @property
-    def identity(self) -> GroupMetadata: ...
+    def identity(self) -> ConsumerGroupMetadata: ...
 
     async def run(self) -> None:
         """Join, stay, follow rebalances until ``stop``. Raises ``KafkaError`` where that cannot go on."""
@@ -157,20 +159,20 @@ class Ownership:
             self._fetcher.readings.drop(going)
             self._fetcher.changed()
 
-    def _begin(self, place: TopicPartition, committed: CommittedOffset | None) -> Reading:
+    def _begin(self, place: TopicPartition, committed: OffsetAndMetadata | None) -> Reading:
         if committed is not None:
             return Reading(place, committed.offset, epoch=committed.leader_epoch)
         reading = Reading(place)
         reading.reset_to = self._reset_timestamp()
         if reading.reset_to is None:
             message = f"group {self._settings.group_id!r} has no offset for {place} and no reset is configured"
-            self._fetcher.fail(KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, message))
+            self._fetcher.fail(error_of(ErrorCode.OFFSET_OUT_OF_RANGE, message))
         return reading
 
     async def _commit(self, places: Iterable[TopicPartition]) -> None:
         finished = self._fetcher.readings.finished()
         offsets = {
-            place: CommittedOffset(offset=finished[place][0], leader_epoch=finished[place][1])
+            place: OffsetAndMetadata(offset=finished[place][0], leader_epoch=finished[place][1])
             for place in places
             if place in finished
         }

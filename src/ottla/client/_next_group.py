@@ -11,9 +11,10 @@ from typing import Final
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
-from ottla.client._commits import GroupMetadata
-from ottla.client._coordinator import GROUP_LANE, Coordinator
+from ottla.client._commits import ConsumerGroupMetadata
+from ottla.client._errors import error_of
 from ottla.client._group import FATAL, Activity, GroupSettings, Ownership, logger
+from ottla.client._group_coordinator import GROUP_LANE, GroupCoordinator
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -35,7 +36,7 @@ class NextMembership:
     def __init__(
         self,
         cluster: Cluster,
-        coordinator: Coordinator,
+        coordinator: GroupCoordinator,
         ownership: Ownership,
         settings: GroupSettings,
         *,
@@ -65,12 +66,12 @@ class NextMembership:
         self._stopping = False
 
     @property
-    def identity(self) -> GroupMetadata:
-        return GroupMetadata(
+    def identity(self) -> ConsumerGroupMetadata:
+        return ConsumerGroupMetadata(
             group_id=self._settings.group_id,
-            generation=self._epoch if self._epoch > 0 else -1,
+            generation_id=self._epoch if self._epoch > 0 else -1,
             member_id=self._member_id,
-            instance_id=self._settings.instance_id,
+            group_instance_id=self._settings.instance_id,
             by_epoch=True,
         )
 
@@ -154,7 +155,7 @@ class NextMembership:
         elif code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_MEMBER_EPOCH):
             self._start_over(lost=True)
         else:
-            raise KafkaError(code, response.error_message or f"group {self._settings.group_id!r}")
+            raise error_of(code, response.error_message or f"group {self._settings.group_id!r}")
 
     def _request(self) -> ConsumerGroupHeartbeatRequest:
         """What has changed since the coordinator last heard us; everything where that is not certain."""

@@ -5,8 +5,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
+from ottla.client._errors import error_of
 from ottla.model import TopicPartition
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -21,6 +24,14 @@ from ottla.wire.messages.offset_for_leader_epoch_response import OffsetForLeader
 
 LATEST: Final = -1
 EARLIEST: Final = -2
+
+
+class OffsetAndMetadata(Struct, frozen=True):
+    """An offset to commit, with a text that the group's members may read. ``leader_epoch`` -1: not known."""
+
+    offset: int
+    metadata: str = ""
+    leader_epoch: int = -1
 
 
 async def list_offsets(
@@ -74,7 +85,7 @@ async def end_of_epoch(cluster: Cluster, place: TopicPartition, epoch: int, lead
                 code = ErrorCode.of(partition.error_code)
                 if code.stale_metadata or code is ErrorCode.UNKNOWN_LEADER_EPOCH:
                     await cluster.refresh({place.topic})
-                raise KafkaError(code, f"end of epoch {epoch} of {place}")
+                raise error_of(code, f"end of epoch {epoch} of {place}")
             return partition.end_offset if partition.end_offset >= 0 else None
     return None
 
@@ -91,7 +102,7 @@ async def _ask_leaders(
         by_leader[cluster.leader(place)][place.topic].append(wanted)
     for leader, topics in by_leader.items():
         if leader < 0:
-            raise KafkaError(ErrorCode.LEADER_NOT_AVAILABLE, f"no leader for {', '.join(topics)}")
+            raise error_of(ErrorCode.LEADER_NOT_AVAILABLE, f"no leader for {', '.join(topics)}")
         request = ListOffsetsRequest(
             replica_id=-1,
             isolation_level=int(read_committed),
@@ -104,6 +115,6 @@ async def _ask_leaders(
             for partition in topic.partitions:
                 place = TopicPartition(topic.name, partition.partition_index)
                 if partition.error_code != ErrorCode.NONE:
-                    raise KafkaError(ErrorCode.of(partition.error_code), f"offsets of {place}")
+                    raise error_of(partition.error_code, f"offsets of {place}")
                 found[place] = (partition.offset, partition.leader_epoch)
     return found

@@ -1,84 +1,36 @@
-"""The consumer against the cluster of the session."""
+"""Topics with records in them."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.clusters import Cluster
-from ottla.client import Admin, Producer
-from ottla.runtime import loop
-
-SECONDS = 90
-_names = itertools.count(1)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Apache Kafka takes seconds to start; a test itself has its own limit in `run`."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.timeout(240))
-
-
-@pytest.fixture
-def bootstrap(cluster: Cluster) -> str:
-    """What clients are given."""
-    return cluster.bootstrap
-
-
-@pytest.fixture
-def unique() -> Callable[[str], str]:
-    """A name no other test uses."""
-    return lambda prefix: f"{prefix}-{os.getpid()}-{next(_names)}"
-
-
-@pytest.fixture
-def run() -> Callable[[Awaitable[Any]], Any]:
-    """Run a coroutine to its end on a fresh event loop, within a limit."""
-
-    def within(main: Awaitable[Any]) -> Any:
-        async def limited() -> Any:
-            return await asyncio.wait_for(main, SECONDS)
-
-        return loop.run(limited())
-
-    return within
+from ottla.client import Producer
 
 
 @pytest.fixture
 def make_topic(
-    bootstrap: str, unique: Callable[[str], str], run: Callable[[Awaitable[Any]], Any]
+    make_topic: Callable[..., str], bootstrap: str, run: Callable[[Awaitable[Any]], Any]
 ) -> Callable[..., str]:
-    """Create a topic of the test's own, with ``count`` records spread over its partitions; its name."""
+    """Create a topic of the test's own, with ``count`` records dealt out to its partitions in turn; its name."""
 
     def make(partitions: int = 1, count: int = 0, config: dict[str, str] | None = None) -> str:
-        name = unique("topic")
+        name = make_topic(partitions=partitions, config=config)
 
-        async def create() -> None:
-            async with Admin(bootstrap) as admin:
-                await admin.create_topic(name, partitions=partitions, config=config)
-            if count:
-                await produce(bootstrap, name, count, partitions)
+        async def fill() -> None:
+            async with Producer(bootstrap) as producer:
+                await asyncio.gather(
+                    *[
+                        producer.send(name, b"value %d" % number, key=b"%d" % number, partition=number % partitions)
+                        for number in range(count)
+                    ]
+                )
 
-        run(create())
+        if count:
+            run(fill())
         return name
 
     return make
-
-
-async def produce(bootstrap: str, topic: str, count: int, partitions: int = 1, first: int = 0) -> None:
-    """Records ``first`` to ``first + count - 1``, dealt out to the partitions in turn."""
-    async with Producer(bootstrap) as producer:
-        await asyncio.gather(
-            *[
-                producer.send(topic, b"value %d" % number, key=b"%d" % number, partition=number % partitions)
-                for number in range(first, first + count)
-            ]
-        )

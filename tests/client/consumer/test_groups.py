@@ -15,8 +15,8 @@ import pytest
 from ottla.client import (
     Admin,
     Consumer,
+    ConsumerGroupMetadata,
     ErrorCode,
-    GroupMetadata,
     KafkaError,
     Producer,
     RebalanceListener,
@@ -385,13 +385,13 @@ def test_commit_by_who_is_no_member_any_more_is_refused(
         async with Consumer(bootstrap, group=group, topics=[topic], auto_offset_reset="earliest") as member:
             await member.get_many(1, 10.0)
             identity = member.group_metadata()
-            assert identity.generation > 0
+            assert identity.generation_id > 0
             async with Consumer(bootstrap, group=group) as stranger:
                 with pytest.raises(KafkaError) as caught:
                     await stranger.commit({TopicPartition(topic, 0): 3})
                 assert caught.value.code is ErrorCode.UNKNOWN_MEMBER_ID
                 assert "rebalanced" in str(caught.value)
-                assert stranger.group_metadata() == GroupMetadata(group_id=group)
+                assert stranger.group_metadata() == ConsumerGroupMetadata(group_id=group)
 
     run(main())
 
