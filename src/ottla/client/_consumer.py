@@ -56,6 +56,8 @@ class Consumer:
     everything that was handed out; leaving it by an exception does not commit what was in hand.
     """
 
+    _group_settings: GroupSettings | None = None
+
     def __init__(
         self,
         bootstrap_servers: str | Sequence[str],
@@ -94,15 +96,15 @@ class Consumer:
         tls: "bool | Tls | SSLContext" = False,
         sasl: "Sasl | None" = None,
     ) -> None:
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id, tls=tls, sasl=sasl)
-        self._cluster.limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
+        self._prepare()
+        limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
+        self._cluster = Cluster(bootstrap_servers, client_id=client_id, limits=limits, tls=tls, sasl=sasl)
         make = _record_maker(key_deserializer, value_deserializer)
         self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
-        self._subscribed, self._exclude_internal = frozenset(topics), exclude_internal_topics
-        self._pattern = _checked_pattern(group, topics, pattern)
-        self._offsets, self._reset = dict(offsets or {}), auto_offset_reset
+        self._subscribed, self._pattern = frozenset(topics), _checked_pattern(group, topics, pattern)
+        self._exclude_internal, self._reset = exclude_internal_topics, auto_offset_reset
+        self._offsets, self._api_seconds = dict(offsets or {}), default_api_timeout_ms / 1000
         self._metadata_seconds, self._commit_seconds = metadata_max_age_ms / 1000, auto_commit_interval_ms / 1000
-        self._api_seconds = default_api_timeout_ms / 1000
         self._next_protocol, self._listener = group_protocol == "consumer", listener or RebalanceListener()
         self._settings = FetchSettings(
             max_wait_ms=fetch_max_wait_ms,
@@ -113,7 +115,6 @@ class Consumer:
             read_committed=isolation_level == "read_committed",
             rack=client_rack,
         )
-        self._group_settings: GroupSettings | None = None
         if group is not None:
             self._group_settings = GroupSettings(
                 group_id=group,
@@ -127,10 +128,9 @@ class Consumer:
                 auto_commit=enable_auto_commit,
                 api_seconds=self._api_seconds,
             )
-        self._prepare()
 
     def _prepare(self) -> None:
-        """What is there from ``__aenter__`` on."""
+        """What is there from the start on."""
         self._fetcher: Fetcher
         self._hands: Hands
         self._commits: Commits | None = None
