@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ottla.client._admin_topics import CreatedTopic, ListedOffset, NewTopic, Reassignment
     from ottla.client._admin_transactions import ProducerState, TransactionDescription, TransactionListing
     from ottla.client._cluster import TopicMetadata
+    from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._security import Sasl, Tls
-    from ottla.client._transactions import OffsetAndMetadata
     from ottla.model import TopicPartition, Uuid
     from ottla.wire.errors import KafkaError
 

@@ -8,54 +8,121 @@ from ottla.client._consumer import Consumer as AsynchronousConsumer
 from ottla.client.sync._portal import Portal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from ssl import SSLContext
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Any, Literal, Self
 
-    from ottla.client._consumer import OffsetReset
-    from ottla.client._decode import ConsumerRecord
+    from ottla.client._assignors import Assignor
+    from ottla.client._commits import ConsumerGroupMetadata
+    from ottla.client._consumer import Deserializer, OffsetReset
+    from ottla.client._decode import ConsumerRecord, RecordBatch
+    from ottla.client._group import RebalanceListener
+    from ottla.client._offsets import OffsetAndMetadata
+    from ottla.client._security import Sasl, Tls
     from ottla.model import TopicPartition
 
 
 class Consumer:
-    """Reads topics without a group. Use it as ``with Consumer("host:port", topics=[...]) as consumer``.
+    """Reads topics. Use it as ``with Consumer("host:port", topics=[...]) as consumer``.
 
-    All partitions of ``topics`` are read from where ``auto_offset_reset`` says, or from ``offsets``.
+    With ``group``, partitions are shared with the other members; ``topics`` or ``pattern`` (a regular expression for
+    whole names) say what to read. Without, all partitions of ``topics`` are read from where ``auto_offset_reset`` says,
+    or from ``offsets``; ``assign`` chooses single ones.
+
+    Offsets are committed by themselves for what the application has come back from: the record of an ``for`` when
+    it asks for the next, batches and lists when it comes for more. Leaving the ``with`` normally commits
+    everything that was handed out; leaving it by an exception does not commit what was in hand.
     """
 
     def __init__(
         self,
         bootstrap_servers: str | Sequence[str],
         *,
+        group: str | None = None,
         topics: Sequence[str] = (),
+        pattern: str | None = None,
         offsets: Mapping[TopicPartition, int] | None = None,
         auto_offset_reset: OffsetReset = "latest",
+        listener: RebalanceListener | None = None,
+        group_protocol: Literal["classic", "consumer"] = "classic",
+        group_instance_id: str | None = None,
+        assignors: Sequence[str | Assignor] = ("range", "cooperative-sticky"),
+        group_remote_assignor: str | None = None,
+        enable_auto_commit: bool = True,
+        auto_commit_interval_ms: int = 5000,
+        session_timeout_ms: int = 45000,
+        heartbeat_interval_ms: int = 3000,
+        max_poll_interval_ms: int = 300000,
+        default_api_timeout_ms: int = 60000,
         isolation_level: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
+        exclude_internal_topics: bool = True,
         fetch_max_wait_ms: int = 500,
         fetch_min_bytes: int = 1,
         fetch_max_bytes: int = 16 * 1024 * 1024,
-        max_partition_fetch_bytes: int = 4 * 1024 * 1024,
+        max_partition_fetch_bytes: int = 1024 * 1024,
         prefetch_bytes: int = 32 * 1024 * 1024,
+        metadata_max_age_ms: int = 300000,
         check_crcs: bool = True,
+        max_poll_records: int = 500,
+        key_deserializer: Deserializer | None = None,
+        value_deserializer: Deserializer | None = None,
+        request_timeout_ms: float = 30000,
         client_rack: str = "",
         client_id: str = "ottla-consumer",
+        tls: bool | Tls | SSLContext = False,
+        sasl: Sasl | None = None,
     ) -> None:
         self._portal = Portal("ottla consumer")
         self._client = AsynchronousConsumer(
             bootstrap_servers,
+            group=group,
             topics=topics,
+            pattern=pattern,
             offsets=offsets,
             auto_offset_reset=auto_offset_reset,
+            listener=listener,
+            group_protocol=group_protocol,
+            group_instance_id=group_instance_id,
+            assignors=assignors,
+            group_remote_assignor=group_remote_assignor,
+            enable_auto_commit=enable_auto_commit,
+            auto_commit_interval_ms=auto_commit_interval_ms,
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            max_poll_interval_ms=max_poll_interval_ms,
+            default_api_timeout_ms=default_api_timeout_ms,
             isolation_level=isolation_level,
+            exclude_internal_topics=exclude_internal_topics,
             fetch_max_wait_ms=fetch_max_wait_ms,
             fetch_min_bytes=fetch_min_bytes,
             fetch_max_bytes=fetch_max_bytes,
             max_partition_fetch_bytes=max_partition_fetch_bytes,
             prefetch_bytes=prefetch_bytes,
+            metadata_max_age_ms=metadata_max_age_ms,
             check_crcs=check_crcs,
+            max_poll_records=max_poll_records,
+            key_deserializer=key_deserializer,
+            value_deserializer=value_deserializer,
+            request_timeout_ms=request_timeout_ms,
             client_rack=client_rack,
             client_id=client_id,
+            tls=tls,
+            sasl=sasl,
         )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:
+        """A consumer from Kafka's own names, Java's or librdkafka's: ``{"bootstrap.servers": ..., "group.id": ...}``.
+
+        ``options`` are this class's own arguments, such as ``topics``. Raises ``ConfigError`` for a key nobody knows,
+        with the nearest one that exists.
+        """
+        client = cls.__new__(cls)
+        client._portal = Portal("ottla consumer")
+        client._client = AsynchronousConsumer.from_config(config, **options)
+        return client
 
     def __enter__(self) -> Self:
         try:
@@ -73,38 +140,117 @@ class Consumer:
         finally:
             self._portal.close()
 
+    def start(self) -> None:
+        """Connect, and join the group. ``with`` does this."""
+        self._portal.run(self._client.start())
+
+    def close(self, *, handed_out_is_done: bool = True) -> None:
+        """Commit, give partitions back, leave the group, disconnect. ``with`` does this.
+
+        ``handed_out_is_done`` commits what was handed out last, too.
+        """
+        try:
+            self._portal.run(self._client.close(handed_out_is_done=handed_out_is_done))
+        finally:
+            self._portal.close()
+
     def __iter__(self) -> Iterator[ConsumerRecord]:
         for batch in self.batches():
             yield from batch
 
-    def batches(self) -> Iterator[list[ConsumerRecord]]:
-        """Records as they lie in the log, a list for each batch: the cheapest way to read many."""
+    def batches(self) -> Iterator[RecordBatch]:
+        """Records as they lie in the log, without end: the cheapest way to read many, above all as columns."""
         return self._portal.iterate(self._client.batches())
 
-    def poll(self, seconds: float | None = 0.0) -> list[list[ConsumerRecord]]:
-        """The batches of the next piece that was fetched, empty if none comes within ``seconds``.
+    def poll(self, seconds: float | None = 0.0) -> list[RecordBatch]:
+        """The batches at hand, up to one partition's worth of an answer; empty if none comes within ``seconds``.
 
         Raises ``KafkaError`` where reading cannot go on: a partition's offset is gone and no reset was asked for, a
         batch is damaged, access is denied.
         """
         return self._portal.run(self._client.poll(seconds))
 
+    def get_many(self, max_records: int | None = None, seconds: float | None = 1.0) -> list[ConsumerRecord]:
+        """Up to ``max_records`` (or ``max_poll_records``) that are at hand, waiting ``seconds`` for the first."""
+        return self._portal.run(self._client.get_many(max_records, seconds))
+
     def position(self, place: TopicPartition) -> int:
-        """The offset after everything ``poll`` has handed out of a partition; -1 if it is not being read."""
+        """The offset after everything that was handed out of a partition; -1 if it is not (yet) known or not read."""
         return self._portal.call(self._client.position, place)
+
+    def lag(self, place: TopicPartition) -> int:
+        """How many offsets the end of the partition is ahead of ``position``, by the last answer; -1 if not known."""
+        return self._portal.call(self._client.lag, place)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions being read."""
+        return self._portal.call(self._client.assignment)
+
+    def assign(self, places: Mapping[TopicPartition, int] | Iterable[TopicPartition]) -> None:
+        """Read these partitions and no others: from the offsets given, or else committed, or else where a reset says.
+
+        Not for members of a group that subscribe. Raises ``KafkaError`` if offsets cannot be looked up.
+        """
+        self._portal.run(self._client.assign(places))
+
+    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go on with these partitions from these offsets. Raises ``ValueError`` for one that is not assigned."""
+        self._portal.call(self._client.seek, offsets)
+
+    def seek_to_start(self, *places: TopicPartition) -> None:
+        """Go on from the first offset there is; without ``places``, of all partitions assigned."""
+        self._portal.call(self._client.seek_to_start, *places)
+
+    def seek_to_end(self, *places: TopicPartition) -> None:
+        """Go on with what is appended from now on."""
+        self._portal.call(self._client.seek_to_end, *places)
+
+    def seek_to_time(self, when: datetime | int, *places: TopicPartition) -> None:
+        """Go on from the first record at or after a time (milliseconds or an aware ``datetime``), or from the end."""
+        self._portal.call(self._client.seek_to_time, when, *places)
+
+    def pause(self, *places: TopicPartition) -> None:
+        """Hand out nothing of these partitions until ``resume``; without ``places``, of all assigned."""
+        self._portal.call(self._client.pause, *places)
+
+    def resume(self, *places: TopicPartition) -> None:
+        """Undo ``pause``."""
+        self._portal.call(self._client.resume, *places)
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return self._portal.call(self._client.paused)
+
+    def commit(self, offsets: Mapping[TopicPartition, int | OffsetAndMetadata] | None = None) -> None:
+        """Store offsets for the group: these, or the position of every partition assigned.
+
+        Raises ``KafkaError``: REBALANCE_IN_PROGRESS and the like where the partitions may be somebody else's by now.
+        """
+        self._portal.run(self._client.commit(offsets))
+
+    def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """The group's committed offset of each partition; ``None`` where there is none."""
+        return self._portal.run(self._client.committed(places))
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """Who this consumer is in its group, for a transaction that commits its offsets."""
+        return self._portal.call(self._client.group_metadata)
+
+    def subscribe(self, topics: Sequence[str] = (), *, pattern: str | None = None) -> None:
+        """Share these topics with the group, and no others."""
+        self._portal.run(self._client.subscribe(topics, pattern=pattern))
 
     def partitions(self) -> list[TopicPartition]:
         """Every partition of the consumer's topics."""
         return self._portal.run(self._client.partitions())
 
-    def start_offsets(self) -> dict[TopicPartition, int]:
+    def start_offsets(self, places: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """The first offset of each partition."""
-        return self._portal.run(self._client.start_offsets())
+        return self._portal.run(self._client.start_offsets(places))
 
-    def end_offsets(self) -> dict[TopicPartition, int]:
+    def end_offsets(self, places: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """The offset after the last record of each partition that may be read."""
-        return self._portal.run(self._client.end_offsets())
+        return self._portal.run(self._client.end_offsets(places))
 
-    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions, and no others, from these offsets on."""
-        self._portal.call(self._client.seek, offsets)
+    def offsets_at(self, times: Mapping[TopicPartition, datetime | int]) -> dict[TopicPartition, int]:
+        """The offset of the first record of each partition at or after a time; -1 where there is none."""
+        return self._portal.run(self._client.offsets_at(times))

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from ottla.client._accumulator import RecordMetadata
     from ottla.client._cluster import TopicMetadata
+    from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._partitioner import Partitioner as PartitionerObject
     from ottla.client._partitioner import PartitionerName, PartitionFunction
     from ottla.client._producer import Acks, CompressionName, Serializer
     from ottla.client._record import Headers, ProducerInterceptor
     from ottla.client._security import Sasl, Tls
-    from ottla.client._transactions import GroupMetadata, OffsetAndMetadata
+    from ottla.client._transactions import GroupMetadata
     from ottla.model import TopicPartition
 
 
