@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from itertools import islice
 from time import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -37,6 +38,8 @@ OffsetReset = Literal["earliest", "latest", "none"] | timedelta
 """Where to begin without an offset; a duration is "so long ago" (KIP-1106)."""
 
 MISSING_SECONDS: Final = 1.0
+STRIDE: Final = 100
+"""Records handed out before it is looked whether the event loop should have its turn."""
 _RESETS: Final[dict[str, int | None]] = {"earliest": EARLIEST, "latest": LATEST, "none": None}
 
 
@@ -209,7 +212,7 @@ class Consumer:
         while True:
             records = await self._hands.records(None)
             if records is not None:
-                for record in records:
+                for record in islice(records, STRIDE):
                     yield record
 
     async def batches(self) -> AsyncIterator[RecordBatch]:
@@ -518,7 +521,7 @@ class Consumer:
         try:
             await membership.run()
         except* (KafkaError, ConnectionError, ValueError) as group:
-            self._fetcher.fail(_first(group))
+            self._fetcher.fail(_first(group), for_good=True)
 
     def _topics(self) -> frozenset[str]:
         pattern = self._pattern
