@@ -242,7 +242,8 @@ class Batch:
         """The fate is known. Tells everybody who waits."""
         if self.settled:
             return
-        self.settled = True
+        # Full: whoever was about to add another record opens a batch that still has a way to go.
+        self.settled = self.full = True
         self.error = error
         self._base_offset, self._log_append_time = base_offset, log_append_time
         # Receipts ask for the timestamps only.
@@ -297,6 +298,7 @@ class PartitionQueue:
         "producer",
         "queued",
         "refused_from",
+        "unproven",
         "waiting",
     )
 
@@ -311,6 +313,9 @@ class PartitionQueue:
         self.next_sequence = 0
         self.gap = False
         """Set when numbers were used up by a batch that was given up."""
+        self.unproven = True
+        """Until the first batch with these numbers is acknowledged it travels alone: a broker that knows nothing of a
+        producer takes whatever number comes first, and would refuse the true first one if that had to be sent again."""
         self.refused_from = 0
         """The first batch that the broker refused for the gap: nothing after it can be in the log either."""
         self.muted_until = 0.0
@@ -341,7 +346,7 @@ class PartitionQueue:
         if not self.waiting or len(self.in_flight) >= in_flight_max:
             return False
         head = self.waiting[0]
-        if self.gap and head.attempts == 0:
+        if (self.gap and head.attempts == 0) or (self.unproven and self.in_flight and self.producer[0] >= 0):
             return False
         retried = head.attempts > 0 or any(batch.attempts > 1 for batch in self.in_flight)
         return not (retried and self.in_flight)
@@ -354,6 +359,7 @@ class PartitionQueue:
         self.producer = (producer_id, epoch + 1) if 0 <= epoch < EPOCH_MAX else NO_PRODUCER
         self.next_sequence = 0
         self.gap = False
+        self.unproven = True
         self.refused_from = 0
         return True
 
@@ -438,7 +444,7 @@ class Accumulator:
         batch.full = True
         if batch.attempts == 0 and producer[0] >= 0:
             if queue.producer[0] != producer[0]:
-                queue.producer, queue.next_sequence = producer, 0
+                queue.producer, queue.next_sequence, queue.unproven = producer, 0, True
             batch.number_as(queue.producer, queue.next_sequence, transactional=transactional)
             queue.next_sequence = (queue.next_sequence + batch.count) % SEQUENCE_MODULUS
         batch.attempts += 1
@@ -460,7 +466,7 @@ class Accumulator:
         for queue in self._queues.values():
             assert not queue.in_flight, "sequences restart when nothing is in flight"
             queue.producer, queue.next_sequence = NO_PRODUCER, 0
-            queue.gap, queue.refused_from = False, 0
+            queue.gap, queue.unproven, queue.refused_from = False, True, 0
 
 
 def _wake_all(waiting: list[asyncio.Future[None]]) -> None:

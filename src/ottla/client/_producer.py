@@ -181,6 +181,7 @@ class Producer:
                 await self._transactions.init()
             self._sender = Sender(self._cluster, self._accumulator, self._settings, self._transactions)
             self._cluster.listeners.append(self._routes.clear)
+            self._sender.on_stop.append(self._routes.clear)
             if self._transactions is not None:
                 self._transactions.attach(self._sender)
             self._supervisor = Supervisor()

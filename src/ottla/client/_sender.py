@@ -12,7 +12,7 @@ Invariants:
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -200,6 +200,8 @@ class Sender:
         self._topics_wanted: set[str] = set()
         self._refreshing = False
         self._room: list[asyncio.Future[None]] = []
+        self.on_stop: list[Callable[[], object]] = []
+        """Called when nothing more is sent, for whatever reason."""
 
     async def run(self) -> None:
         """Send until ``stop``."""
@@ -213,12 +215,13 @@ class Sender:
                 for task in self._tasks:
                     task.cancel()
         finally:
-            self.stopping = True
-            self._give_up_all(closed_error())
+            self.stop()
 
     def stop(self) -> None:
         """End ``run``; what was not acknowledged fails."""
         self.stopping = True
+        for callback in self.on_stop:
+            callback()
         self._give_up_all(closed_error())
         self._stop.set()
 
@@ -387,6 +390,7 @@ class Sender:
         if result is None:
             self._failed(batch, ErrorCode.UNKNOWN_SERVER_ERROR, "the broker's answer left the partition out")
         elif result.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
+            batch.queue.unproven = False
             self._finish(batch, base_offset=result.base_offset, log_append_time=result.log_append_time_ms)
         else:
             hint = result.current_leader

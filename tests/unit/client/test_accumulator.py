@@ -28,6 +28,10 @@ def put(accumulator: Accumulator, value: bytes, now: float = 0.0) -> Batch:
 
 
 def take(accumulator: Accumulator) -> Batch:
+    queue = accumulator.queue(PLACE)
+    if queue.producer[0] < 0:
+        queue.producer = PRODUCER
+    queue.unproven = False
     return accumulator.take(accumulator.queue(PLACE), PRODUCER, transactional=False)
 
 
@@ -85,6 +89,18 @@ def test_a_retry_goes_first_alone_and_unchanged() -> None:
     assert take(accumulator) is two
     assert two.encoded() == sent, "what was sent once is sent again with the same numbers"
     assert not queue.may_send(5), "nothing overtakes a retry"
+
+
+def test_the_first_batch_travels_alone_until_it_is_acknowledged() -> None:
+    accumulator = make()
+    queue = accumulator.queue(PLACE)
+    for _ in range(2):
+        put(accumulator, b"a" * 100)
+    assert queue.may_send(5)
+    accumulator.take(queue, PRODUCER, transactional=False)
+    assert not queue.may_send(5)
+    queue.unproven = False
+    assert queue.may_send(5)
 
 
 def test_in_flight_is_bounded() -> None:
@@ -177,6 +193,7 @@ def test_fates_are_told() -> None:
         waiting = asyncio.gather(*(_wait(receipt) for receipt in receipts))
         await asyncio.sleep(0)
         batch.settle(base_offset=40)
+        assert batch.full, "nothing may be added to what is settled"
         assert await waiting == [RecordMetadata("t", 0, 40, 1000), RecordMetadata("t", 0, 41, 1000)]
         assert called == receipts
         assert await delivery == 2
