@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ottla.client._assignors import Assignor, assignor_named
 from ottla.client._cluster import Cluster, topic_error
-from ottla.client._commits import Commits, ConsumerGroupMetadata
 from ottla.client._decode import ConsumerRecord, RecordBatch
 from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
 from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, logger
-from ottla.client._group_coordinator import GroupCoordinator
 from ottla.client._hands import Hands
 from ottla.client._offsets import EARLIEST, LATEST, OffsetAndMetadata, find_offsets, list_offsets
 from ottla.client._partitions import Reading
@@ -32,6 +30,8 @@ from ottla.wire.errors import KafkaError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from ottla.client._commits import Commits, ConsumerGroupMetadata
+    from ottla.client._group_coordinator import GroupCoordinator
     from ottla.client._security import Sasl, Tls
 
 OffsetReset = Literal["earliest", "latest", "none"] | timedelta
@@ -350,12 +350,14 @@ class Consumer:
             raise RuntimeError("committed offsets belong to a group")
         return await self._commits.committed(places, self._api_seconds)
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
+    def group_metadata(self) -> "ConsumerGroupMetadata":
         """Who this consumer is in its group, for a transaction that commits its offsets."""
         if self._group_settings is None:
             raise RuntimeError("this consumer has no group")
         if self._membership is not None:
             return self._membership.identity
+        from ottla.client._commits import ConsumerGroupMetadata  # noqa: PLC0415 - with a group only
+
         return ConsumerGroupMetadata(group_id=self._group_settings.group_id)
 
     async def subscribe(self, topics: Sequence[str] = (), *, pattern: str | None = None) -> None:
@@ -474,6 +476,10 @@ class Consumer:
         self._cluster.close()
 
     async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
+        # Who reads without a group does not pay for what belongs to one.
+        from ottla.client._commits import Commits  # noqa: PLC0415
+        from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
+
         coordinator = GroupCoordinator(self._cluster, settings.group_id)
         self._commits = Commits(coordinator, self.group_metadata, require_stable=self._settings.read_committed)
         if settings.auto_commit:
@@ -496,7 +502,7 @@ class Consumer:
         group.create_task(self._watch_missing(), name="consumer topics")
 
     def _make_membership(
-        self, coordinator: GroupCoordinator, ownership: Ownership, settings: GroupSettings
+        self, coordinator: "GroupCoordinator", ownership: Ownership, settings: GroupSettings
     ) -> Membership:
         if self._next_protocol:
             from ottla.client._next_group import NextMembership  # noqa: PLC0415 - only who asks for it loads it
