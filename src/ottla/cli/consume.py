@@ -93,7 +93,7 @@ async def _consume(bootstrap: str, show: Callable[[ConsumerRecord], bytes], opti
         places = await _places(consumer, options.partitions)
         starts, ends = await consumer.start_offsets(), await consumer.end_offsets()
         begin = {place: _begin(options.offset, starts[place], ends[place]) for place in places}
-        consumer.seek(begin)
+        await consumer.assign(begin)
         targets = {place: ends[place] for place in places if begin[place] < ends[place]}
         if options.exit_at_end and not targets:
             return
