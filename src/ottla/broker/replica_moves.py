@@ -120,12 +120,9 @@ class ReplicaMoves:
 
     def _begin(self, partition: Partition, directory: LogDirectory) -> None:
         current = partition.log
-        start = current.log_start_offset
-        region = current.read(start, 1, upper=current.log_end_offset, at_least_one=True)
-        if region is not None:
-            # The log may start within a batch.
-            start = read_header(region.pread()).base_offset
-        future = self._store.futures.create(current, directory, start, now_ms=self._clock.now_ms())
+        future = self._store.futures.create(
+            current, directory, first_batch_offset(current), now_ms=self._clock.now_ms()
+        )
         self._spawn(partition, future)
 
     def _spawn(self, partition: Partition, future: Log) -> None:
@@ -183,7 +180,7 @@ class ReplicaMoves:
             await self._copy_to(move, LAST_CHUNK_BYTES)
             await asyncio.to_thread(move.future.flush)
             self._check(move)
-            if move.shrunk == move.source.shrunk and move.lag <= LAST_CHUNK_BYTES:
+            if not move.must_start_over and move.lag <= LAST_CHUNK_BYTES:
                 break
         self._finish(move)
 
@@ -191,7 +188,7 @@ class ReplicaMoves:
         """Copy until the end of the log as it then is."""
         while True:
             self._check(move)
-            if move.shrunk != move.source.shrunk or move.future.log_end_offset < move.source.log_start_offset:
+            if move.must_start_over:
                 await self._start_over(move)
                 continue
             region = move.next_region(bytes_max)
@@ -211,10 +208,7 @@ class ReplicaMoves:
         """Records that were copied have been taken back, or deleted before they were copied: begin anew."""
         source = move.source
         move.shrunk = source.shrunk
-        start = source.log_start_offset
-        region = source.read(start, 1, upper=source.log_end_offset, at_least_one=True)
-        if region is not None:
-            start = read_header(region.pread()).base_offset
+        start = first_batch_offset(source)
         await asyncio.to_thread(move.future.truncate_fully_and_start_at, start, self._clock.now_ms())
 
     def _check(self, move: "_Move") -> None:
@@ -257,6 +251,14 @@ class _Move:
             self.shrunk = -1
 
     @property
+    def must_start_over(self) -> bool:
+        """Whether records that were copied have been taken back, or deleted before they were copied."""
+        if self.shrunk != self.source.shrunk:
+            return True
+        end = self.future.log_end_offset
+        return end < self.source.log_start_offset and end < first_batch_offset(self.source)
+
+    @property
     def lag(self) -> int:
         """Bytes that are missing, or more than enough of them to copy another chunk."""
         region = self.next_region(2 * LAST_CHUNK_BYTES)
@@ -265,7 +267,16 @@ class _Move:
     def next_region(self, bytes_max: int) -> FileRegion | None:
         """Whole batches behind what has been copied, the last one perhaps cut."""
         source = self.source
-        return source.read(self.future.log_end_offset, bytes_max, upper=source.log_end_offset, at_least_one=True)
+        offset = max(self.future.log_end_offset, source.log_start_offset)
+        return source.read(offset, bytes_max, upper=source.log_end_offset, at_least_one=True)
+
+
+def first_batch_offset(source: Log) -> int:
+    """Where the first batch begins that is not deleted: the log may start within it."""
+    start = source.log_start_offset
+    region = source.read(start, 1, upper=source.log_end_offset, at_least_one=True)
+    # Where compaction has left a gap the batch begins above.
+    return start if region is None else read_header(region.pread()).base_offset
 
 
 def append_region(future: Log, region: FileRegion, now_ms: int) -> None:

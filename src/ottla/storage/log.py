@@ -614,10 +614,16 @@ class Log:
     def begin_flush(self) -> PendingFlush | None:
         """What somebody else has to sync so that all records so far are durable; ``None`` where that is more than the
         active segment's file (a new segment, a new directory): ``flush`` then. Not blocking, on the loop."""
-        handle = self._active.open_handle
-        if self._unsynced or self._released or handle is None or self._active.base_offset > self.recovery_point:
+        # A flush under way has taken paths off the list that it has yet to sync.
+        if not self._flush_lock.acquire(blocking=False):
             return None
-        return PendingFlush(handle, self.log_end_offset, self.shrunk)
+        try:
+            handle = self._active.open_handle
+            if self._unsynced or self._released or handle is None or self._active.base_offset > self.recovery_point:
+                return None
+            return PendingFlush(handle, self.log_end_offset, self.shrunk)
+        finally:
+            self._flush_lock.release()
 
     def end_flush(self, pending: PendingFlush) -> None:
         """``pending.handle`` has been synced. What was truncated meanwhile is not vouched for. On the loop."""

@@ -13,6 +13,8 @@ from ottla.broker.replica_moves import CHUNK_BYTES
 from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
 from ottla.metadata.image import ConfigResource, ResourceType
 from ottla.model import TopicPartition
+from ottla.records.builder import BatchBuilder
+from ottla.records.validate import Origin
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.alter_replica_log_dirs_request import (
@@ -211,6 +213,28 @@ def test_what_retention_deletes_under_a_move_is_not_missed(tmp_path: Path) -> No
         assert (error, rest[:1]) == (0, values[1400:1401])
 
     in_case(tmp_path, scenario, log_segment_bytes="1048576")
+
+
+def test_a_log_that_begins_within_a_batch_is_moved(tmp_path: Path) -> None:
+    async def scenario(case: Case) -> None:
+        partition = case.node.partitions.get(TOPIC, 0)
+        batches = BatchBuilder()
+        for number in range(10):
+            batches.append(1_700_000_000_000, None, b"%d" % number)
+        records = memoryview(bytearray(batches.build()))
+        now_ms = case.node._clock.now_ms()
+        partition.append(records, origin=Origin.CLIENT, required_acks=1, now_ms=now_ms)
+        while partition.high_watermark < 10:
+            await asyncio.sleep(0.01)
+        partition.delete_records_before(5)
+        target = case.there
+        assert await case.alter(target) is ErrorCode.NONE
+        await asyncio.wait_for(case.moved_to(target), 5)
+        assert partition.log.log_start_offset == 5
+        error, values = await case.client.consume(0, 5, max_wait_ms=0)
+        assert (error, values[-5:]) == (0, [b"5", b"6", b"7", b"8", b"9"])
+
+    in_case(tmp_path, scenario)
 
 
 def test_a_topic_that_is_deleted_takes_its_future_replica_along(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ class ConsumerMembership:
         member = None if group is None else group.members.get(key.member_id)
         if group is None or member is None:
             return
-        if key.purpose is Purpose.CONSUMER_REVOCATION and member.current.state is not MemberState.UNREVOKED_PARTITIONS:
+        if key.purpose is Purpose.CONSUMER_REVOCATION and not _must_revoke(member):
             return
         self._remove(group, [member], turn)
 
@@ -154,7 +154,7 @@ class ConsumerMembership:
         for group in self._groups.values():
             for member in group.members.values():
                 self._context.extend_session(group.group_id, member.member_id, turn.now_ms)
-                if member.current.state is MemberState.UNREVOKED_PARTITIONS and not member.speaks_classic:
+                if _must_revoke(member) and not member.speaks_classic:
                     at_ms = turn.now_ms + member.metadata.rebalance_timeout_ms
                     self._context.await_revocation(group.group_id, member.member_id, at_ms)
 
@@ -200,6 +200,11 @@ def owner_of(existing: ConsumerMember | None, instance_id: str, member_id: str) 
             f"Static member {member_id} with instance id {instance_id} was fenced by member {existing.member_id}.",
         )
     return existing
+
+
+def _must_revoke(member: ConsumerMember) -> bool:
+    """Whether the member has partitions to give up; one that went for a moment has, with that, given them up."""
+    return member.current.state is MemberState.UNREVOKED_PARTITIONS and member.epoch != STATIC_LEAVE_EPOCH
 
 
 def _check_epoch(member: ConsumerMember, command: ConsumerHeartbeat) -> None:
