@@ -36,6 +36,7 @@ with watched:
     from ottla.records.batch import iter_headers
     from ottla.records.errors import CorruptRecord
     from ottla.records.outline import outline
+    from ottla.records.outline import parse as parse_outline
     from ottla.records.reader import read_body, records_of
     from ottla.transactions import records as transaction_records
     from ottla.wire import DecodeError
@@ -60,7 +61,7 @@ def transaction_record(data: bytes) -> None:
 
 
 def batches(data: bytes) -> None:
-    """As a consumer reads them and as the cleaner does: both find the same."""
+    """As a consumer reads them, and as the cleaner does in its two ways: all find the same."""
     view = memoryview(data)
     for position, header in iter_headers(view, partial_tail=True):
         if header.is_control:
@@ -70,6 +71,8 @@ def batches(data: bytes) -> None:
         found = outline(header, body)
         assert found.offsets == [record.offset for record in read]
         assert found.keys == [record.key for record in read]
+        assert found.tombstones == [number for number, record in enumerate(read) if record.value is None]
+        assert tuple(map(list, parse_outline(header, body))) == tuple(map(list, found))
 
 
 def subscription(data: bytes) -> None:
