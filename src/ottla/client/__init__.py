@@ -1,32 +1,143 @@
-"""Producer, consumer and admin for any Kafka cluster. Names without an underscore are public."""
+"""Producer, consumer and admin for any Kafka cluster. Names without an underscore are public.
 
-from ottla.client._accumulator import Delivery, RecordMetadata
-from ottla.client._admin import Admin, ConfigValue, CreatedTopic
-from ottla.client._cluster import BrokerAddress, ClusterUnreachable, PartitionMetadata, TopicMetadata, parse_bootstrap
-from ottla.client._consumer import Consumer
-from ottla.client._decode import ConsumerRecord
-from ottla.client._producer import Producer
-from ottla.model import TopicPartition
-from ottla.net.peer import PeerLost, PeerTimeout
-from ottla.wire.errors import ErrorCode, KafkaError
+Everything is loaded when it is first asked for: a program that only produces pays for no consumer.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ottla.client._accumulator import Delivery, Receipt, RecordMetadata
+    from ottla.client._admin import Admin, ConfigValue, CreatedTopic
+    from ottla.client._cluster import (
+        BrokerAddress,
+        ClusterUnreachable,
+        PartitionMetadata,
+        TopicMetadata,
+        parse_bootstrap,
+    )
+    from ottla.client._consumer import Consumer
+    from ottla.client._decode import ConsumerRecord
+    from ottla.client._errors import (
+        AuthenticationError,
+        AuthorizationError,
+        BufferExhaustedError,
+        ConfigError,
+        ErrorCode,
+        FencedError,
+        InvalidRecordError,
+        KafkaError,
+        KafkaTimeoutError,
+        ProducerClosedError,
+        RecordTooLargeError,
+        RetriableError,
+        TransactionAbortedError,
+        UnknownTopicError,
+        UnsupportedError,
+    )
+    from ottla.client._partitioner import Partitioner, PartitionFunction, murmur2
+    from ottla.client._producer import Producer
+    from ottla.client._record import ProducerInterceptor, ProducerRecord
+    from ottla.client._security import OAuthBearer, Plain, ScramSha256, ScramSha512, Tls
+    from ottla.client._transactions import GroupMetadata, OffsetAndMetadata
+    from ottla.model import TopicPartition
+    from ottla.net.peer import PeerLost, PeerTimeout
 
 __all__ = [
     "Admin",
+    "AuthenticationError",
+    "AuthorizationError",
     "BrokerAddress",
+    "BufferExhaustedError",
     "ClusterUnreachable",
+    "ConfigError",
     "ConfigValue",
     "Consumer",
     "ConsumerRecord",
     "CreatedTopic",
     "Delivery",
     "ErrorCode",
+    "FencedError",
+    "GroupMetadata",
+    "InvalidRecordError",
     "KafkaError",
+    "KafkaTimeoutError",
+    "OAuthBearer",
+    "OffsetAndMetadata",
+    "PartitionFunction",
     "PartitionMetadata",
+    "Partitioner",
     "PeerLost",
     "PeerTimeout",
+    "Plain",
     "Producer",
+    "ProducerClosedError",
+    "ProducerInterceptor",
+    "ProducerRecord",
+    "Receipt",
     "RecordMetadata",
+    "RecordTooLargeError",
+    "RetriableError",
+    "ScramSha256",
+    "ScramSha512",
+    "Tls",
     "TopicMetadata",
     "TopicPartition",
+    "TransactionAbortedError",
+    "UnknownTopicError",
+    "UnsupportedError",
+    "murmur2",
     "parse_bootstrap",
 ]
+
+_PLACES: Final = {
+    "ottla.client._accumulator": ("Delivery", "Receipt", "RecordMetadata"),
+    "ottla.client._admin": ("Admin", "ConfigValue", "CreatedTopic"),
+    "ottla.client._cluster": (
+        "BrokerAddress",
+        "ClusterUnreachable",
+        "PartitionMetadata",
+        "TopicMetadata",
+        "parse_bootstrap",
+    ),
+    "ottla.client._consumer": ("Consumer",),
+    "ottla.client._decode": ("ConsumerRecord",),
+    "ottla.client._errors": (
+        "AuthenticationError",
+        "AuthorizationError",
+        "BufferExhaustedError",
+        "ConfigError",
+        "ErrorCode",
+        "FencedError",
+        "InvalidRecordError",
+        "KafkaError",
+        "KafkaTimeoutError",
+        "ProducerClosedError",
+        "RecordTooLargeError",
+        "RetriableError",
+        "TransactionAbortedError",
+        "UnknownTopicError",
+        "UnsupportedError",
+    ),
+    "ottla.client._partitioner": ("PartitionFunction", "Partitioner", "murmur2"),
+    "ottla.client._producer": ("Producer",),
+    "ottla.client._record": ("ProducerInterceptor", "ProducerRecord"),
+    "ottla.client._security": ("OAuthBearer", "Plain", "ScramSha256", "ScramSha512", "Tls"),
+    "ottla.client._transactions": ("GroupMetadata", "OffsetAndMetadata"),
+    "ottla.model": ("TopicPartition",),
+    "ottla.net.peer": ("PeerLost", "PeerTimeout"),
+}
+_PLACE_OF: Final = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _PLACE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(module), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

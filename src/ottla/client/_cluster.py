@@ -5,10 +5,10 @@ with the cluster's ``close``. When every known broker is gone, the bootstrap add
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from msgspec import Struct, field
 
@@ -20,6 +20,12 @@ from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from ottla.wire.messages.metadata_response import MetadataResponse, MetadataResponseTopic
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from ottla.client._security import Credentials, Sasl, Tls
+    from ottla.wire.messages.produce_response import NodeEndpoint
 
 DEFAULT_PORT: Final = 9092
 
@@ -74,8 +80,12 @@ class Cluster:
         client_id: str = "ottla",
         limits: PeerLimits | None = None,
         rng: Random | None = None,
+        tls: "bool | Tls | SSLContext" = False,
+        sasl: "Sasl | None" = None,
     ) -> None:
         self.addresses = parse_bootstrap(bootstrap_servers)
+        self._tls, self._sasl = tls, sasl
+        self._credentials: Credentials | None = None
         self.limits = limits or PeerLimits()
         self.rng = rng or Random()
         self._client_id = client_id
@@ -83,6 +93,8 @@ class Cluster:
         self._peers: dict[tuple[str, int], Peer] = {}
         self._connecting: dict[tuple[str, int], asyncio.Lock] = {}
         self._closed = False
+        self.listeners: list[Callable[[], object]] = []
+        """Called after what is known of topics has changed."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -152,6 +164,21 @@ class Cluster:
                 internal=topic.internal,
                 partitions={**topic.partitions, place.partition: changed},
             )
+            self._changed()
+
+    def note_brokers(self, endpoints: "Iterable[NodeEndpoint]") -> None:
+        """Addresses out of an answer that names a new leader (KIP-951)."""
+        for one in endpoints:
+            self._known.brokers[one.node_id] = BrokerAddress(
+                node_id=one.node_id, host=one.host, port=one.port, rack=one.rack
+            )
+
+    def rebootstrap(self) -> None:
+        """Forget brokers and connections; topics are kept until the cluster says otherwise."""
+        self._known.brokers = {}
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
 
     async def refresh(
         self, topics: Iterable[str] | None, *, create: bool = False, seconds: float | None = None
@@ -163,6 +190,10 @@ class Cluster:
         wanted = None if topics is None else [MetadataRequestTopic(name=name) for name in topics]
         request = MetadataRequest(topics=wanted, allow_auto_topic_creation=create)
         response: MetadataResponse = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+        if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED:
+            # What we know leads nowhere: begin again from the addresses we were given (KIP-1102).
+            self.rebootstrap()
+            response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
         known = self._known
         known.brokers = {
             broker.node_id: BrokerAddress(node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack)
@@ -179,6 +210,7 @@ class Cluster:
                 known.topics.pop(name, None)
             else:
                 known.topics[name] = _topic_metadata(topic)
+        self._changed()
         return errors
 
     async def topic(self, name: str, *, create: bool = False, seconds: float = 60.0) -> TopicMetadata:
@@ -210,10 +242,18 @@ class Cluster:
             raise PeerLost(f"broker {node_id} is not known")
         return await self._connect((broker.host, broker.port))
 
-    async def ask_any(self, api_key: ApiKey, request: Message, *, seconds: float | None = None) -> Any:
+    def connected(self, node_id: int) -> Peer | None:
+        """The connection to a broker if there is one."""
+        broker = self._known.brokers.get(node_id)
+        return None if broker is None else self._usable((broker.host, broker.port))
+
+    async def ask_any(
+        self, api_key: ApiKey, request: Message | Callable[[int], Message], *, seconds: float | None = None
+    ) -> Any:
         """Send a request to whichever broker answers: connected ones first, then the others, then bootstrap.
 
-        Raises ``ClusterUnreachable`` with every address's reason.
+        ``request`` may be a function of the version that will be spoken. Raises ``ClusterUnreachable`` with every
+        address's reason.
         """
         reasons: dict[tuple[str, int], str] = {}
         for address in self._candidates():
@@ -221,12 +261,18 @@ class Cluster:
                 continue
             try:
                 peer = await self._connect(address)
-                return await peer.request(api_key, request, seconds=seconds)
+                version = peer.version_of(api_key)
+                message = request(version) if callable(request) else request
+                return await peer.request(api_key, message, version, seconds=seconds)
             except PeerLost as error:
                 reasons[address] = str(error)
             if self._closed:
                 break
         raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed")
+
+    def _changed(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def _candidates(self) -> list[tuple[str, int]]:
         connected = [address for address, peer in self._peers.items() if peer.connected]
@@ -235,21 +281,47 @@ class Cluster:
         return connected + others + list(self.addresses)
 
     async def _connect(self, address: tuple[str, int]) -> Peer:
-        peer = self._peers.get(address)
-        if peer is not None and peer.connected:
+        peer = self._usable(address)
+        if peer is not None:
             return peer
         async with self._connecting.setdefault(address, asyncio.Lock()):
-            peer = self._peers.get(address)
-            if peer is not None and peer.connected:
+            peer = self._usable(address)
+            if peer is not None:
                 return peer
             if self._closed:
                 raise PeerLost("the client is closed")
-            peer = await Peer.connect(*address, client_id=self._client_id, limits=self.limits)
+            peer = await self._open(address)
             if self._closed:
                 peer.close()
                 raise PeerLost("the client is closed")
             self._peers[address] = peer
             return peer
+
+    def _usable(self, address: tuple[str, int]) -> Peer | None:
+        peer = self._peers.get(address)
+        if peer is None or not peer.connected:
+            return None
+        if peer.renew_at is not None and asyncio.get_running_loop().time() >= peer.renew_at:
+            # Its authentication runs out. What is on its way still gets its answer; whoever asks now gets another.
+            del self._peers[address]
+            peer.close_when_idle()
+            return None
+        return peer
+
+    async def _open(self, address: tuple[str, int]) -> Peer:
+        if self._tls is False and self._sasl is None:
+            return await Peer.connect(*address, client_id=self._client_id, limits=self.limits)
+        if self._credentials is None:
+            from ottla.client._security import Credentials  # noqa: PLC0415 - for those who need it
+
+            self._credentials = Credentials(self._tls, self._sasl)
+        return await Peer.connect(
+            *address,
+            client_id=self._client_id,
+            limits=self.limits,
+            tls=self._credentials.context,
+            authenticate=self._credentials.authenticate,
+        )
 
 
 def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]:
