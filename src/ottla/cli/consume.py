@@ -8,8 +8,9 @@ from typing import Any, Final, cast
 import click
 from msgspec import Struct
 
+from ottla.cli.connection import Connection
 from ottla.cli.ndjson import encode_line
-from ottla.cli.options import bootstrap_option, run_client
+from ottla.cli.options import connection_options, run_client
 from ottla.cli.output import Progress, say
 from ottla.cli.templates import compile_template
 from ottla.client import Consumer, ConsumerRecord, TopicPartition
@@ -57,8 +58,8 @@ class ConsumeOptions(Struct, frozen=True, kw_only=True):
     show_default=True,
     help="Whether to show records of open and aborted transactions.",
 )
-@bootstrap_option
-def command(form: str, bootstrap: str, **options: Any) -> None:
+@connection_options
+def command(form: str, connection: Connection, **options: Any) -> None:
     """Print the records of TOPIC: values, a line each, unless a format says otherwise.
 
     Follows the topic until -n records are printed, its end is reached with -e, or Ctrl-C.
@@ -66,7 +67,7 @@ def command(form: str, bootstrap: str, **options: Any) -> None:
     offset = options["offset"]
     if offset not in ("start", "end") and not offset.removeprefix("-").isdigit():
         raise click.BadParameter(f"{offset!r} is not start, end, N or -N", param_hint="-o")
-    run_client(_consume(bootstrap, _printer(form), ConsumeOptions(**options)))
+    run_client(_consume(connection, _printer(form), ConsumeOptions(**options)))
 
 
 def _printer(form: str) -> Callable[[ConsumerRecord], bytes]:
@@ -78,16 +79,14 @@ def _printer(form: str) -> Callable[[ConsumerRecord], bytes]:
         raise click.BadParameter(str(error), param_hint="-f") from None
 
 
-async def _consume(bootstrap: str, show: Callable[[ConsumerRecord], bytes], options: ConsumeOptions) -> None:
+async def _consume(connection: Connection, show: Callable[[ConsumerRecord], bytes], options: ConsumeOptions) -> None:
     if options.count == 0:
         return
     progress = Progress("read", shown=not sys.stdout.isatty())
-    consumer = Consumer(
-        bootstrap,
+    consumer = connection.consumer(
         topics=[options.topic],
         auto_offset_reset="earliest",
         isolation_level=cast(Any, options.isolation),
-        client_id="ottla-cli",
     )
     async with consumer:
         places = await _places(consumer, options.partitions)

@@ -10,8 +10,9 @@ from typing import Any, Final, cast
 import click
 from msgspec import Struct
 
+from ottla.cli.connection import Connection
 from ottla.cli.ndjson import Header, decode_line
-from ottla.cli.options import bootstrap_option, key_values, run_client
+from ottla.cli.options import connection_options, key_values, run_client
 from ottla.cli.output import Progress, say
 from ottla.client import Delivery, Producer
 
@@ -58,14 +59,14 @@ class ProduceOptions(Struct, frozen=True, kw_only=True):
     show_default=True,
     help="Codec of the batches.",
 )
-@bootstrap_option
-def command(form: str, bootstrap: str, acks: str, compression: str, **rest: Any) -> None:
+@connection_options
+def command(form: str, connection: Connection, acks: str, compression: str, **rest: Any) -> None:
     """Send stdin to TOPIC: a record a line, without the line's end.
 
     A topic that is not there is created if the broker allows that.
     """
     options = _options(**rest)
-    run_client(_produce(bootstrap, form, acks, compression, options))
+    run_client(_produce(connection, form, acks, compression, options))
 
 
 def _options(
@@ -92,15 +93,13 @@ def _options(
     )
 
 
-async def _produce(bootstrap: str, form: str, acks: str, compression: str, options: ProduceOptions) -> None:
+async def _produce(connection: Connection, form: str, acks: str, compression: str, options: ProduceOptions) -> None:
     progress = Progress("sent")
     delivery = Delivery()
-    producer = Producer(
-        bootstrap,
+    producer = connection.producer(
         acks=cast(Any, acks if acks == "all" else int(acks)),
         compression=cast(Any, compression),
         batch_size=BATCH_BYTES,
-        client_id="ottla-cli",
     )
     send = _send_lines if form == "lines" and not options.headers else _send_records
     parse = _parse_line(options) if form == "lines" else _parse_json(options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -21,6 +21,11 @@ from ottla.wire.messages.describe_configs_request import DescribeConfigsRequest,
 from ottla.wire.messages.describe_configs_response import DescribeConfigsResponse
 from ottla.wire.messages.list_groups_request import ListGroupsRequest
 from ottla.wire.messages.list_groups_response import ListGroupsResponse
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from ottla.client._security import Sasl, Tls
 
 TOPIC_RESOURCE = 2
 
@@ -57,8 +62,10 @@ class Admin:
         *,
         request_timeout_ms: int = 30_000,
         client_id: str = "ottla-admin",
+        tls: "bool | Tls | SSLContext" = False,
+        sasl: "Sasl | None" = None,
     ) -> None:
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id)
+        self._cluster = Cluster(bootstrap_servers, client_id=client_id, tls=tls, sasl=sasl)
         self._timeout_ms = request_timeout_ms
 
     async def __aenter__(self) -> Self:
