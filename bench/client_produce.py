@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -156,36 +155,41 @@ GUESS = {"ottla": 300_000, "confluent-kafka": 300_000, "aiokafka": 50_000, "kafk
 
 
 def latency(client: str, bootstrap: str, topic: str, seconds: float) -> list[float]:
-    """Milliseconds from send to arrival at a confluent-kafka consumer in a thread, at 1,000 records a second."""
-    from confluent_kafka import Consumer, TopicPartition
+    """Milliseconds from send to arrival at a confluent-kafka consumer in a process of its own, 1,000 records a second.
 
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "bench", "fetch.wait.max.ms": 500, "enable.auto.commit": False}
-    )
-    consumer.assign([TopicPartition(topic, 0, -1)])
-    arrived: list[float] = []
+    Both ends read the same monotonic clock; the record carries the time it was sent at.
+    """
     count = int(seconds * 1000)
-    stop = threading.Event()
-
-    def read() -> None:
-        while not stop.is_set() and len(arrived) < count + 1:
-            message = consumer.poll(0.1)
-            if message is not None and message.error() is None:
-                now = time.perf_counter()
-                arrived.append((now - float(message.value())) * 1000)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    time.sleep(1.5)
+    options = ("--line", "read", "--bootstrap", bootstrap, "--topic", topic, "--count", str(count))
+    reader = subprocess.Popen([sys.executable, __file__, "--child", *options], stdout=subprocess.PIPE, text=True)
+    assert reader.stdout is not None
     try:
-        (_latency_ottla if client == "ottla" else _latency_confluent)(bootstrap, topic, count + 1)
-        reader.join(20)
+        assert reader.stdout.readline().strip() == "ready"
+        (_latency_ottla if client == "ottla" else _latency_confluent)(bootstrap, topic, count)
+        arrived: list[float] = json.loads(reader.communicate(timeout=30)[0])
     finally:
-        stop.set()
-        reader.join()
-        consumer.close()
-    assert len(arrived) == count + 1, len(arrived)
+        reader.kill()
+        reader.wait()
+    assert len(arrived) == count, len(arrived)
     return arrived[count // 10 :]
+
+
+def read(bootstrap: str, topic: str, count: int) -> list[float]:
+    """The latencies of the next ``count`` records."""
+    from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, 0, OFFSET_END)])
+    consumer.poll(1.5)
+    print("ready", flush=True)
+    arrived: list[float] = []
+    give_up = time.perf_counter() + count / 1000 + 20
+    while len(arrived) < count and time.perf_counter() < give_up:
+        message = consumer.poll(0.1)
+        if message is not None and message.error() is None:
+            arrived.append((time.perf_counter() - float(message.value())) * 1000)
+    consumer.close()
+    return arrived
 
 
 def _latency_ottla(bootstrap: str, topic: str, count: int) -> None:
@@ -229,7 +233,9 @@ def _run(main: object) -> float:
 def child(arguments: argparse.Namespace) -> None:
     """One measurement in a process of its own, so that no client inherits another's heap or threads."""
     gc.freeze()
-    if arguments.line == "latency":
+    if arguments.line == "read":
+        print(json.dumps(read(arguments.bootstrap, arguments.topic, arguments.count)))
+    elif arguments.line == "latency":
         print(json.dumps(latency(arguments.client, arguments.bootstrap, arguments.topic, arguments.seconds)))
     else:
         function = LINES[arguments.line][arguments.client]

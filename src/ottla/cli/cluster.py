@@ -24,7 +24,7 @@ from ottla.cli.output import (
 from ottla.cli.rows import ApiRow, BrokerRow, ClusterHealth, ClusterInfo, FeatureRow, LogDirRow, Quorum
 
 if TYPE_CHECKING:
-    from ottla.client._cluster import Cluster
+    from ottla.client import Admin
 
 BROKERS: Final = (
     Column("NODE", lambda row: row.node_id),
@@ -146,7 +146,7 @@ def logdirs(node_ids: tuple[int, ...], *, connection: Connection, output: str) -
     """Log directories of the brokers: state, size, room on the disk."""
     from ottla.cli.calls import cluster as calls
 
-    rows = run_client(_with(connection, lambda cluster: calls.log_directories(cluster, node_ids)))
+    rows = run_client(_with(connection, lambda admin: calls.log_directories(admin, node_ids)))
     show_all(output, rows, DIRECTORIES)
 
 
@@ -167,7 +167,11 @@ def apis(*, connection: Connection, output: str) -> None:
     """The APIs that a broker serves, and the version this command speaks of each."""
     from ottla.cli.calls import cluster as calls
 
-    show_all(output, run_client(_with(connection, calls.api_versions)), APIS)
+    async def ask() -> list[ApiRow]:
+        async with connection.cluster() as cluster:
+            return await calls.api_versions(cluster)
+
+    show_all(output, run_client(ask()), APIS)
 
 
 def print_health(found: ClusterHealth) -> None:
@@ -181,9 +185,9 @@ def print_health(found: ClusterHealth) -> None:
     sys.stdout.write((style("healthy", GREEN) if found.healthy else style("needs attention", RED)) + "\n")
 
 
-async def _with(connection: Connection, act: "Callable[[Cluster], Awaitable[Any]]") -> Any:
-    async with connection.cluster() as cluster:
-        return await act(cluster)
+async def _with(connection: Connection, act: "Callable[[Admin], Awaitable[Any]]") -> Any:
+    async with connection.admin() as admin:
+        return await act(admin)
 
 
 def _data(output: str, value: Any) -> None:

@@ -55,13 +55,10 @@ def _remembered(kind: Kind, connection: Connection) -> list[str]:
 
 
 async def _ask(kind: Kind, connection: Connection) -> list[str]:
-    async with asyncio.timeout(ANSWER_SECONDS), connection.cluster() as cluster:
+    async with asyncio.timeout(ANSWER_SECONDS), connection.admin() as admin:
         if kind == "topics":
-            await cluster.refresh(None)
-            return sorted(cluster.topic_names)
-        from ottla.cli.calls.groups import list_groups
-
-        return [row.group for row in await list_groups(cluster)]
+            return [topic.name for topic in await admin.list_topics(internal=True)]
+        return sorted(group.group_id for group in await admin.list_groups())
 
 
 def _cache_file(kind: Kind, connection: Connection) -> Path:

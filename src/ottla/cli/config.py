@@ -29,7 +29,7 @@ ENTRIES: Final = (
 )
 NAMED: Final = (Column("KIND", lambda row: row.kind), Column("NAME", lambda row: row.name or DEFAULT_BROKER))
 
-kind_argument: Final = click.argument("kind", type=click.Choice(list(RESOURCES)), metavar="KIND")
+kind_argument: Final = click.argument("kind", type=click.Choice(RESOURCES), metavar="KIND")
 name_argument: Final = click.argument("name")
 
 
@@ -94,12 +94,12 @@ def unset(kind: str, name: str, keys: tuple[str, ...], *, dry_run: bool, connect
 
 
 @command.command(name="list")
-@click.argument("kinds", type=click.Choice(list(RESOURCES)), metavar="[KIND]...", nargs=-1)
+@click.argument("kinds", type=click.Choice(RESOURCES), metavar="[KIND]...", nargs=-1)
 @connection_options
 @output_option(list[ResourceRow])
 def list_resources(kinds: tuple[str, ...], *, connection: Connection, output: str) -> None:
     """List the resources that can be described or that something is configured for."""
-    show_all(output, run_client(_list(connection, kinds or tuple(RESOURCES))), NAMED)
+    show_all(output, run_client(_list(connection, kinds or RESOURCES)), NAMED)
 
 
 @command.command()
@@ -136,17 +136,17 @@ async def alter_and_show(
     from ottla.cli.calls.configs import alter_config, describe_config
 
     kind, name = resource[0], _resource_name(*resource)
-    async with connection.cluster() as cluster:
-        before = {one.name: one.value for one in await describe_config(cluster, kind, name, changes)}
-        await alter_config(cluster, kind, name, changes, dry_run=dry_run)
-        after = before if dry_run else await _settled(cluster, (kind, name), changes)
+    async with connection.admin() as admin:
+        before = {one.name: one.value for one in await describe_config(admin, kind, name, changes)}
+        await alter_config(admin, kind, name, changes, dry_run=dry_run)
+        after = before if dry_run else await _settled(admin, (kind, name), changes)
     rows = [(key, before.get(key), after.get(key) if not dry_run else changes[key]) for key in changes]
     print_table(("CONFIG", "BEFORE", "AFTER"), rows)
     if dry_run:
         say("dry run: nothing was changed")
 
 
-async def _settled(cluster: Any, resource: tuple[str, str], changes: Mapping[str, str | None]) -> dict[str, str | None]:
+async def _settled(admin: Any, resource: tuple[str, str], changes: Mapping[str, str | None]) -> dict[str, str | None]:
     """What brokers say once the change has reached the one that is asked, or after a moment whatever it says."""
     import asyncio
 
@@ -154,7 +154,7 @@ async def _settled(cluster: Any, resource: tuple[str, str], changes: Mapping[str
 
     after: dict[str, str | None] = {}
     for _ in range(20):
-        entries = await describe_config(cluster, *resource, changes)
+        entries = await describe_config(admin, *resource, changes)
         after = {one.name: one.value for one in entries}
         hidden = {one.name for one in entries if one.sensitive}
         if all(value is None or key in hidden or after.get(key) == value for key, value in changes.items()):
@@ -166,19 +166,19 @@ async def _settled(cluster: Any, resource: tuple[str, str], changes: Mapping[str
 async def _describe(connection: Connection, kind: str, name: str, keys: Sequence[str] | None) -> list[ConfigEntry]:
     from ottla.cli.calls.configs import describe_config
 
-    async with connection.cluster() as cluster:
+    async with connection.admin() as admin:
         if kind == "topic":
-            await cluster.topic(name)
-        return await describe_config(cluster, kind, _resource_name(kind, name), keys)
+            await admin.describe_topics([name])
+        return await describe_config(admin, kind, _resource_name(kind, name), keys)
 
 
 async def _list(connection: Connection, kinds: Sequence[str]) -> list[ResourceRow]:
     from ottla.cli.calls.configs import configured
 
     rows: list[ResourceRow] = []
-    async with connection.cluster() as cluster:
+    async with connection.admin() as admin:
         for kind in kinds:
-            rows += [ResourceRow(kind=kind, name=name) for name in await configured(cluster, kind)]
+            rows += [ResourceRow(kind=kind, name=name) for name in await configured(admin, kind)]
     return rows
 
 

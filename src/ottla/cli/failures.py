@@ -1,6 +1,7 @@
 """What went wrong, in words: cause, and what to do about it."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ottla.client import ClusterUnreachable, ErrorCode, KafkaError
 from ottla.config.key import ConfigError
@@ -23,6 +24,13 @@ _FIXES: Final = {
     ErrorCode.KAFKA_STORAGE_ERROR: "look at the broker's log: a directory may be full or failing.",
     ErrorCode.TOPIC_DELETION_DISABLED: "set delete.topic.enable=true on the brokers.",
 }
+
+
+def raise_first(results: Mapping[Any, object]) -> None:
+    """Raise the first error among the results of many items."""
+    for one in results.values():
+        if isinstance(one, KafkaError):
+            raise one
 
 
 def explain(error: Exception) -> tuple[str | None, int]:

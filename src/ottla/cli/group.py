@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -21,13 +20,12 @@ from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, say
 from ottla.cli.rows import GroupDescription, GroupRow, SeekRow
 
 if TYPE_CHECKING:
-    from ottla.client._cluster import Cluster
+    from ottla.client import Admin
 
 GROUPS: Final = (
     Column("GROUP", lambda row: row.group),
     Column("STATE", lambda row: row.state),
     Column("TYPE", lambda row: row.type),
-    Column("COORDINATOR", lambda row: row.coordinator),
     Column("PROTOCOL", lambda row: row.protocol_type, wide=True),
 )
 PARTITIONS: Final = (
@@ -40,7 +38,6 @@ PARTITIONS: Final = (
     Column("HOST", lambda row: row.host),
     Column("START", lambda row: row.start, wide=True),
     Column("MEMBER", lambda row: row.member_id, wide=True),
-    Column("METADATA", lambda row: row.metadata, wide=True),
 )
 MEMBERS: Final = (
     Column("MEMBER", lambda row: row.member_id),
@@ -95,10 +92,10 @@ def list_groups(
     """List groups, all of them or those that match a PATTERN with * and ?."""
     from fnmatch import fnmatchcase
 
-    async def look(cluster: "Cluster") -> None:
+    async def look(admin: "Admin") -> None:
         from ottla.cli.calls import groups
 
-        rows = await groups.list_groups(cluster, states, types)
+        rows = await groups.list_groups(admin, states, types)
         chosen = [row for row in rows if not patterns or any(fnmatchcase(row.group, one) for one in patterns)]
         show_all(output, chosen, GROUPS)
 
@@ -113,12 +110,12 @@ def list_groups(
 def describe(names: tuple[str, ...], *, watch: float | None, connection: Connection, output: str) -> None:
     """Describe groups: members, committed offsets, lag."""
 
-    async def look(cluster: "Cluster") -> None:
+    async def look(admin: "Admin") -> None:
         import msgspec
 
         from ottla.cli.calls import groups
 
-        described = [await groups.describe_group(cluster, name) for name in names]
+        described = [await groups.describe_group(admin, name) for name in names]
         if output not in ("table", "wide"):
             print_data(output, msgspec.to_builtins(described))
             return
@@ -171,14 +168,14 @@ def seek(
         chosen = seeking.parse_chosen(topics)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    rows = run_client(_with(connection, lambda cluster: seeking.plan(cluster, name, goal, chosen)))
+    rows = run_client(_with(connection, lambda admin: seeking.plan(admin, name, goal, chosen)))
     show_all(output, rows, SEEKS)
     changed = [row for row in rows if row.change != 0]
     if dry_run or not changed:
         say("nothing was changed" + ("" if changed else ": every offset is there already"))
         return
     confirm(f"Move {len(changed)} offsets of {name}?", (), yes=yes)
-    run_client(_with(connection, lambda cluster: seeking.carry_out(cluster, name, changed)))
+    run_client(_with(connection, lambda admin: seeking.carry_out(admin, name, changed)))
     say(f"moved {len(changed)} offsets of {name}")
 
 
@@ -188,22 +185,13 @@ def seek(
 @connection_options
 def delete(names: tuple[str, ...], *, yes: bool, connection: Connection) -> int:
     """Delete groups with their offsets. They must have no members."""
-    from ottla.cli.calls import groups
-    from ottla.client import KafkaError
-
-    described = run_client(_with(connection, lambda cluster: _describe_all(cluster, names)))
+    described = run_client(_with(connection, lambda admin: _describe_all(admin, names)))
     preview = [f"{one.group}: {one.state}, {len(one.partitions)} offsets, lag {one.lag:,}" for one in described]
     confirm(f"Delete {', '.join(names)}?", preview, yes=yes)
-    failed = 0
-    for name in names:
-        try:
-            run_client(_with(connection, partial(groups.delete_group, name=name)))
-        except KafkaError as error:
-            failed += 1
-            say(f"error: {name}: {error}")
-        else:
-            say(f"deleted {name}")
-    return 1 if failed else 0
+    results = run_client(_with(connection, lambda admin: admin.delete_groups(names)))
+    for name, error in results.items():
+        say(f"deleted {name}" if error is None else f"error: {error}")
+    return 1 if any(results.values()) else 0
 
 
 @command.command(name="delete-offsets")
@@ -215,41 +203,43 @@ def delete_offsets(name: str, topics: tuple[str, ...], *, yes: bool, connection:
     """Make the group NAME forget its offsets of topics it does not read any more."""
     from ottla.cli import seeking
     from ottla.cli.calls import groups
+    from ottla.cli.failures import raise_first
 
     chosen = seeking.parse_chosen(topics)
-    committed = run_client(_with(connection, lambda cluster: groups.committed_offsets(cluster, name)))
+    committed = run_client(_with(connection, lambda admin: groups.committed_offsets(admin, name)))
     places = [place for place in sorted(committed) if seeking.is_chosen(place, chosen)]
     if not places:
         say("nothing was deleted: the group has no such offsets")
         return
     confirm(f"Delete {len(places)} offsets of {name}?", [f"{one}: {committed[one]}" for one in places], yes=yes)
-    run_client(_with(connection, lambda cluster: groups.delete_offsets(cluster, name, places)))
+    results = run_client(_with(connection, lambda admin: admin.delete_group_offsets(name, places)))
+    raise_first(results)
     say(f"deleted {len(places)} offsets of {name}")
 
 
-async def _watch(connection: Connection, look: "Callable[[Cluster], Awaitable[None]]", seconds: float | None) -> None:
+async def _watch(connection: Connection, look: "Callable[[Admin], Awaitable[None]]", seconds: float | None) -> None:
     import asyncio
 
-    async with connection.cluster() as cluster:
+    async with connection.admin() as admin:
         while True:
             if seconds is not None and sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
-            await look(cluster)
+            await look(admin)
             sys.stdout.flush()
             if seconds is None:
                 return
             await asyncio.sleep(seconds)
 
 
-async def _with(connection: Connection, act: "Callable[[Cluster], Awaitable[Any]]") -> Any:
-    async with connection.cluster() as cluster:
-        return await act(cluster)
+async def _with(connection: Connection, act: "Callable[[Admin], Awaitable[Any]]") -> Any:
+    async with connection.admin() as admin:
+        return await act(admin)
 
 
-async def _describe_all(cluster: "Cluster", names: Sequence[str]) -> list[GroupDescription]:
+async def _describe_all(admin: "Admin", names: Sequence[str]) -> list[GroupDescription]:
     from ottla.cli.calls import groups
 
-    return [await groups.describe_group(cluster, name) for name in names]
+    return [await groups.describe_group(admin, name) for name in names]
 
 
 def _print_description(group: GroupDescription, *, wide: bool) -> None:

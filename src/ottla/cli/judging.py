@@ -1,13 +1,13 @@
 """What is right and wrong with a running cluster, in words: for `cluster health` and `doctor`."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ottla.cli.rows import ClusterHealth, ClusterInfo, HealthRow
 
 if TYPE_CHECKING:
-    from ottla.client._cluster import Cluster
+    from ottla.client import Admin, TopicMetadata
 
 QUORUM_SILENCE_MS: Final = 10_000
 DISK_FREE_MIN: Final = 0.05
@@ -32,21 +32,22 @@ def verdict(rows: list[HealthRow]) -> ClusterHealth:
     return ClusterHealth(healthy=all(row.healthy for row in rows), checks=rows)
 
 
-async def judge_cluster(cluster: "Cluster", *, deep: bool = False) -> ClusterHealth:
+async def judge_cluster(admin: "Admin", *, deep: bool = False) -> ClusterHealth:
     """Everything that can be asked; ``deep`` looks for hanging transactions and groups that cannot settle too."""
     from ottla.cli.calls import cluster as calls
 
-    info = await calls.describe_cluster(cluster)
-    rows = [_controller(info), *_brokers(info), *_partitions(cluster)]
+    info = await calls.describe_cluster(admin)
+    topics = await admin.list_topics(internal=True)
+    rows = [_controller(info), *_brokers(info), *_partitions(topics, len(info.brokers))]
     checks: list[tuple[str, Callable[[], Awaitable[list[HealthRow]]]]] = [
-        ("quorum", lambda: _quorum(cluster)),
-        ("log directories", lambda: _directories(cluster)),
+        ("quorum", lambda: _quorum(admin)),
+        ("log directories", lambda: _directories(admin)),
     ]
     if deep:
         checks += [
             ("leaders", lambda: _balance(info)),
-            ("groups", lambda: _groups(cluster)),
-            ("transactions", lambda: _transactions(cluster)),
+            ("groups", lambda: _groups(admin)),
+            ("transactions", lambda: _transactions(admin)),
         ]
     for name, check in checks:
         rows += await _guarded(name, check)
@@ -83,11 +84,9 @@ def _brokers(info: ClusterInfo) -> list[HealthRow]:
     return [ok("brokers", f"{len(info.brokers)} alive")]
 
 
-def _partitions(cluster: "Cluster") -> list[HealthRow]:
-    from ottla.cli.calls.cluster import known_topics
-
+def _partitions(topics: "Sequence[TopicMetadata]", brokers: int) -> list[HealthRow]:
     leaderless, behind, one_replica, total = [], [], 0, 0
-    for topic in known_topics(cluster):
+    for topic in topics:
         for one in topic.partitions.values():
             total += 1
             name = f"{topic.name}-{one.partition}"
@@ -105,21 +104,21 @@ def _partitions(cluster: "Cluster") -> list[HealthRow]:
         rows.append(problem("partitions", f"{len(behind)} under-replicated: {_names(behind)}", fix))
     if not rows:
         rows.append(ok("partitions", f"all {total} have a leader and all their replicas"))
-    if one_replica and len(cluster.brokers) > 1:
+    if one_replica and brokers > 1:
         rows.append(
             warning(
                 "replication",
-                f"{one_replica} of {total} partitions have one replica in a cluster of {len(cluster.brokers)} brokers",
+                f"{one_replica} of {total} partitions have one replica in a cluster of {brokers} brokers",
                 "create topics with --replicas 3.",
             )
         )
     return rows
 
 
-async def _quorum(cluster: "Cluster") -> list[HealthRow]:
+async def _quorum(admin: "Admin") -> list[HealthRow]:
     from ottla.cli.calls.cluster import describe_quorum
 
-    found = await describe_quorum(cluster)
+    found = await describe_quorum(admin)
     if found.leader < 0:
         return [problem("quorum", "no leader", "a majority of the voters has to run.")]
     newest = max((one.last_fetch_ms or 0 for one in found.replicas), default=0)
@@ -138,11 +137,11 @@ async def _quorum(cluster: "Cluster") -> list[HealthRow]:
     return rows
 
 
-async def _directories(cluster: "Cluster") -> list[HealthRow]:
+async def _directories(admin: "Admin") -> list[HealthRow]:
     from ottla.cli.calls.cluster import log_directories
 
     rows, size = [], 0
-    found = await log_directories(cluster)
+    found = await log_directories(admin)
     for one in found:
         size += one.size
         where = f"{one.directory} of broker {one.broker}"
@@ -161,10 +160,10 @@ async def _balance(info: ClusterInfo) -> list[HealthRow]:
     return [ok("leaders", "evenly spread")]
 
 
-async def _groups(cluster: "Cluster") -> list[HealthRow]:
+async def _groups(admin: "Admin") -> list[HealthRow]:
     from ottla.cli.calls.groups import list_groups
 
-    rows = await list_groups(cluster)
+    rows = await list_groups(admin)
     stuck = [row.group for row in rows if row.state in STUCK_STATES]
     if stuck:
         fix = "look again in a minute; a member that joins and leaves all the time keeps a group from settling."
@@ -172,18 +171,17 @@ async def _groups(cluster: "Cluster") -> list[HealthRow]:
     return [ok("groups", f"{len(rows)}, none of them rebalancing")]
 
 
-async def _transactions(cluster: "Cluster") -> list[HealthRow]:
-    from ottla.cli.calls.cluster import known_topics
+async def _transactions(admin: "Admin") -> list[HealthRow]:
     from ottla.cli.calls.transactions import hanging
     from ottla.model import TopicPartition
 
     places = [
         TopicPartition(topic.name, number)
-        for topic in known_topics(cluster)
+        for topic in await admin.list_topics(internal=True)
         for number, one in topic.partitions.items()
         if one.leader >= 0
     ]
-    stuck = await hanging(cluster, places, TRANSACTION_AGE_MS, int(time.time() * 1000))
+    stuck = await hanging(admin, places, TRANSACTION_AGE_MS, int(time.time() * 1000))
     if stuck:
         names = _names([f"{row.topic}-{row.partition}" for row in stuck])
         fix = "`ottla txn find-hanging` shows them, `ottla txn abort` ends one."

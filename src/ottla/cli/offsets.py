@@ -45,10 +45,14 @@ async def _offsets(connection: Connection, topics: tuple[str, ...], position: "P
     from ottla.cli.places import resolve
     from ottla.model import TopicPartition
 
-    async with connection.cluster() as cluster:
-        places = [TopicPartition(name, number) for name in topics for number in (await cluster.topic(name)).partitions]
-        starts, ends = await bounds(cluster, places)
-        found = {} if position is None else await resolve(cluster, position, places, starts, ends)
+    async with connection.admin() as admin:
+        places = [
+            TopicPartition(topic.name, number)
+            for topic in await admin.describe_topics(topics)
+            for number in topic.partitions
+        ]
+        starts, ends = await bounds(admin, places)
+        found = {} if position is None else await resolve(admin, position, places, starts, ends)
     return [
         OffsetRow(
             topic=place.topic,

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ottla.model import TopicPartition
 
 if TYPE_CHECKING:
-    from ottla.client._cluster import Cluster
+    from ottla.client import Admin
 
 SYNTAX: Final = "start|end|N|-N|+N|@TIME|FROM:TO"
 _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -87,7 +87,7 @@ def parse_duration(text: str) -> int:
 
 
 async def resolve(
-    cluster: "Cluster",
+    admin: "Admin",
     position: Position,
     places: Iterable[TopicPartition],
     starts: Mapping[TopicPartition, int],
@@ -99,10 +99,14 @@ async def resolve(
     """
     wanted = list(places)
     if position.kind == "time":
-        from ottla.client._offsets import list_offsets
+        from ottla.client import KafkaError
 
-        found = await list_offsets(cluster, dict.fromkeys(wanted, position.number))
-        return {place: found[place] if found[place] >= 0 else ends[place] for place in wanted}
+        offsets = {}
+        for place, found in (await admin.list_offsets(dict.fromkeys(wanted, position.number))).items():
+            if isinstance(found, KafkaError):
+                raise found
+            offsets[place] = found.offset if found.offset >= 0 else ends[place]
+        return offsets
     return {place: offset_in(position, starts[place], ends[place]) for place in wanted}
 
 

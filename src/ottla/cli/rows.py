@@ -80,7 +80,6 @@ class GroupRow(Struct, frozen=True, kw_only=True):
     type: str
     protocol_type: str
     state: str
-    coordinator: int
 
 
 class GroupMember(Struct, frozen=True, kw_only=True):
@@ -102,7 +101,6 @@ class GroupPartition(Struct, frozen=True, kw_only=True):
     member_id: str | None
     client_id: str | None
     host: str | None
-    metadata: str | None
 
 
 class GroupDescription(Struct, frozen=True, kw_only=True):
@@ -186,7 +184,6 @@ class TransactionRow(Struct, frozen=True, kw_only=True):
     transactional_id: str
     producer_id: int
     state: str
-    coordinator: int
 
 
 class Transaction(Struct, frozen=True, kw_only=True):

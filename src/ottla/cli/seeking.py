@@ -11,7 +11,7 @@ from ottla.cli.rows import SeekRow
 from ottla.model import TopicPartition
 
 if TYPE_CHECKING:
-    from ottla.client._cluster import Cluster
+    from ottla.client import Admin
 
 Chosen = Sequence[tuple[str, int | None]]
 """Topics, whole or one partition of them; none means all."""
@@ -54,20 +54,20 @@ def read_offsets(content: bytes) -> dict[TopicPartition, int]:
     return offsets
 
 
-async def plan(cluster: "Cluster", name: str, goal: Goal, chosen: Chosen) -> list[SeekRow]:
+async def plan(admin: "Admin", name: str, goal: Goal, chosen: Chosen) -> list[SeekRow]:
     """Before and after of each partition, the cluster unchanged."""
     from ottla.cli.calls import groups
 
-    before = await groups.committed_offsets(cluster, name)
+    before = await groups.committed_offsets(admin, name)
     if goal.position is not None:
-        places = await _places(cluster, before, chosen)
-        starts, ends = await groups.bounds(cluster, places)
+        places = await _places(admin, before, chosen)
+        starts, ends = await groups.bounds(admin, places)
         alive = [place for place in places if place in ends]
-        after = await resolve(cluster, goal.position, alive, starts, ends)
+        after = await resolve(admin, goal.position, alive, starts, ends)
     else:
-        wanted = await groups.committed_offsets(cluster, goal.group) if goal.group else dict(goal.offsets or {})
+        wanted = await groups.committed_offsets(admin, goal.group) if goal.group else dict(goal.offsets or {})
         wanted = {place: offset for place, offset in wanted.items() if is_chosen(place, chosen)}
-        starts, ends = await groups.bounds(cluster, wanted)
+        starts, ends = await groups.bounds(admin, wanted)
         # Where the log does not reach, the nearest offset that it has.
         after = {
             place: min(max(offset, starts[place]), ends[place]) for place, offset in wanted.items() if place in ends
@@ -75,12 +75,12 @@ async def plan(cluster: "Cluster", name: str, goal: Goal, chosen: Chosen) -> lis
     return [_row(name, place, before.get(place), after[place]) for place in sorted(after)]
 
 
-async def carry_out(cluster: "Cluster", name: str, rows: Sequence[SeekRow]) -> None:
+async def carry_out(admin: "Admin", name: str, rows: Sequence[SeekRow]) -> None:
     """Commit what was planned."""
-    from ottla.cli.calls import groups
+    from ottla.cli.failures import raise_first
 
     offsets = {TopicPartition(row.topic, row.partition): row.after for row in rows if row.after is not None}
-    await groups.commit_offsets(cluster, name, offsets)
+    raise_first(await admin.alter_group_offsets(name, offsets))
 
 
 def parse_chosen(texts: Iterable[str]) -> Chosen:
@@ -100,12 +100,13 @@ def is_chosen(place: TopicPartition, chosen: Chosen) -> bool:
     return not chosen or any(topic == place.topic and number in (None, place.partition) for topic, number in chosen)
 
 
-async def _places(cluster: "Cluster", committed: Mapping[TopicPartition, int], chosen: Chosen) -> list[TopicPartition]:
+async def _places(admin: "Admin", committed: Mapping[TopicPartition, int], chosen: Chosen) -> list[TopicPartition]:
     if not chosen:
         return sorted(committed)
-    places = set()
+    places: set[TopicPartition] = set()
     for topic, number in chosen:
-        known = (await cluster.topic(topic)).partitions
+        (described,) = await admin.describe_topics([topic])
+        known = described.partitions
         places |= {TopicPartition(topic, one) for one in known if number in (None, one)}
     return sorted(places)
 

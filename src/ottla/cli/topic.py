@@ -22,7 +22,6 @@ from ottla.cli.rows import ConfigRow, CreatedRow, PartitionRow, TopicDescription
 
 if TYPE_CHECKING:
     from ottla.client import ConfigValue, KafkaError, PartitionMetadata, TopicMetadata
-    from ottla.model import TopicPartition
 
 
 TOPICS = (
@@ -253,13 +252,14 @@ async def _delete(connection: Connection, names: Sequence[str]) -> "dict[str, Ka
 async def _add_partitions(
     connection: Connection, name: str, wanted: tuple[int | None, int | None], *, dry_run: bool
 ) -> tuple[int, int]:
-    from ottla.cli.calls import topics
+    from ottla.cli.failures import raise_first
 
     more, total = wanted
-    async with connection.cluster() as cluster:
-        before = len((await cluster.topic(name)).partitions)
+    async with connection.admin() as admin:
+        (topic,) = await admin.describe_topics([name])
+        before = len(topic.partitions)
         after = before + more if more is not None else total or before
-        await topics.add_partitions(cluster, name, after, dry_run=dry_run)
+        raise_first(await admin.create_partitions({name: after}, validate_only=dry_run))
         return before, after
 
 
@@ -268,14 +268,14 @@ async def _trim_plan(connection: Connection, name: str, position: Any, partition
     from ottla.cli.places import resolve
     from ottla.model import TopicPartition
 
-    async with connection.cluster() as cluster:
-        topic = await cluster.topic(name)
+    async with connection.admin() as admin:
+        (topic,) = await admin.describe_topics([name])
         missing = set(partitions) - topic.partitions.keys()
         if missing:
             raise click.BadParameter(f"the topic has no partition {min(missing)}", param_hint="-p")
         places = [TopicPartition(name, number) for number in partitions or topic.partitions]
-        starts, ends = await groups.bounds(cluster, places)
-        offsets = await resolve(cluster, position, places, starts, ends)
+        starts, ends = await groups.bounds(admin, places)
+        offsets = await resolve(admin, position, places, starts, ends)
     return [
         TrimRow(
             topic=name,
@@ -288,14 +288,13 @@ async def _trim_plan(connection: Connection, name: str, position: Any, partition
     ]
 
 
-async def _trim(connection: Connection, rows: Sequence[TrimRow]) -> "dict[TopicPartition, int]":
-    from ottla.cli.calls import topics
+async def _trim(connection: Connection, rows: Sequence[TrimRow]) -> None:
+    from ottla.cli.failures import raise_first
     from ottla.model import TopicPartition
 
     before = {TopicPartition(row.topic, row.partition): row.start_offset for row in rows if row.records}
-    async with connection.cluster() as cluster:
-        await cluster.refresh({place.topic for place in before})
-        return await topics.delete_records(cluster, before)
+    async with connection.admin() as admin:
+        raise_first(await admin.delete_records(before))
 
 
 def _row(topic: "TopicMetadata") -> TopicRow:

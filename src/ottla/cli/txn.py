@@ -21,7 +21,7 @@ from ottla.cli.output import Column, moment, print_data, print_pairs, say, show_
 from ottla.cli.rows import ProducerRow, Transaction, TransactionRow
 
 if TYPE_CHECKING:
-    from ottla.client._cluster import Cluster
+    from ottla.client import Admin
     from ottla.model import TopicPartition
 
 HANGING_AFTER: Final = "15m"
@@ -29,7 +29,6 @@ TRANSACTIONS: Final = (
     Column("TRANSACTIONAL-ID", lambda row: row.transactional_id),
     Column("STATE", lambda row: row.state),
     Column("PRODUCER", lambda row: row.producer_id),
-    Column("COORDINATOR", lambda row: row.coordinator),
 )
 PRODUCERS: Final = (
     Column("TOPIC", lambda row: row.topic),
@@ -58,7 +57,7 @@ def list_transactions(states: tuple[str, ...], longer_than: str | None, *, conne
     from ottla.cli.calls import transactions as calls
 
     longer_ms = None if longer_than is None else _duration(longer_than)
-    rows = run_client(_with(connection, lambda cluster: calls.list_transactions(cluster, states, longer_ms)))
+    rows = run_client(_with(connection, lambda admin: calls.list_transactions(admin, states, longer_ms)))
     show_all(output, rows, TRANSACTIONS)
 
 
@@ -72,7 +71,7 @@ def describe(name: str, *, connection: Connection, output: str) -> None:
 
     from ottla.cli.calls import transactions as calls
 
-    found: Transaction = run_client(_with(connection, lambda cluster: calls.describe_transaction(cluster, name)))
+    found: Transaction = run_client(_with(connection, lambda admin: calls.describe_transaction(admin, name)))
     if output not in ("table", "wide"):
         print_data(output, msgspec.to_builtins(found))
         return
@@ -97,8 +96,8 @@ def producers(topic: str, *, connection: Connection, output: str) -> None:
     """List the producers that the partitions of TOPIC know, open transactions among them."""
     from ottla.cli.calls import transactions as calls
 
-    async def look(cluster: "Cluster") -> list[ProducerRow]:
-        return await calls.producers(cluster, await _places(cluster, topic))
+    async def look(admin: "Admin") -> list[ProducerRow]:
+        return await calls.producers(admin, await _places(admin, topic))
 
     show_all(output, run_client(_with(connection, look)), PRODUCERS)
 
@@ -110,7 +109,7 @@ def producers(topic: str, *, connection: Connection, output: str) -> None:
 @output_option(list[ProducerRow])
 def find_hanging(topic: str | None, older_than: str, *, connection: Connection, output: str) -> None:
     """Find transactions that no coordinator will end: they keep readers of committed records waiting."""
-    rows = run_client(_with(connection, lambda cluster: _hanging(cluster, topic, _duration(older_than))))
+    rows = run_client(_with(connection, lambda admin: _hanging(admin, topic, _duration(older_than))))
     show_all(output, rows, PRODUCERS)
 
 
@@ -126,10 +125,9 @@ def abort(topic: str, partition: int, *, start_offset: int, force: bool, yes: bo
     from ottla.cli.calls import transactions as calls
     from ottla.model import TopicPartition
 
-    async def find(cluster: "Cluster") -> ProducerRow:
-        await cluster.topic(topic)
+    async def find(admin: "Admin") -> ProducerRow:
         place = [TopicPartition(topic, partition)]
-        rows = await (calls.producers(cluster, place) if force else calls.hanging(cluster, place, 0, _now()))
+        rows = await (calls.producers(admin, place) if force else calls.hanging(admin, place, 0, _now()))
         found = [row for row in rows if row.open_since_offset == start_offset]
         if not found:
             what = "open" if force else "hanging"
@@ -146,34 +144,28 @@ def abort(topic: str, partition: int, *, start_offset: int, force: bool, yes: bo
     )
     confirm("Abort this transaction? Its records will never be read as committed.", [preview], yes=yes)
 
-    async def act(cluster: "Cluster") -> None:
-        await cluster.topic(topic)
-        await calls.abort_hanging(cluster, row)
-
-    run_client(_with(connection, act))
+    place = TopicPartition(topic, partition)
+    run_client(_with(connection, lambda admin: admin.abort_transaction(place, start_offset)))
     say(f"aborted the transaction of producer {row.producer_id} on {topic}-{partition}")
     sys.stderr.flush()
 
 
-async def _hanging(cluster: "Cluster", topic: str | None, older_ms: int) -> list[ProducerRow]:
+async def _hanging(admin: "Admin", topic: str | None, older_ms: int) -> list[ProducerRow]:
     from ottla.cli.calls import transactions as calls
 
-    return await calls.hanging(cluster, await _places(cluster, topic), older_ms, _now())
+    return await calls.hanging(admin, await _places(admin, topic), older_ms, _now())
 
 
-async def _places(cluster: "Cluster", topic: str | None) -> "list[TopicPartition]":
-    from ottla.cli.calls.cluster import known_topics
+async def _places(admin: "Admin", topic: str | None) -> "list[TopicPartition]":
     from ottla.model import TopicPartition
 
-    if topic is not None:
-        return [TopicPartition(topic, number) for number in (await cluster.topic(topic)).partitions]
-    await cluster.refresh(None)
-    return [TopicPartition(one.name, number) for one in known_topics(cluster) for number in one.partitions]
+    topics = await (admin.list_topics(internal=True) if topic is None else admin.describe_topics([topic]))
+    return [TopicPartition(one.name, number) for one in topics for number in one.partitions]
 
 
-async def _with(connection: Connection, act: "Callable[[Cluster], Awaitable[Any]]") -> Any:
-    async with connection.cluster() as cluster:
-        return await act(cluster)
+async def _with(connection: Connection, act: "Callable[[Admin], Awaitable[Any]]") -> Any:
+    async with connection.admin() as admin:
+        return await act(admin)
 
 
 def _duration(text: str) -> int:

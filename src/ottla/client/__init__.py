@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ottla.client._accumulator import Delivery, Receipt, RecordMetadata
-    from ottla.client._admin import Admin, ConfigValue, CreatedTopic
+    from ottla.client._admin import Admin
+    from ottla.client._admin_cluster import (
+        BrokerDescription,
+        ClusterDescription,
+        FeatureDescription,
+        LogDirDescription,
+        QuorumDescription,
+    )
+    from ottla.client._admin_configs import ConfigChange, ConfigResource, ConfigValue
+    from ottla.client._admin_groups import GroupDescription, GroupListing, MemberDescription
+    from ottla.client._admin_security import Acl, AclFilter, ScramCredential
+    from ottla.client._admin_topics import CreatedTopic, ListedOffset, NewTopic, Reassignment
+    from ottla.client._admin_transactions import ProducerState, TransactionDescription, TransactionListing
     from ottla.client._cluster import (
         BrokerAddress,
         ClusterUnreachable,
@@ -44,24 +56,37 @@ if TYPE_CHECKING:
     from ottla.net.peer import PeerLost, PeerTimeout
 
 __all__ = [
+    "Acl",
+    "AclFilter",
     "Admin",
     "AuthenticationError",
     "AuthorizationError",
     "BrokerAddress",
+    "BrokerDescription",
     "BufferExhaustedError",
+    "ClusterDescription",
     "ClusterUnreachable",
+    "ConfigChange",
     "ConfigError",
+    "ConfigResource",
     "ConfigValue",
     "Consumer",
     "ConsumerRecord",
     "CreatedTopic",
     "Delivery",
     "ErrorCode",
+    "FeatureDescription",
     "FencedError",
+    "GroupDescription",
+    "GroupListing",
     "GroupMetadata",
     "InvalidRecordError",
     "KafkaError",
     "KafkaTimeoutError",
+    "ListedOffset",
+    "LogDirDescription",
+    "MemberDescription",
+    "NewTopic",
     "OAuthBearer",
     "OffsetAndMetadata",
     "PartitionFunction",
@@ -74,16 +99,22 @@ __all__ = [
     "ProducerClosedError",
     "ProducerInterceptor",
     "ProducerRecord",
+    "ProducerState",
+    "QuorumDescription",
+    "Reassignment",
     "Receipt",
     "RecordMetadata",
     "RecordTooLargeError",
     "RetriableError",
+    "ScramCredential",
     "ScramSha256",
     "ScramSha512",
     "Tls",
     "TopicMetadata",
     "TopicPartition",
     "TransactionAbortedError",
+    "TransactionDescription",
+    "TransactionListing",
     "UnknownTopicError",
     "UnsupportedError",
     "murmur2",
@@ -92,7 +123,40 @@ __all__ = [
 
 _PLACES: Final = {
     "ottla.client._accumulator": ("Delivery", "Receipt", "RecordMetadata"),
-    "ottla.client._admin": ("Admin", "ConfigValue", "CreatedTopic"),
+    "ottla.client._admin": ("Admin",),
+    "ottla.client._admin_topics": (
+        "CreatedTopic",
+        "ListedOffset",
+        "NewTopic",
+        "Reassignment",
+    ),
+    "ottla.client._admin_configs": (
+        "ConfigChange",
+        "ConfigResource",
+        "ConfigValue",
+    ),
+    "ottla.client._admin_groups": (
+        "GroupDescription",
+        "GroupListing",
+        "MemberDescription",
+    ),
+    "ottla.client._admin_transactions": (
+        "ProducerState",
+        "TransactionDescription",
+        "TransactionListing",
+    ),
+    "ottla.client._admin_cluster": (
+        "BrokerDescription",
+        "ClusterDescription",
+        "FeatureDescription",
+        "LogDirDescription",
+        "QuorumDescription",
+    ),
+    "ottla.client._admin_security": (
+        "Acl",
+        "AclFilter",
+        "ScramCredential",
+    ),
     "ottla.client._cluster": (
         "BrokerAddress",
         "ClusterUnreachable",

@@ -296,6 +296,8 @@ class PartitionQueue:
         "place",
         "producer",
         "queued",
+        "refused_from",
+        "unproven",
         "waiting",
     )
 
@@ -310,22 +312,40 @@ class PartitionQueue:
         self.next_sequence = 0
         self.gap = False
         """Set when numbers were used up by a batch that was given up."""
+        self.unproven = True
+        """Until the first batch with these numbers is acknowledged it travels alone: a broker that knows nothing of a
+        producer takes whatever number comes first, and would refuse the true first one if that had to be sent again."""
+        self.refused_from = 0
+        """The first batch that the broker refused for the gap: nothing after it can be in the log either."""
         self.muted_until = 0.0
         self.queued = False
         """Whether a lane has it on its list."""
 
     def put_back(self, batch: Batch, muted_until: float) -> None:
         """Queue a batch that was sent before for another try, in the order batches were opened."""
-        self.muted_until = max(self.muted_until, muted_until)
+        if 0 < self.refused_from <= batch.number:
+            batch.forget_numbers()
+        else:
+            self.muted_until = max(self.muted_until, muted_until)
         position = sum(1 for other in self.waiting if other.number < batch.number)
         self.waiting.insert(position, batch)
+
+    def refuse(self, batch: Batch) -> None:
+        """The broker has refused a batch in flight for a gap before it: it and all after it go on in the next epoch."""
+        self.gap = True
+        self.refused_from = min(self.refused_from or batch.number, batch.number)
+        self.in_flight.remove(batch)
+        self.put_back(batch, 0.0)
+        for other in self.waiting:
+            if other.number > self.refused_from:
+                other.forget_numbers()
 
     def may_send(self, in_flight_max: int) -> bool:
         """Whether the head may go now: nothing overtakes a batch that is being tried again."""
         if not self.waiting or len(self.in_flight) >= in_flight_max:
             return False
         head = self.waiting[0]
-        if self.gap and head.attempts == 0:
+        if (self.gap and head.attempts == 0) or (self.unproven and self.in_flight and self.producer[0] >= 0):
             return False
         retried = head.attempts > 0 or any(batch.attempts > 1 for batch in self.in_flight)
         return not (retried and self.in_flight)
@@ -338,11 +358,13 @@ class PartitionQueue:
         self.producer = (producer_id, epoch + 1) if 0 <= epoch < EPOCH_MAX else NO_PRODUCER
         self.next_sequence = 0
         self.gap = False
+        self.unproven = True
+        self.refused_from = 0
         return True
 
-    def oldest_open(self, batch: Batch) -> bool:
-        """Whether every earlier batch has its fate."""
-        return all(other.number >= batch.number for other in (*self.in_flight, *self.waiting))
+    def oldest_sent(self, batch: Batch) -> bool:
+        """Whether every earlier batch that was sent has its fate."""
+        return all(other.number >= batch.number for other in (*self.in_flight, *self.waiting) if other.attempts)
 
 
 class Accumulator:
@@ -421,7 +443,7 @@ class Accumulator:
         batch.full = True
         if batch.attempts == 0 and producer[0] >= 0:
             if queue.producer[0] != producer[0]:
-                queue.producer, queue.next_sequence = producer, 0
+                queue.producer, queue.next_sequence, queue.unproven = producer, 0, True
             batch.number_as(queue.producer, queue.next_sequence, transactional=transactional)
             queue.next_sequence = (queue.next_sequence + batch.count) % SEQUENCE_MODULUS
         batch.attempts += 1
@@ -442,7 +464,8 @@ class Accumulator:
         """A new producer id or epoch for everybody (a transaction's end): all numbers begin anew."""
         for queue in self._queues.values():
             assert not queue.in_flight, "sequences restart when nothing is in flight"
-            queue.producer, queue.next_sequence, queue.gap = NO_PRODUCER, 0, False
+            queue.producer, queue.next_sequence = NO_PRODUCER, 0
+            queue.gap, queue.unproven, queue.refused_from = False, True, 0
 
 
 def _wake_all(waiting: list[asyncio.Future[None]]) -> None:

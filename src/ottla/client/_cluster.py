@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from msgspec import Struct, field
 
 from ottla.client._backoff import Backoff
+from ottla.client._errors import error_of
 from ottla.model import TopicPartition, Uuid
 from ottla.net.peer import Peer, PeerLimits, PeerLost
 from ottla.wire.apis import ApiKey
@@ -336,8 +337,8 @@ def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]
 def topic_error(name: str, code: ErrorCode) -> KafkaError:
     """What the cluster says of a topic, in words."""
     if code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
-        return KafkaError(code, f"topic {name!r} does not exist")
-    return KafkaError(code, f"topic {name!r}: {code.description}")
+        return error_of(code, f"topic {name!r} does not exist")
+    return error_of(code, f"topic {name!r}: {code.description}")
 
 
 def _parse_address(text: str) -> tuple[str, int]:

@@ -36,7 +36,8 @@ class CoordinatorLink:
         self._cluster = cluster
         self._kind = kind
         self._key = key
-        self._node_id = -1
+        self.node_id = -1
+        """Who it is, as far as known."""
 
     async def ask(
         self,
@@ -67,15 +68,15 @@ class CoordinatorLink:
                     return response
                 reason = code.description
                 if code in MOVED:
-                    self._node_id = -1
+                    self.node_id = -1
             except TimeoutError:
                 break
             except ConnectionError as error:
-                self._node_id, reason = -1, str(error)
+                self.node_id, reason = -1, str(error)
             except KafkaError as error:
                 if error.code not in MOVED:
                     raise
-                self._node_id, reason = -1, error.code.description
+                self.node_id, reason = -1, error.code.description
             pause = backoff.next_seconds()
             if loop.time() + pause >= deadline:
                 break
@@ -84,9 +85,9 @@ class CoordinatorLink:
         raise KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: {reason} for {seconds:g} s")
 
     async def _peer(self) -> Peer:
-        if self._node_id < 0:
-            self._node_id = await find_coordinator(self._cluster, self._kind, self._key)
-        return await self._cluster.peer(self._node_id)
+        if self.node_id < 0:
+            self.node_id = await find_coordinator(self._cluster, self._kind, self._key)
+        return await self._cluster.peer(self.node_id)
 
 
 async def find_coordinator(cluster: Cluster, kind: CoordinatorKind, key: str) -> int:

@@ -127,7 +127,7 @@ class Producer:
         self._accumulator = Accumulator(
             codec=_codec(compression),
             level=compression_level,
-            batch_bytes=min(batch_size, max_request_size),
+            batch_bytes=min(batch_size, max_request_size, buffer_memory),
             linger_seconds=linger_ms / 1000,
             buffer_bytes=buffer_memory,
         )
@@ -180,6 +180,7 @@ class Producer:
                 await self._transactions.init()
             self._sender = Sender(self._cluster, self._accumulator, self._settings, self._transactions)
             self._cluster.listeners.append(self._routes.clear)
+            self._sender.on_stop.append(self._routes.clear)
             if self._transactions is not None:
                 self._transactions.attach(self._sender)
             self._supervisor = Supervisor()
@@ -488,6 +489,14 @@ class Producer:
             sticky.move_on(self._weights(route))
         return route.queues[sticky.current]
 
+    def _stick_among(
+        self, route: _Route, chosen: Sequence[int | None], values: Sequence[bytes | None]
+    ) -> Sequence[int | None]:
+        """One partition for those that stick, so that what shares it with others keeps its order among them."""
+        number = self._stick(route, 0).place.partition
+        route.sticky.spend(sum(len(value or b"") for value, one in zip(values, chosen, strict=True) if one is None))
+        return [number if one is None else one for one in chosen]
+
     def _stay(self, route: _Route, batch: Batch) -> None:
         """``batch`` is where records without a key go."""
         if batch is route.stuck:
@@ -545,6 +554,8 @@ class Producer:
             self._choose(route, None, partition)
         elif keys is not None or self._partition_of is not default:
             chosen = self._partitions(route, keys, len(values))
+            if None in chosen:
+                chosen = self._stick_among(route, chosen, values)
             for number in dict.fromkeys(chosen):
                 mine = [index for index, one in enumerate(chosen) if one == number]
                 part_keys = None if keys is None else [keys[index] for index in mine]

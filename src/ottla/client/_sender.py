@@ -12,7 +12,7 @@ Invariants:
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -200,6 +200,8 @@ class Sender:
         self._topics_wanted: set[str] = set()
         self._refreshing = False
         self._room: list[asyncio.Future[None]] = []
+        self.on_stop: list[Callable[[], object]] = []
+        """Called when nothing more is sent, for whatever reason."""
 
     async def run(self) -> None:
         """Send until ``stop``."""
@@ -213,12 +215,13 @@ class Sender:
                 for task in self._tasks:
                     task.cancel()
         finally:
-            self.stopping = True
-            self._give_up_all(closed_error())
+            self.stop()
 
     def stop(self) -> None:
         """End ``run``; what was not acknowledged fails."""
         self.stopping = True
+        for callback in self.on_stop:
+            callback()
         self._give_up_all(closed_error())
         self._stop.set()
 
@@ -387,6 +390,7 @@ class Sender:
         if result is None:
             self._failed(batch, ErrorCode.UNKNOWN_SERVER_ERROR, "the broker's answer left the partition out")
         elif result.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
+            batch.queue.unproven = False
             self._finish(batch, base_offset=result.base_offset, log_append_time=result.log_append_time_ms)
         else:
             hint = result.current_leader
@@ -402,14 +406,12 @@ class Sender:
         in_time = now < batch.created_at + self.settings.delivery_seconds and not self.stopping
         retry = code.retriable
         if code in NUMBERS_REFUSED and self.settings.idempotent and in_time:
-            if queue.oldest_open(batch) and self._transaction is None and (queue.gap or batch.attempts == 1):
-                # It is not in the log, and nothing before it can still get there: it goes on in the next epoch.
-                queue.gap = True
-                queue.in_flight.remove(batch)
-                batch.forget_numbers()
-                queue.put_back(batch, 0.0)
+            oldest = queue.oldest_sent(batch)
+            if oldest and self._transaction is None and (queue.gap or batch.attempts == 1):
+                # It is not in the log, and nothing before it can still get there.
+                queue.refuse(batch)
                 return
-            retry = not queue.oldest_open(batch)
+            retry = not oldest
         if retry and in_time:
             queue.in_flight.remove(batch)
             pause = self.settings.retry_seconds * 2.0 ** min(batch.attempts - 1, 10)

@@ -96,6 +96,7 @@ class Transactions:
     def begin(self) -> None:
         """Open a transaction; nothing is sent for that. Raises ``KafkaError`` if the producer is dead."""
         self._check("ready")
+        self._v2 = self._speaks_v2()
         self.state = "open"
         self._touched = False
 

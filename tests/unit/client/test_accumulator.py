@@ -28,6 +28,10 @@ def put(accumulator: Accumulator, value: bytes, now: float = 0.0) -> Batch:
 
 
 def take(accumulator: Accumulator) -> Batch:
+    queue = accumulator.queue(PLACE)
+    if queue.producer[0] < 0:
+        queue.producer = PRODUCER
+    queue.unproven = False
     return accumulator.take(accumulator.queue(PLACE), PRODUCER, transactional=False)
 
 
@@ -87,6 +91,18 @@ def test_a_retry_goes_first_alone_and_unchanged() -> None:
     assert not queue.may_send(5), "nothing overtakes a retry"
 
 
+def test_the_first_batch_travels_alone_until_it_is_acknowledged() -> None:
+    accumulator = make()
+    queue = accumulator.queue(PLACE)
+    for _ in range(2):
+        put(accumulator, b"a" * 100)
+    assert queue.may_send(5)
+    accumulator.take(queue, PRODUCER, transactional=False)
+    assert not queue.may_send(5)
+    queue.unproven = False
+    assert queue.may_send(5)
+
+
 def test_in_flight_is_bounded() -> None:
     accumulator = make()
     queue = accumulator.queue(PLACE)
@@ -107,6 +123,7 @@ def test_after_a_gap_the_next_epoch_waits_for_every_old_batch() -> None:
     lost, unsure = take(accumulator), take(accumulator)
     accumulator.finish(lost)
     queue.gap = True
+    assert queue.oldest_sent(unsure)
     assert not queue.close_gap(), "a batch of the old epoch is in flight"
     queue.in_flight.remove(unsure)
     queue.put_back(unsure, 0.0)
@@ -117,6 +134,27 @@ def test_after_a_gap_the_next_epoch_waits_for_every_old_batch() -> None:
     assert queue.close_gap()
     headers = [read_header(take(accumulator).encoded()) for _ in range(2)]
     assert [(one.producer_id, one.producer_epoch, one.base_sequence) for one in headers] == [(7, 4, 0), (7, 4, 1)]
+
+
+def test_what_was_refused_for_a_gap_takes_what_follows_with_it() -> None:
+    accumulator = make()
+    queue = accumulator.queue(PLACE)
+    for _ in range(5):
+        put(accumulator, b"a" * 100)
+    lost, refused, lost_answer, late, _unsent = (take(accumulator) for _ in range(5))
+    accumulator.finish(lost)
+    queue.gap = True
+    queue.in_flight.remove(lost_answer)
+    queue.put_back(lost_answer, 0.0)
+    queue.refuse(refused)
+    assert lost_answer.attempts == 0, "what comes after a refused batch cannot be in the log"
+    queue.in_flight.remove(late)
+    queue.put_back(late, 99.0)
+    assert (late.attempts, queue.muted_until) == (0, 0.0)
+    queue.refuse(queue.in_flight[0])
+    assert queue.close_gap()
+    numbers = [read_header(take(accumulator).encoded()).base_sequence for _ in range(4)]
+    assert numbers == [0, 1, 2, 3]
 
 
 def test_after_the_last_epoch_comes_another_producer_id() -> None:

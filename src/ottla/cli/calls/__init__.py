@@ -1,5 +1,1 @@
-"""What commands ask a cluster for, over the client's connections: one request or a few, answered as plain structs.
-
-Every broker is asked at most once for what only it knows; what one of several answers cannot be had is said with the
-rest, not instead of it.
-"""
+"""What several commands ask of a cluster, through the client's ``Admin``, as the rows they show."""
