@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "completion": ("ottla.cli.completion", "Completion for bash, zsh and fish."),
     "config": ("ottla.cli.config", "Configurations; the table of all keys."),
     "consume": ("ottla.cli.consume", "Print the records of a topic."),
+    "doctor": ("ottla.cli.doctor", "What is wrong with a cluster or a directory, in words."),
+    "dump": ("ottla.cli.dump", "Read the files of a data directory."),
     "group": ("ottla.cli.group", "List, describe, move and delete groups of consumers."),
     "offsets": ("ottla.cli.offsets", "Where partitions begin and end."),
     "produce": ("ottla.cli.produce", "Send lines or JSON from stdin to a topic."),
@@ -34,6 +36,8 @@ COMMANDS: Final = {
     "txn": ("ottla.cli.txn", "Transactions, and those that hang."),
 }
 
+RESERVED: Final = ("acl", "user", "quota")
+
 
 class LazyGroup(click.Group):
     """A group whose commands are modules: a name is imported when it is called, not when it is listed."""
@@ -42,13 +46,16 @@ class LazyGroup(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in RESERVED:
+            reserved: click.Command = getattr(import_module("ottla.cli.reserved"), cmd_name)
+            return reserved
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in (*COMMANDS, *RESERVED) and not args[0].startswith("-"):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS, n=1)

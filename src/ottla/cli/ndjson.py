@@ -59,9 +59,9 @@ def encode_line(record: ConsumerRecord) -> bytes:
             "partition": record.partition,
             "offset": record.offset,
             "timestamp": record.timestamp,
-            "key": _to_text(record.key),
-            "value": _to_text(record.value),
-            "headers": [(_name_to_text(name), _to_text(value)) for name, value in record.headers],
+            "key": to_text(record.key),
+            "value": to_text(record.value),
+            "headers": [(_name_to_text(name), to_text(value)) for name, value in record.headers],
         }
     )
 
@@ -79,7 +79,8 @@ def decode_line(line: bytes) -> InputRecord:
         raise ValueError(f"not base64: {error}") from None
 
 
-def _to_text(data: bytes | None) -> Text:
+def to_text(data: bytes | None) -> Text:
+    """Bytes as a line has them."""
     if data is None:
         return None
     try:
@@ -90,7 +91,7 @@ def _to_text(data: bytes | None) -> Text:
 
 def _name_to_text(name: str) -> str | Base64:
     # Names that are not UTF-8 carry their bytes as lone surrogates, which JSON cannot.
-    return name if name.isascii() else _to_text(name.encode("utf-8", "surrogateescape")) or ""
+    return name if name.isascii() else to_text(name.encode("utf-8", "surrogateescape")) or ""
 
 
 def _to_bytes(text: Text) -> bytes | None:

@@ -4,6 +4,8 @@ A field may be added at the end of a struct; none is renamed, retyped or taken a
 times milliseconds since 1970; null says that there is none.
 """
 
+from typing import Any
+
 from msgspec import Struct
 
 
@@ -243,3 +245,86 @@ class ProfileRow(Struct, frozen=True, kw_only=True):
     current: bool
     bootstrap: str | None
     file: str
+
+
+class BatchRow(Struct, frozen=True, kw_only=True):
+    position: int
+    size: int
+    base_offset: int
+    last_offset: int
+    records: int
+    leader_epoch: int
+    codec: str
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    transactional: bool
+    control: bool
+    timestamp_type: str
+    max_timestamp_ms: int
+    crc: int
+    flaw: str | None
+
+
+class StoredRecord(Struct, frozen=True, kw_only=True):
+    position: int
+    offset: int
+    timestamp: int
+    kind: str
+    key: Any
+    value: Any
+    headers: list[Any]
+
+
+class IndexRow(Struct, frozen=True, kw_only=True):
+    offset: int
+    position: int
+
+
+class TimeIndexRow(Struct, frozen=True, kw_only=True):
+    timestamp_ms: int
+    offset: int
+
+
+class AbortedRow(Struct, frozen=True, kw_only=True):
+    producer_id: int
+    first_offset: int
+    last_offset: int
+    last_stable_offset: int
+
+
+class ProducerEntryRow(Struct, frozen=True, kw_only=True):
+    producer_id: int
+    producer_epoch: int
+    last_sequence: int
+    last_offset: int
+    timestamp_ms: int
+    coordinator_epoch: int
+    transaction_first_offset: int | None
+
+
+class EpochRow(Struct, frozen=True, kw_only=True):
+    epoch: int
+    start_offset: int
+
+
+class CheckpointRow(Struct, frozen=True, kw_only=True):
+    topic: str
+    partition: int
+    offset: int
+
+
+class PropertyRow(Struct, frozen=True, kw_only=True):
+    name: str
+    value: Any
+
+
+class SegmentRow(Struct, frozen=True, kw_only=True):
+    directory: str
+    base_offset: int
+    last_offset: int | None
+    batches: int
+    records: int
+    size: int
+    max_timestamp_ms: int | None
+    flaw: str | None
