@@ -9,11 +9,12 @@ only ``value`` and what should be set need to be there.
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ottla.client import ConsumerRecord
+if TYPE_CHECKING:
+    from ottla.client import ConsumerRecord
 
 Header = tuple[str, bytes | None]
 
@@ -51,7 +52,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def encode_line(record: ConsumerRecord) -> bytes:
+def encode_line(record: "ConsumerRecord") -> bytes:
     """A record as a line, without the line's end."""
     return _encoder.encode(
         {
@@ -64,6 +65,11 @@ def encode_line(record: ConsumerRecord) -> bytes:
             "headers": [(_name_to_text(name), to_text(value)) for name, value in record.headers],
         }
     )
+
+
+def encode_bytes(data: bytes | None) -> bytes:
+    """Bytes as they stand in a line."""
+    return _encoder.encode(to_text(data))
 
 
 def decode_line(line: bytes) -> InputRecord:
