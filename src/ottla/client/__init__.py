@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ottla.client._admin_security import Acl, AclFilter, ScramCredential
     from ottla.client._admin_topics import CreatedTopic, ListedOffset, NewTopic, Reassignment
     from ottla.client._admin_transactions import ProducerState, TransactionDescription, TransactionListing
+    from ottla.client._assignors import Assignor, GroupMember
     from ottla.client._cluster import (
         BrokerAddress,
         ClusterUnreachable,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
         TopicMetadata,
         parse_bootstrap,
     )
+    from ottla.client._commits import ConsumerGroupMetadata
     from ottla.client._consumer import Consumer
-    from ottla.client._decode import ConsumerRecord
+    from ottla.client._decode import BytesColumn, ConsumerRecord, RecordBatch
     from ottla.client._errors import (
         AuthenticationError,
         AuthorizationError,
@@ -47,11 +49,13 @@ if TYPE_CHECKING:
         UnknownTopicError,
         UnsupportedError,
     )
+    from ottla.client._group import RebalanceListener
+    from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._partitioner import Partitioner, PartitionFunction, murmur2
     from ottla.client._producer import Producer
     from ottla.client._record import ProducerInterceptor, ProducerRecord
     from ottla.client._security import OAuthBearer, Plain, ScramSha256, ScramSha512, Tls
-    from ottla.client._transactions import GroupMetadata, OffsetAndMetadata
+    from ottla.client._transactions import GroupMetadata
     from ottla.model import TopicPartition
     from ottla.net.peer import PeerLost, PeerTimeout
 
@@ -59,11 +63,13 @@ __all__ = [
     "Acl",
     "AclFilter",
     "Admin",
+    "Assignor",
     "AuthenticationError",
     "AuthorizationError",
     "BrokerAddress",
     "BrokerDescription",
     "BufferExhaustedError",
+    "BytesColumn",
     "ClusterDescription",
     "ClusterUnreachable",
     "ConfigChange",
@@ -71,6 +77,7 @@ __all__ = [
     "ConfigResource",
     "ConfigValue",
     "Consumer",
+    "ConsumerGroupMetadata",
     "ConsumerRecord",
     "CreatedTopic",
     "Delivery",
@@ -79,6 +86,7 @@ __all__ = [
     "FencedError",
     "GroupDescription",
     "GroupListing",
+    "GroupMember",
     "GroupMetadata",
     "InvalidRecordError",
     "KafkaError",
@@ -102,7 +110,9 @@ __all__ = [
     "ProducerState",
     "QuorumDescription",
     "Reassignment",
+    "RebalanceListener",
     "Receipt",
+    "RecordBatch",
     "RecordMetadata",
     "RecordTooLargeError",
     "RetriableError",
@@ -165,7 +175,10 @@ _PLACES: Final = {
         "parse_bootstrap",
     ),
     "ottla.client._consumer": ("Consumer",),
-    "ottla.client._decode": ("ConsumerRecord",),
+    "ottla.client._decode": ("BytesColumn", "ConsumerRecord", "RecordBatch"),
+    "ottla.client._assignors": ("Assignor", "GroupMember"),
+    "ottla.client._commits": ("ConsumerGroupMetadata",),
+    "ottla.client._group": ("RebalanceListener",),
     "ottla.client._errors": (
         "AuthenticationError",
         "AuthorizationError",
@@ -187,7 +200,8 @@ _PLACES: Final = {
     "ottla.client._producer": ("Producer",),
     "ottla.client._record": ("ProducerInterceptor", "ProducerRecord"),
     "ottla.client._security": ("OAuthBearer", "Plain", "ScramSha256", "ScramSha512", "Tls"),
-    "ottla.client._transactions": ("GroupMetadata", "OffsetAndMetadata"),
+    "ottla.client._transactions": ("GroupMetadata",),
+    "ottla.client._offsets": ("OffsetAndMetadata",),
     "ottla.model": ("TopicPartition",),
     "ottla.net.peer": ("PeerLost", "PeerTimeout"),
 }

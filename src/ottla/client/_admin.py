@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ottla.client._admin_security import Acl, AclFilter, QuotaEntity, ScramCredential, ScramMechanism
     from ottla.client._admin_topics import CreatedTopic, ListedOffset, NewTopic, Reassignment
     from ottla.client._admin_transactions import ProducerState, TransactionDescription, TransactionListing
+    from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._security import Sasl, Tls
-    from ottla.client._transactions import OffsetAndMetadata
 
 OffsetSpec = Literal["earliest", "latest", "max_timestamp", "earliest_local", "latest_tiered"] | int
 """Where in a partition; a number is a timestamp in milliseconds."""

@@ -11,7 +11,7 @@ from ottla.client._admin_ask import ask_every_broker, outcome
 from ottla.client._cluster import Cluster
 from ottla.client._coordinator import CoordinatorKind, CoordinatorLink
 from ottla.client._errors import error_of
-from ottla.client._transactions import OffsetAndMetadata
+from ottla.client._offsets import OffsetAndMetadata
 from ottla.model import TopicPartition
 from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from ottla.client._security import Credentials, Sasl, Tls
+    from ottla.wire.messages.fetch_response import NodeEndpoint as FetchEndpoint
     from ottla.wire.messages.produce_response import NodeEndpoint
 
 DEFAULT_PORT: Final = 9092
@@ -91,8 +92,8 @@ class Cluster:
         self.rng = rng or Random()
         self._client_id = client_id
         self._known = _Known()
-        self._peers: dict[tuple[str, int], Peer] = {}
-        self._connecting: dict[tuple[str, int], asyncio.Lock] = {}
+        self._peers: dict[tuple[str, int, str], Peer] = {}
+        self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
         self.listeners: list[Callable[[], object]] = []
         """Called after what is known of topics has changed."""
@@ -144,6 +145,16 @@ class Cluster:
         partition = None if topic is None else topic.partitions.get(place.partition)
         return -1 if partition is None else partition.leader
 
+    def leader_epoch(self, place: TopicPartition) -> int:
+        """The epoch of that leader; -1 if nothing is known."""
+        topic = self._known.topics.get(place.topic)
+        partition = None if topic is None else topic.partitions.get(place.partition)
+        return -1 if partition is None else partition.leader_epoch
+
+    def topic_by_id(self, topic_id: Uuid) -> TopicMetadata | None:
+        """What is known of a topic by its id."""
+        return next((topic for topic in self._known.topics.values() if topic.topic_id == topic_id), None)
+
     def note_leader(self, place: TopicPartition, leader: int, leader_epoch: int) -> None:
         """A leader hint out of an answer (KIP-951); older ones than what is known are ignored."""
         topic = self._known.topics.get(place.topic)
@@ -167,7 +178,7 @@ class Cluster:
             )
             self._changed()
 
-    def note_brokers(self, endpoints: "Iterable[NodeEndpoint]") -> None:
+    def note_brokers(self, endpoints: "Iterable[NodeEndpoint | FetchEndpoint]") -> None:
         """Addresses out of an answer that names a new leader (KIP-951)."""
         for one in endpoints:
             self._known.brokers[one.node_id] = BrokerAddress(
@@ -210,7 +221,7 @@ class Cluster:
                 errors[name] = ErrorCode(topic.error_code)
                 known.topics.pop(name, None)
             else:
-                known.topics[name] = _topic_metadata(topic)
+                known.topics[name] = _newest(known.topics.get(name), _topic_metadata(topic))
         self._changed()
         return errors
 
@@ -236,12 +247,16 @@ class Cluster:
                 raise topic_error(name, error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE)
             await asyncio.sleep(backoff.next_seconds())
 
-    async def peer(self, node_id: int) -> Peer:
-        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer."""
+    async def peer(self, node_id: int, *, lane: str = "") -> Peer:
+        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer.
+
+        What must not wait behind other requests (a broker may serve those of a connection one after the other) has a
+        ``lane``, a connection of its own.
+        """
         broker = self._known.brokers.get(node_id)
         if broker is None:
             raise PeerLost(f"broker {node_id} is not known")
-        return await self._connect((broker.host, broker.port))
+        return await self._connect((broker.host, broker.port), lane)
 
     def connected(self, node_id: int) -> Peer | None:
         """The connection to a broker if there is one."""
@@ -276,17 +291,17 @@ class Cluster:
             listener()
 
     def _candidates(self) -> list[tuple[str, int]]:
-        connected = [address for address, peer in self._peers.items() if peer.connected]
+        connected = [(host, port) for (host, port, lane), peer in self._peers.items() if peer.connected and not lane]
         others = [(broker.host, broker.port) for broker in self._known.brokers.values()]
         self.rng.shuffle(others)
         return connected + others + list(self.addresses)
 
-    async def _connect(self, address: tuple[str, int]) -> Peer:
-        peer = self._usable(address)
+    async def _connect(self, address: tuple[str, int], lane: str = "") -> Peer:
+        peer = self._usable(address, lane)
         if peer is not None:
             return peer
-        async with self._connecting.setdefault(address, asyncio.Lock()):
-            peer = self._usable(address)
+        async with self._connecting.setdefault((*address, lane), asyncio.Lock()):
+            peer = self._usable(address, lane)
             if peer is not None:
                 return peer
             if self._closed:
@@ -295,16 +310,16 @@ class Cluster:
             if self._closed:
                 peer.close()
                 raise PeerLost("the client is closed")
-            self._peers[address] = peer
+            self._peers[*address, lane] = peer
             return peer
 
-    def _usable(self, address: tuple[str, int]) -> Peer | None:
-        peer = self._peers.get(address)
+    def _usable(self, address: tuple[str, int], lane: str = "") -> Peer | None:
+        peer = self._peers.get((*address, lane))
         if peer is None or not peer.connected:
             return None
         if peer.renew_at is not None and asyncio.get_running_loop().time() >= peer.renew_at:
             # Its authentication runs out. What is on its way still gets its answer; whoever asks now gets another.
-            del self._peers[address]
+            del self._peers[*address, lane]
             peer.close_when_idle()
             return None
         return peer
@@ -323,6 +338,21 @@ class Cluster:
             tls=self._credentials.context,
             authenticate=self._credentials.authenticate,
         )
+
+
+def _newest(before: TopicMetadata | None, now: TopicMetadata) -> TopicMetadata:
+    """What a broker says, but for leaders of an epoch that is over already: brokers learn at different times."""
+    if before is None or before.topic_id != now.topic_id:
+        return now
+    later = {
+        number: known
+        for number, known in before.partitions.items()
+        if number in now.partitions and known.leader_epoch > now.partitions[number].leader_epoch
+    }
+    if not later:
+        return now
+    partitions = {**now.partitions, **later}
+    return TopicMetadata(name=now.name, topic_id=now.topic_id, internal=now.internal, partitions=partitions)
 
 
 def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]:

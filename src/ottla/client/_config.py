@@ -82,6 +82,17 @@ def _partitioner(value: Any) -> Any:
     return java.get(value.rpartition(".")[2], value)
 
 
+def _assignors(value: Any) -> list[Any]:
+    """Names, or Java's classes by their last part."""
+    java = {
+        "RangeAssignor": "range",
+        "RoundRobinAssignor": "roundrobin",
+        "StickyAssignor": "sticky",
+        "CooperativeStickyAssignor": "cooperative-sticky",
+    }
+    return [java.get(str(name).rpartition(".")[2], name) for name in _names(value)]
+
+
 def _keys(argument: str | None, read: Read, *names: str) -> dict[str, _Key]:
     return {name: _Key(argument, read) for name in names}
 
@@ -204,15 +215,15 @@ _CONSUMER: Final[dict[str, _Key]] = {
     **_keys("max_partition_fetch_bytes", _whole, "max.partition.fetch.bytes", "fetch.message.max.bytes"),
     **_keys("prefetch_bytes", lambda value: int(value) * 1024, "queued.max.messages.kbytes"),
     **_keys(None, _whole, "queued.min.messages"),
-    **_keys("partition_assignment_strategy", _names, "partition.assignment.strategy"),
+    **_keys("assignors", _assignors, "partition.assignment.strategy"),
     **_keys("check_crcs", _flag, "check.crcs"),
     **_keys("client_rack", _text, "client.rack"),
     **_keys("key_deserializer", _callable, "key.deserializer"),
     **_keys("value_deserializer", _callable, "value.deserializer"),
-    **_keys("interceptors", list, "interceptor.classes"),
-    **_keys(None, _flag, "exclude.internal.topics", "allow.auto.create.topics", "enable.partition.eof"),
-    **_keys(None, _flag, "enable.auto.offset.store"),
-    **_keys(None, _number, "retry.backoff.ms", "retry.backoff.max.ms", "default.api.timeout.ms"),
+    **_keys("exclude_internal_topics", _flag, "exclude.internal.topics"),
+    **_keys("default_api_timeout_ms", _number, "default.api.timeout.ms"),
+    **_keys(None, _flag, "allow.auto.create.topics", "enable.partition.eof", "enable.auto.offset.store"),
+    **_keys(None, _number, "retry.backoff.ms", "retry.backoff.max.ms"),
 }
 
 _ADMIN: Final[dict[str, _Key]] = {

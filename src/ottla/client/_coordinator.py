@@ -47,11 +47,14 @@ class CoordinatorLink:
         *,
         seconds: float,
         again: frozenset[ErrorCode] = frozenset((ErrorCode.CONCURRENT_TRANSACTIONS,)),
+        lane: str = "",
+        answer_seconds: float | None = None,
     ) -> Any:
         """The coordinator's answer. ``request`` may be a function of the connection that gives message and version.
 
         While the coordinator moves, loads, or answers with one of ``again``, it is asked again; every other answer is
         returned whatever it says. Raises ``KafkaTimeoutError``, and ``KafkaError`` where a coordinator is refused.
+        ``lane`` is the connection to use, ``answer_seconds`` replaces the usual deadline of one request.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -60,9 +63,10 @@ class CoordinatorLink:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    peer = await self._peer()
+                    peer = await self._peer(lane)
+                    await asyncio.sleep(max(0.0, peer.throttled_until - loop.time()))
                     message, version = request(peer) if callable(request) else (request, peer.version_of(api_key))
-                    response = await peer.request(api_key, message, version)
+                    response = await peer.request(api_key, message, version, seconds=answer_seconds)
                 code = ErrorCode.of(code_of(response))
                 if code not in MOVED and code not in again:
                     return response
@@ -84,10 +88,10 @@ class CoordinatorLink:
         what = f"the coordinator of {self._kind.name.lower()} {self._key!r}"
         raise KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: {reason} for {seconds:g} s")
 
-    async def _peer(self) -> Peer:
+    async def _peer(self, lane: str) -> Peer:
         if self.node_id < 0:
             self.node_id = await find_coordinator(self._cluster, self._kind, self._key)
-        return await self._cluster.peer(self.node_id)
+        return await self._cluster.peer(self.node_id, lane=lane)
 
 
 async def find_coordinator(cluster: Cluster, kind: CoordinatorKind, key: str) -> int:

@@ -46,8 +46,9 @@ from ottla.wire.errors import ErrorCode, KafkaError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._security import Sasl, Tls
-    from ottla.client._transactions import GroupMetadata, OffsetAndMetadata, Transactions
+    from ottla.client._transactions import GroupMetadata, Transactions
 
 Acks = Literal["all", 0, 1, -1]
 CompressionName = Literal["none", "gzip", "snappy", "lz4", "zstd"]

@@ -12,12 +12,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Protocol, assert_never
 
-from msgspec import Struct
-
 from ottla.client._accumulator import NO_PRODUCER, Accumulator
 from ottla.client._cluster import Cluster
 from ottla.client._coordinator import CoordinatorKind, CoordinatorLink
 from ottla.client._errors import TransactionAbortedError, error_of
+from ottla.client._offsets import OffsetAndMetadata
 from ottla.client._sender import Sender
 from ottla.model import TopicPartition
 from ottla.net.peer import Peer
@@ -35,14 +34,6 @@ FENCED: Final = frozenset({ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER
 AGAIN: Final = frozenset({ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION})
 
 State = Literal["ready", "open", "ending", "failed", "dead"]
-
-
-class OffsetAndMetadata(Struct, frozen=True):
-    """An offset to commit, with a text that the group's members may read."""
-
-    offset: int
-    metadata: str = ""
-    leader_epoch: int = -1
 
 
 class GroupMetadata(Protocol):
