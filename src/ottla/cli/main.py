@@ -21,12 +21,14 @@ EXIT_CODES: Final = (
 )
 
 COMMANDS: Final = {
+    "bench": ("ottla.cli.bench", "Measure a cluster: produce, consume, latency."),
     "cluster": ("ottla.cli.cluster", "Brokers, quorum, log directories, features, health."),
     "completion": ("ottla.cli.completion", "Completion for bash, zsh and fish."),
     "config": ("ottla.cli.config", "Configurations; the table of all keys."),
     "consume": ("ottla.cli.consume", "Print the records of a topic."),
     "doctor": ("ottla.cli.doctor", "What is wrong with a cluster or a directory, in words."),
     "dump": ("ottla.cli.dump", "Read the files of a data directory."),
+    "explain": ("ottla.cli.explain", "What an error of Kafka's means, and what to do."),
     "group": ("ottla.cli.group", "List, describe, move and delete groups of consumers."),
     "offsets": ("ottla.cli.offsets", "Where partitions begin and end."),
     "produce": ("ottla.cli.produce", "Send lines or JSON from stdin to a topic."),

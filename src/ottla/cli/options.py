@@ -95,7 +95,7 @@ def output_option(shape: Any, *, formats: Sequence[str] = FORMATS) -> Callable[[
             ctx.exit()
         return value
 
-    return click.option(
+    option = click.option(
         "-o",
         "--output",
         type=click.Choice([*formats, "help"]),
@@ -106,6 +106,13 @@ def output_option(shape: Any, *, formats: Sequence[str] = FORMATS) -> Callable[[
         callback=read,
         help="How to print; help prints the shape of the JSON.",
     )
+
+    def decorate(command: CommandT) -> CommandT:
+        # The reference page shows it; `functools.wraps` carries it outwards.
+        command.shape = shape  # type: ignore[attr-defined]
+        return option(command)
+
+    return decorate
 
 
 yes_option: Final = click.option("-y", "--yes", is_flag=True, help="Do not ask.")

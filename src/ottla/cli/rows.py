@@ -328,3 +328,25 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
     size: int
     max_timestamp_ms: int | None
     flaw: str | None
+
+
+class ErrorRow(Struct, frozen=True, kw_only=True):
+    name: str
+    number: int
+    meaning: str
+    retriable: bool
+    fix: str | None
+
+
+class BenchResult(Struct, frozen=True, kw_only=True):
+    what: str
+    topic: str
+    records: int
+    record_bytes: int
+    seconds: float
+    records_per_second: float
+    bytes_per_second: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
