@@ -1,6 +1,5 @@
 """`ottla bench`: how fast this cluster takes records, gives them, and passes one on, as seen from here."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -144,6 +143,8 @@ async def _with_topic(
     *,
     keep: bool,
 ) -> BenchResult:
+    import asyncio
+
     name = topic or f"ottla-bench-{time.time_ns():x}"
     async with connection.admin() as admin, asyncio.timeout(SECONDS_MAX):
         if topic is None:
@@ -202,6 +203,8 @@ async def _consume(connection: Connection, topic: str, wanted: int) -> BenchResu
 
 
 async def _latency(connection: Connection, topic: str, options: dict[str, Any]) -> BenchResult:
+    import asyncio
+
     total, size, rate = options["records"], options["size"], options["rate"]
     samples: list[float] = []
     consumer = connection.consumer(topics=[topic], auto_offset_reset="latest", fetch_max_wait_ms=500)

@@ -1,6 +1,5 @@
 """`ottla consume`: topics to stdout, alone or as a member of a group."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -209,6 +208,8 @@ class _Printing:
         self._progress = progress
 
     async def run(self) -> None:
+        import asyncio
+
         write, flush = sys.stdout.buffer.write, sys.stdout.buffer.flush
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SETTLE_SECONDS

@@ -1,6 +1,5 @@
 """`ottla produce`: stdin to a topic. Lines are handed on by the chunk they were read in, so a pipe is kept busy."""
 
-import asyncio
 import os
 import stat
 import sys
@@ -106,6 +105,8 @@ async def _produce(
     connection: Connection, parse: "Parse | None", arguments: dict[str, Any], options: ProduceOptions
 ) -> None:
     """``parse`` of ``None``: plain lines, which go whole chunks at a time."""
+    import asyncio
+
     from ottla.client import Delivery
 
     progress = Progress("sent")
@@ -134,6 +135,8 @@ class _Sending:
     """Carries stdin to the producer, no faster than asked."""
 
     def __init__(self, producer: "Producer", options: ProduceOptions, delivery: "Delivery", progress: Progress) -> None:
+        import asyncio
+
         self._producer = producer
         self._options = options
         self._delivery = delivery
@@ -175,6 +178,8 @@ class _Sending:
             self._sent(len(lines), size)
 
     async def _keep_pace(self, number: int) -> None:
+        import asyncio
+
         if self._options.rate is not None:
             ahead = self._began + number / self._options.rate - asyncio.get_running_loop().time()
             if ahead > PACE_SECONDS:
@@ -272,6 +277,8 @@ async def _chunks() -> AsyncIterator[tuple[list[bytes], int]]:
 
 async def _stdin() -> AsyncIterator[bytes]:
     """Pieces of stdin until its end. Pipes and terminals are waited for on the loop, so Ctrl-C always gets through."""
+    import asyncio
+
     descriptor = sys.stdin.fileno()
     kind = os.fstat(descriptor).st_mode
     waits = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(descriptor)
