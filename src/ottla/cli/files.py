@@ -352,7 +352,9 @@ def _read_producers(path: Path) -> Iterator[ProducerEntryRow]:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    return decode_lines(str(path), path.read_bytes())
+    content = path.read_bytes()
+    # Apache Kafka creates these files empty and fills them with the first checkpoint.
+    return decode_lines(str(path), content) if content else []
 
 
 def _whole(path: Path, entry: int) -> bytes:
