@@ -203,6 +203,7 @@ WAYS: dict[str, Callable[[str, int], tuple[float, int]]] = {
     "aiokafka getmany": aiokafka_many,
     "kafka-python": kafka_python,
 }
+RIVALS = ("confluent-kafka", "aiokafka", "aiokafka getmany")
 SLOW = {"kafka-python": 8, "aiokafka": 3, "aiokafka getmany": 3}
 """These read a part of the records only: they would take all of the run's time."""
 
@@ -258,15 +259,17 @@ def compare(kind: str, size: int, count: int, rounds: int) -> None:
                     rates[way].append(part / took)
         finally:
             node.stop()
-    base, other = statistics.median(rates["confluent-kafka"]), statistics.median(rates["aiokafka"])
-    print(f"{kind}, {size} B, {count} records, median of {rounds}")
+    print(f"{kind}, {size} B, {count} records, {rounds} rounds: median, and in brackets the best")
     for way, found in rates.items():
-        rate = statistics.median(found)
-        print(
-            f"  {way:22} {rate / 1e6:6.2f} M/s {rate * size / 1e6:7.0f} MB/s   {rate / base:5.2f} x confluent-kafka "
-            f"{rate / other:6.2f} x aiokafka   ({min(found) / 1e6:.2f} to {max(found) / 1e6:.2f})",
-            flush=True,
-        )
+        rate = f"{statistics.median(found) / 1e6:.2f} M/s ({max(found) / 1e6:.2f})"
+        beside = [f"{_beside(found, rates[rival])} {rival}" for rival in RIVALS]
+        print(f"  {way:22}{rate:20}{'   '.join(beside)}", flush=True)
+
+
+def _beside(found: list[float], others: list[float]) -> str:
+    """Ratio of medians, and of bests."""
+    ratio, best = statistics.median(found) / statistics.median(others), max(found) / max(others)
+    return f"{ratio:5.2f} x ({best:5.2f})"
 
 
 def main() -> None:

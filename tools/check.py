@@ -58,6 +58,11 @@ def checks() -> tuple[Check, ...]:
             command=(python, "tools/generate_cli_docs.py", "--check"),
             needs="tools/generate_cli_docs.py",
         ),
+        Check(
+            name="generated clients",
+            command=(python, "tools/generate_sync_client.py", "--check"),
+            needs="tools/generate_sync_client.py",
+        ),
         Check(name="types", command=(mypy,), slow=True),
         Check(name="unit tests", command=(python, "-m", "pytest", "-q", "-n", "auto", *suites)),
     )

@@ -242,7 +242,8 @@ class Batch:
         """The fate is known. Tells everybody who waits."""
         if self.settled:
             return
-        self.settled = True
+        # Full: whoever was about to add another record opens a batch that still has a way to go.
+        self.settled = self.full = True
         self.error = error
         self._base_offset, self._log_append_time = base_offset, log_append_time
         # Receipts ask for the timestamps only.

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from ottla.client._backoff import Backoff
 from ottla.client._errors import error_of
 from ottla.model import TopicPartition, Uuid
-from ottla.net.peer import Peer, PeerLimits, PeerLost
+from ottla.net.peer import Peer, PeerLimits, PeerLost, PeerTimeout, PeerUnreachable
 from ottla.wire.apis import ApiKey
 from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -30,10 +30,15 @@ if TYPE_CHECKING:
     from ottla.wire.messages.produce_response import NodeEndpoint
 
 DEFAULT_PORT: Final = 9092
+START_TRIES: Final = 5
 
 
 class ClusterUnreachable(ConnectionError):
-    """No address of the cluster answers."""
+    """No address of the cluster answers. ``broken``: somebody was there, and the connection was lost."""
+
+    def __init__(self, message: str, *, broken: bool = False) -> None:
+        super().__init__(message)
+        self.broken = broken
 
 
 class BrokerAddress(Struct, frozen=True, kw_only=True):
@@ -99,8 +104,17 @@ class Cluster:
         """Called after what is known of topics has changed."""
 
     async def __aenter__(self) -> Self:
+        backoff = Backoff(self.rng, initial=0.05)
         try:
-            await self.refresh(())
+            for tries_left in reversed(range(START_TRIES)):
+                try:
+                    await self.refresh(())
+                    break
+                except ClusterUnreachable as error:
+                    # Where nobody listens one is told at once; a connection that broke may do better next time.
+                    if not error.broken or not tries_left:
+                        raise
+                    await asyncio.sleep(backoff.next_seconds())
         except BaseException:
             self.close()
             raise
@@ -236,13 +250,19 @@ class Cluster:
         backoff = Backoff(self.rng, initial=0.02)
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
-            errors = await self.refresh((name,), create=create)
+            late = asyncio.get_running_loop().time() >= deadline
+            try:
+                errors = await self.refresh((name,), create=create)
+            except ClusterUnreachable:
+                if late or self._closed:
+                    raise
+                await asyncio.sleep(backoff.next_seconds())
+                continue
             error = errors.get(name, ErrorCode.NONE)
             known = self._known.topics.get(name)
             if error is ErrorCode.NONE and known is not None and _led(known):
                 return known
             hopeless = error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and not create
-            late = asyncio.get_running_loop().time() >= deadline
             if late or hopeless or (error is not ErrorCode.NONE and not error.retriable):
                 raise topic_error(name, error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE)
             await asyncio.sleep(backoff.next_seconds())
@@ -272,6 +292,7 @@ class Cluster:
         address's reason.
         """
         reasons: dict[tuple[str, int], str] = {}
+        broken = False
         for address in self._candidates():
             if address in reasons:
                 continue
@@ -282,9 +303,10 @@ class Cluster:
                 return await peer.request(api_key, message, version, seconds=seconds)
             except PeerLost as error:
                 reasons[address] = str(error)
+                broken = broken or not isinstance(error, PeerUnreachable | PeerTimeout)
             if self._closed:
                 break
-        raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed")
+        raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed", broken=broken)
 
     def _changed(self) -> None:
         for listener in self.listeners:

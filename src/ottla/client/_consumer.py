@@ -9,18 +9,17 @@ import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from itertools import islice
 from time import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ottla.client._assignors import Assignor, assignor_named
 from ottla.client._cluster import Cluster, topic_error
-from ottla.client._commits import Commits, ConsumerGroupMetadata
 from ottla.client._decode import ConsumerRecord, RecordBatch
 from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
 from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, logger
-from ottla.client._group_coordinator import GroupCoordinator
 from ottla.client._hands import Hands
 from ottla.client._offsets import EARLIEST, LATEST, OffsetAndMetadata, find_offsets, list_offsets
 from ottla.client._partitions import Reading
@@ -31,12 +30,16 @@ from ottla.wire.errors import KafkaError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from ottla.client._commits import Commits, ConsumerGroupMetadata
+    from ottla.client._group_coordinator import GroupCoordinator
     from ottla.client._security import Sasl, Tls
 
 OffsetReset = Literal["earliest", "latest", "none"] | timedelta
 """Where to begin without an offset; a duration is "so long ago" (KIP-1106)."""
 
 MISSING_SECONDS: Final = 1.0
+STRIDE: Final = 100
+"""Records handed out before it is looked whether the event loop should have its turn."""
 _RESETS: Final[dict[str, int | None]] = {"earliest": EARLIEST, "latest": LATEST, "none": None}
 
 
@@ -55,6 +58,8 @@ class Consumer:
     it asks for the next, batches and lists when it comes for more. Leaving the ``async with`` normally commits
     everything that was handed out; leaving it by an exception does not commit what was in hand.
     """
+
+    _group_settings: GroupSettings | None = None
 
     def __init__(
         self,
@@ -94,15 +99,15 @@ class Consumer:
         tls: "bool | Tls | SSLContext" = False,
         sasl: "Sasl | None" = None,
     ) -> None:
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id, tls=tls, sasl=sasl)
-        self._cluster.limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
+        self._prepare()
+        limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
+        self._cluster = Cluster(bootstrap_servers, client_id=client_id, limits=limits, tls=tls, sasl=sasl)
         make = _record_maker(key_deserializer, value_deserializer)
         self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
-        self._subscribed, self._exclude_internal = frozenset(topics), exclude_internal_topics
-        self._pattern = _checked_pattern(group, topics, pattern)
-        self._offsets, self._reset = dict(offsets or {}), auto_offset_reset
+        self._subscribed, self._pattern = frozenset(topics), _checked_pattern(group, topics, pattern)
+        self._exclude_internal, self._reset = exclude_internal_topics, auto_offset_reset
+        self._offsets, self._api_seconds = dict(offsets or {}), default_api_timeout_ms / 1000
         self._metadata_seconds, self._commit_seconds = metadata_max_age_ms / 1000, auto_commit_interval_ms / 1000
-        self._api_seconds = default_api_timeout_ms / 1000
         self._next_protocol, self._listener = group_protocol == "consumer", listener or RebalanceListener()
         self._settings = FetchSettings(
             max_wait_ms=fetch_max_wait_ms,
@@ -113,7 +118,6 @@ class Consumer:
             read_committed=isolation_level == "read_committed",
             rack=client_rack,
         )
-        self._group_settings: GroupSettings | None = None
         if group is not None:
             self._group_settings = GroupSettings(
                 group_id=group,
@@ -127,10 +131,9 @@ class Consumer:
                 auto_commit=enable_auto_commit,
                 api_seconds=self._api_seconds,
             )
-        self._prepare()
 
     def _prepare(self) -> None:
-        """What is there from ``__aenter__`` on."""
+        """What is there from the start on."""
         self._fetcher: Fetcher
         self._hands: Hands
         self._commits: Commits | None = None
@@ -209,7 +212,7 @@ class Consumer:
         while True:
             records = await self._hands.records(None)
             if records is not None:
-                for record in records:
+                for record in islice(records, STRIDE):
                     yield record
 
     async def batches(self) -> AsyncIterator[RecordBatch]:
@@ -347,12 +350,14 @@ class Consumer:
             raise RuntimeError("committed offsets belong to a group")
         return await self._commits.committed(places, self._api_seconds)
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
+    def group_metadata(self) -> "ConsumerGroupMetadata":
         """Who this consumer is in its group, for a transaction that commits its offsets."""
         if self._group_settings is None:
             raise RuntimeError("this consumer has no group")
         if self._membership is not None:
             return self._membership.identity
+        from ottla.client._commits import ConsumerGroupMetadata  # noqa: PLC0415 - with a group only
+
         return ConsumerGroupMetadata(group_id=self._group_settings.group_id)
 
     async def subscribe(self, topics: Sequence[str] = (), *, pattern: str | None = None) -> None:
@@ -471,6 +476,10 @@ class Consumer:
         self._cluster.close()
 
     async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
+        # Who reads without a group does not pay for what belongs to one.
+        from ottla.client._commits import Commits  # noqa: PLC0415
+        from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
+
         coordinator = GroupCoordinator(self._cluster, settings.group_id)
         self._commits = Commits(coordinator, self.group_metadata, require_stable=self._settings.read_committed)
         if settings.auto_commit:
@@ -493,7 +502,7 @@ class Consumer:
         group.create_task(self._watch_missing(), name="consumer topics")
 
     def _make_membership(
-        self, coordinator: GroupCoordinator, ownership: Ownership, settings: GroupSettings
+        self, coordinator: "GroupCoordinator", ownership: Ownership, settings: GroupSettings
     ) -> Membership:
         if self._next_protocol:
             from ottla.client._next_group import NextMembership  # noqa: PLC0415 - only who asks for it loads it
@@ -518,7 +527,7 @@ class Consumer:
         try:
             await membership.run()
         except* (KafkaError, ConnectionError, ValueError) as group:
-            self._fetcher.fail(_first(group))
+            self._fetcher.fail(_first(group), for_good=True)
 
     def _topics(self) -> frozenset[str]:
         pattern = self._pattern

@@ -59,6 +59,7 @@ class Fetcher:
         self._lanes: dict[int, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
         self._errors: deque[Exception] = deque(maxlen=ERRORS_MAX)
+        self._ended: Exception | None = None
         self._stopping = False
 
     def changed(self) -> None:
@@ -101,6 +102,8 @@ class Fetcher:
         while True:
             if self._errors:
                 raise self._errors.popleft()
+            if self._ended is not None:
+                raise self._ended
             while self._stock:
                 reading, fetched = self._stock.popleft()
                 self._sold(reading, len(fetched.data))
@@ -117,9 +120,11 @@ class Fetcher:
         self._wake.set()
         self._arrived()
 
-    def fail(self, error: Exception) -> None:
-        """Let the reader know, who hears of the same failure once."""
-        if not any(str(known) == str(error) for known in self._errors):
+    def fail(self, error: Exception, *, for_good: bool = False) -> None:
+        """Let the reader know: of the same failure once, or ``for_good`` whenever it comes."""
+        if for_good:
+            self._ended = error
+        elif not any(str(known) == str(error) for known in self._errors):
             self._errors.append(error)
         self._arrived()
 

@@ -7,18 +7,20 @@ what was finished before a partition is handed on.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
 from ottla.client._assignors import Assignor
-from ottla.client._commits import Commits, ConsumerGroupMetadata
 from ottla.client._errors import error_of
 from ottla.client._fetcher import Fetcher
 from ottla.client._offsets import OffsetAndMetadata
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
 from ottla.wire.errors import ErrorCode, KafkaError
+
+if TYPE_CHECKING:
+    from ottla.client._commits import Commits, ConsumerGroupMetadata
 
 logger: Final = logging.getLogger("ottla.client")
 
@@ -87,7 +89,7 @@ class Membership(Protocol):
     """Being in a group."""
 
     @property
-    def identity(self) -> ConsumerGroupMetadata: ...
+    def identity(self) -> "ConsumerGroupMetadata": ...
 
     async def run(self) -> None:
         """Join, stay, follow rebalances until ``stop``. Raises ``KafkaError`` where that cannot go on."""

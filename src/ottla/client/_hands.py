@@ -65,6 +65,7 @@ class Hands:
 
     async def records(self, seconds: float | None) -> Iterator[ConsumerRecord] | None:
         """An iterator over what comes next, to be used up before this is called again."""
+        await self._breathe()
         if self._left() and self._stepwise:
             return self._iterator
         self._come()
@@ -178,13 +179,17 @@ class Hands:
         self._waiting = True
         self._active.set()
         try:
-            if self._loop.time() - self._breathed_at > BREATH_SECONDS:
-                await asyncio.sleep(0)
-                self._breathed_at = self._loop.time()
+            await self._breathe()
             return await self._fetcher.next(seconds)
         finally:
             self._waiting = False
             self._seen = (self._loop.time(), 0)
+
+    async def _breathe(self) -> None:
+        """Give the event loop its turn if it has not had one for long."""
+        if self._loop.time() - self._breathed_at > BREATH_SECONDS:
+            await asyncio.sleep(0)
+            self._breathed_at = self._loop.time()
 
     def _hold(self, batch: RecordBatch) -> None:
         self._batch = batch

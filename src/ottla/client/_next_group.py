@@ -25,7 +25,8 @@ JOIN_EPOCH: Final = 0
 LEAVE_EPOCH: Final = -1
 LEAVE_FOR_A_WHILE_EPOCH: Final = -2
 """A static member goes and will be back."""
-REFRESH_PAUSE_SECONDS: Final = 0.2
+PATTERN_VERSION: Final = 1
+"""From here on the heartbeat carries a regular expression."""
 
 Target = frozenset[tuple[Uuid, int]]
 
@@ -135,11 +136,11 @@ class NextMembership:
             return
         sent: list[ConsumerGroupHeartbeatRequest] = []
 
-        def request(_: int) -> ConsumerGroupHeartbeatRequest:
+        def request(version: int) -> ConsumerGroupHeartbeatRequest:
             if sent:
                 # An earlier try may or may not have been heard.
                 self._told = None
-            sent.append(self._request())
+            sent.append(self._request(version))
             return sent[-1]
 
         response: ConsumerGroupHeartbeatResponse = await self._coordinator.ask(
@@ -157,7 +158,7 @@ class NextMembership:
         else:
             raise error_of(code, response.error_message or f"group {self._settings.group_id!r}")
 
-    def _request(self) -> ConsumerGroupHeartbeatRequest:
+    def _request(self, version: int) -> ConsumerGroupHeartbeatRequest:
         """What has changed since the coordinator last heard us; everything where that is not certain."""
         settings = self._settings
         joining = self._epoch == JOIN_EPOCH
@@ -168,7 +169,8 @@ class NextMembership:
             member_epoch=self._epoch,
             instance_id=settings.instance_id,
         )
-        names, pattern = sorted(self._topics()), self._pattern()
+        # A broker without patterns gets the names that match here.
+        names, pattern = sorted(self._topics()), self._pattern() if version >= PATTERN_VERSION else None
         if full:
             request.rack_id = settings.rack or None
             request.rebalance_timeout_ms = int(settings.rebalance_seconds * 1000)

@@ -15,12 +15,6 @@ from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from ottla.wire.messages.list_offsets_response import ListOffsetsResponse
-from ottla.wire.messages.offset_for_leader_epoch_request import (
-    OffsetForLeaderEpochRequest,
-    OffsetForLeaderPartition,
-    OffsetForLeaderTopic,
-)
-from ottla.wire.messages.offset_for_leader_epoch_response import OffsetForLeaderEpochResponse
 
 LATEST: Final = -1
 EARLIEST: Final = -2
@@ -71,6 +65,12 @@ async def end_of_epoch(cluster: Cluster, place: TopicPartition, epoch: int, lead
 
     Raises ``KafkaError`` and ``ConnectionError``.
     """
+    from ottla.wire.messages.offset_for_leader_epoch_request import (  # noqa: PLC0415 - few ever need it
+        OffsetForLeaderEpochRequest,
+        OffsetForLeaderPartition,
+        OffsetForLeaderTopic,
+    )
+
     peer = await cluster.peer(cluster.leader(place))
     if not peer.speaks(ApiKey.OFFSET_FOR_LEADER_EPOCH):
         return None
@@ -78,7 +78,7 @@ async def end_of_epoch(cluster: Cluster, place: TopicPartition, epoch: int, lead
     request = OffsetForLeaderEpochRequest(
         replica_id=-1, topics=[OffsetForLeaderTopic(topic=place.topic, partitions=[asked])]
     )
-    response: OffsetForLeaderEpochResponse = await peer.request(ApiKey.OFFSET_FOR_LEADER_EPOCH, request)
+    response = await peer.request(ApiKey.OFFSET_FOR_LEADER_EPOCH, request)
     for topic in response.topics:
         for partition in topic.partitions:
             if partition.error_code != ErrorCode.NONE:

@@ -36,6 +36,10 @@ class PeerLost(ConnectionError):
     """The connection is gone; whether the request was carried out is not known."""
 
 
+class PeerUnreachable(PeerLost):
+    """There was no connection to begin with: nobody listens, or it could not be secured."""
+
+
 class PeerTimeout(PeerLost):
     """No answer within the deadline."""
 
@@ -113,7 +117,7 @@ class Peer:
             peer.close()
             if isinstance(error, PeerLost):
                 raise
-            raise PeerLost(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
+            raise PeerUnreachable(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
         except BaseException:
             peer.close()
             raise

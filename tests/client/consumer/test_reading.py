@@ -273,3 +273,29 @@ def test_a_quiet_topic_does_not_hang(bootstrap: str, make_topic: Callable[..., s
             assert asyncio.get_running_loop().time() - began < 2.0
 
     run(main())
+
+
+def test_kafkas_names_and_deserializers(bootstrap: str, make_topic: Callable[..., str], run: Run) -> None:
+    topic = make_topic(partitions=1, count=3)
+    config = {
+        "bootstrap.servers": bootstrap,
+        "auto.offset.reset": "smallest",
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 100,
+        "partition.assignment.strategy": "org.apache.kafka.clients.consumer.StickyAssignor",
+    }
+
+    async def main() -> None:
+        async with Consumer.from_config(
+            config, topics=[topic], key_deserializer=int, value_deserializer=bytes.decode
+        ) as consumer:
+            records = await consumer.get_many(3, 10.0)
+            assert [(record.key, record.value) for record in records] == [(n, f"value {n}") for n in range(3)]
+            consumer.seek_to_start()
+            async for batch in consumer.batches():
+                assert list(batch.keys) == [b"0", b"1", b"2"][: len(batch)]
+                break
+
+    run(main())
+    with pytest.raises(ValueError, match=r"max\.poll\.interval\.ms"):
+        Consumer.from_config({"bootstrap.servers": bootstrap, "max.poll.intervall.ms": 1})

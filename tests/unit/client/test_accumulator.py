@@ -193,6 +193,7 @@ def test_fates_are_told() -> None:
         waiting = asyncio.gather(*(_wait(receipt) for receipt in receipts))
         await asyncio.sleep(0)
         batch.settle(base_offset=40)
+        assert batch.full, "nothing may be added to what is settled"
         assert await waiting == [RecordMetadata("t", 0, 40, 1000), RecordMetadata("t", 0, 41, 1000)]
         assert called == receipts
         assert await delivery == 2
