@@ -232,3 +232,48 @@ async def committed_offset(producer: Producer, group: str, place: TopicPartition
     )
     (partition,) = response.groups[0].topics[0].partitions
     return partition.committed_offset, partition.metadata
+
+
+def test_read_process_write_exactly_once(
+    bootstrap: str, make_topic: Callable[..., str], run: Run, version: str
+) -> None:
+    """The loop that transactions are for: a crash in the middle is as if it had not begun."""
+    source, target = make_topic(partitions=2), make_topic()
+
+    async def work(group: str, crash_after: int | None, wanted: int = 100) -> None:
+        async with (
+            Producer(bootstrap, transactional_id=target) as producer,
+            Consumer(
+                bootstrap, group=group, topics=[source], auto_offset_reset="earliest", enable_auto_commit=False
+            ) as consumer,
+        ):
+            done = 0
+            while done < wanted:
+                batches = await consumer.poll(1.0)
+                async with producer.transaction():
+                    offsets: dict[TopicPartition, int] = {}
+                    for batch in batches:
+                        for record in batch:
+                            await producer.send_soon(target, record.value)
+                            offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                            done += 1
+                            if done == crash_after:
+                                raise ZeroDivisionError
+                    if offsets:
+                        await producer.send_offsets(offsets, consumer.group_metadata())
+
+    async def main() -> None:
+        async with Producer(bootstrap, batch_size=500) as producer:
+            await (await producer.send_many(source, [(b"%d" % number, b"%03d" % number) for number in range(100)]))
+        group = f"group-{target}"
+        with pytest.raises(ZeroDivisionError):
+            await work(group, 60)
+        async with Admin(bootstrap) as admin:
+            already = sum(one.offset for one in (await admin.group_offsets(group)).values())  # type: ignore[union-attr]
+        assert already < 100
+        done = await committed_values(bootstrap, target)
+        assert len(done) == already, "records and offsets are committed together"
+        await work(group, None, wanted=100 - already)
+        assert sorted(await committed_values(bootstrap, target)) == [b"%03d" % number for number in range(100)]
+
+    run(main())
