@@ -50,9 +50,9 @@ class Ottla:
         return json.loads(self(*arguments, "-o", "json", **options).stdout)
 
     def topic(self, *options: str) -> str:
-        """A fresh topic."""
+        """A fresh topic. Nothing expires: tests give their records times of long ago."""
         name = f"cli-{os.getpid()}-{next(_names)}"
-        self("topic", "create", name, *options)
+        self("topic", "create", name, "-c", "retention.ms=-1", *options)
         return name
 
 

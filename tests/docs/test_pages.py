@@ -42,18 +42,27 @@ def test_pages_are_found() -> None:
     }
 
 
+@pytest.fixture(scope="module")
+def fresh(cluster_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster]:
+    """A cluster that holds nothing, as the reader's does: listings are compared whole."""
+    node = clusters.make_node(cluster_kind, tmp_path_factory.mktemp("docs") / "data")
+    node.start()
+    yield node
+    node.stop()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_page(page: Path, cluster: clusters.Cluster, tmp_path: Path) -> None:
+def test_page(page: Path, fresh: clusters.Cluster, tmp_path: Path) -> None:
     environment = {
         **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap,
+        "KAFKA_BOOTSTRAP_SERVERS": fresh.bootstrap,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "NO_COLOR": "1",
     }
     printed = ""
     for block in blocks(page):
-        content = block.content.replace("localhost:9092", cluster.bootstrap)
+        content = block.content.replace("localhost:9092", fresh.bootstrap)
         if block.language == "python" and block.title:
             (tmp_path / block.title).write_text(content, encoding="utf-8")
         elif block.language == "bash":
