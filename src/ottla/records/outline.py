@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from ottla.records.batch import BatchHeader
 from ottla.records.errors import CorruptRecord
-from ottla.records.reader import RECORD_BYTES_MIN
+from ottla.records.scan import RECORD_BYTES_MIN
 from ottla.records.varint import read_varint
 
 __all__ = ["Outline", "outline"]
