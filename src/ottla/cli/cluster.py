@@ -1,6 +1,5 @@
 """`ottla cluster`: info, health, brokers, quorum, logdirs, features, apis."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from ottla.cli.output import (
     print_columns,
     print_data,
     print_pairs,
+    put,
     show_all,
     size_text,
     style,
@@ -93,7 +93,7 @@ def info(*, connection: Connection, output: str) -> None:
             ("without leader", found.offline),
         )
     )
-    sys.stdout.write("\n")
+    put("\n")
     print_columns(found.brokers, BROKERS, wide=output == "wide")
 
 
@@ -134,7 +134,7 @@ def quorum(*, connection: Connection, output: str) -> None:
         _data(output, found)
         return
     print_pairs((("leader", found.leader), ("epoch", found.leader_epoch), ("high watermark", found.high_watermark)))
-    sys.stdout.write("\n")
+    put("\n")
     print_columns(found.replicas, REPLICAS, wide=output == "wide")
 
 
@@ -179,10 +179,10 @@ def print_health(found: ClusterHealth) -> None:
     marks = {"ok": style("ok  ", GREEN), "warning": style("warn", YELLOW), "error": style("FAIL", RED)}
     order = {"error": 0, "warning": 1, "ok": 2}
     for row in sorted(found.checks, key=lambda one: order[one.severity]):
-        sys.stdout.write(f"{marks[row.severity]}  {row.check}: {row.finding}\n")
+        put(f"{marks[row.severity]}  {row.check}: {row.finding}\n")
         if row.fix is not None:
-            sys.stdout.write(f"      fix: {row.fix}\n")
-    sys.stdout.write((style("healthy", GREEN) if found.healthy else style("needs attention", RED)) + "\n")
+            put(f"      fix: {row.fix}\n")
+    put((style("healthy", GREEN) if found.healthy else style("needs attention", RED)) + "\n")
 
 
 async def _with(connection: Connection, act: "Callable[[Admin], Awaitable[Any]]") -> Any:

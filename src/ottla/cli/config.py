@@ -1,6 +1,5 @@
 """`ottla config`: the configuration of topics, brokers, groups and client metrics; and the table of all keys."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +8,7 @@ import click
 from ottla.cli.calls.kinds import RESOURCES
 from ottla.cli.connection import Connection
 from ottla.cli.options import HELP_NAMES, connection_options, key_values, output_option, run_client
-from ottla.cli.output import Column, print_json, print_table, say, show_all
+from ottla.cli.output import Column, print_json, print_table, put, say, show_all
 from ottla.cli.rows import ConfigEntry, ResourceRow
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def table(pattern: str, scope: str, output: str) -> None:
         case "json":
             print_json([_as_json(key) for key in keys])
         case "markdown":
-            sys.stdout.write(markdown())
+            put(markdown())
         case _:
             _print(keys)
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ottla.cli.connection import Connection
 from ottla.cli.filters import Matches, compile_filters
 from ottla.cli.options import HELP_NAMES, complete_group, complete_topic, connection_options, run_client
-from ottla.cli.output import Progress, say
+from ottla.cli.output import Progress, emit, say
 from ottla.cli.places import SYNTAX, Position, offset_in, parse_range
 from ottla.model import TopicPartition
 
@@ -210,12 +210,12 @@ class _Printing:
     async def run(self) -> None:
         import asyncio
 
-        write, flush = sys.stdout.buffer.write, sys.stdout.buffer.flush
+        flush = sys.stdout.buffer.flush
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SETTLE_SECONDS
         while True:
             for records in await self._consumer.poll(POLL_SECONDS):
-                write(self._take(records))
+                emit(self._take(records))
                 if self._left == 0:
                     break
             flush()

@@ -16,7 +16,7 @@ from ottla.cli.options import (
     run_client,
     yes_option,
 )
-from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, say, show_all, style
+from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, put, say, show_all, style
 from ottla.cli.rows import GroupDescription, GroupRow, SeekRow
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def describe(names: tuple[str, ...], *, watch: float | None, connection: Connect
             return
         for index, group in enumerate(described):
             if index:
-                sys.stdout.write("\n")
+                put("\n")
             _print_description(group, wide=output == "wide")
 
     run_client(_watch(connection, look, watch))
@@ -223,7 +223,7 @@ async def _watch(connection: Connection, look: "Callable[[Admin], Awaitable[None
     async with connection.admin() as admin:
         while True:
             if seconds is not None and sys.stdout.isatty():
-                sys.stdout.write("\x1b[H\x1b[2J")
+                put("\x1b[H\x1b[2J")
             await look(admin)
             sys.stdout.flush()
             if seconds is None:
@@ -248,9 +248,9 @@ def _print_description(group: GroupDescription, *, wide: bool) -> None:
     head = f"{group.group}  {state}  {group.type}  {lag}  coordinator {group.coordinator}"
     if group.assignor:
         head += f"  assignor {group.assignor}"
-    sys.stdout.write(head + "\n")
+    put(head + "\n")
     if group.partitions:
         print_columns(group.partitions, PARTITIONS, wide=wide)
     if group.members:
-        sys.stdout.write("\n")
+        put("\n")
         print_columns(group.members, MEMBERS, wide=wide)

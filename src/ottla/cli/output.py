@@ -48,9 +48,9 @@ def print_data(output: str, value: Any) -> None:
     match output:
         case "ndjson":
             items = value if isinstance(value, list) else [value]
-            sys.stdout.writelines(msgspec.json.encode(item).decode() + "\n" for item in items)
+            emit(b"".join([msgspec.json.encode(item) + b"\n" for item in items]))
         case "yaml":
-            sys.stdout.write(to_yaml(value))
+            put(to_yaml(value))
         case _:
             print_json(value)
 
@@ -65,18 +65,35 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
     ]
     lines = [style(_line(headings, widths, right), BOLD)]
     lines += [_line(row, widths, right) for row in texts]
-    sys.stdout.write("\n".join(lines) + "\n")
+    put("\n".join(lines) + "\n")
 
 
 def print_pairs(pairs: Sequence[tuple[str, object]]) -> None:
     """Names and values, a line each."""
     width = max((len(name) for name, _ in pairs), default=0)
-    sys.stdout.writelines(f"{style(name.ljust(width), BOLD)}  {_cell(value)}".rstrip() + "\n" for name, value in pairs)
+    put("".join([f"{style(name.ljust(width), BOLD)}  {_cell(value)}".rstrip() + "\n" for name, value in pairs]))
 
 
 def print_json(value: Any) -> None:
     """One JSON document, indented."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    emit(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def put(text: str) -> None:
+    """Text to stdout, all of it."""
+    emit(text.encode("utf-8", "backslashreplace"))
+
+
+def emit(data: bytes) -> None:
+    """Bytes to stdout, all of them.
+
+    Where Python does not buffer (``PYTHONUNBUFFERED``), a pipe may take a part of what it is given, and only the return
+    value says so.
+    """
+    sys.stdout.flush()
+    out, left = sys.stdout.buffer, memoryview(data)
+    while left:
+        left = left[out.write(left) or 0 :]
 
 
 def say(text: str) -> None:

@@ -17,7 +17,7 @@ from ottla.cli.options import (
     run_client,
     yes_option,
 )
-from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, print_table, say, show_all, style
+from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, print_table, put, say, show_all, style
 from ottla.cli.rows import ConfigRow, CreatedRow, PartitionRow, TopicDescription, TopicRow, TrimRow
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def describe(names: tuple[str, ...], *, all_configs: bool, connection: Connectio
         return
     for index, one in enumerate(shown):
         if index:
-            sys.stdout.write("\n")
+            put("\n")
         _print_description(one, wide=output == "wide")
 
 
@@ -352,12 +352,12 @@ def _description(
 
 
 def _print_description(topic: TopicDescription, *, wide: bool) -> None:
-    sys.stdout.write(f"{topic.name}  id {topic.topic_id}\n")
+    put(f"{topic.name}  id {topic.topic_id}\n")
     leaderless = sum(one.leader < 0 for one in topic.partitions)
     if leaderless:
-        sys.stdout.write(style(f"{leaderless} partitions have no leader", RED) + "\n")
+        put(style(f"{leaderless} partitions have no leader", RED) + "\n")
     elif topic.under_replicated:
-        sys.stdout.write(style(f"{topic.under_replicated} partitions are under-replicated", YELLOW) + "\n")
+        put(style(f"{topic.under_replicated} partitions are under-replicated", YELLOW) + "\n")
     print_columns(topic.partitions, PARTITIONS, wide=wide)
     if topic.config:
         print_table(("CONFIG", "VALUE"), [(one.name, one.value) for one in topic.config])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from ottla.cli import rows
-from ottla.cli.output import Column, moment, print_table, show_all, size_text
+from ottla.cli.output import Column, moment, print_json, print_table, show_all, size_text
 from ottla.cli.shapes import describe
 from ottla.cli.yaml import to_yaml
 
@@ -108,3 +109,18 @@ def test_help_and_completion_load_no_client() -> None:
     ):
         done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
         assert done.stderr.strip().endswith("HEAVY []"), (arguments, done.stderr)
+
+
+def test_a_stdout_that_takes_a_part_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a pipe may where Python does not buffer: what it did not take must not be lost."""
+
+    class Reluctant(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data[:7]))
+
+    raw = Reluctant()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
+    print_json([{"name": "x" * 100}])
+    print_table(("NAME",), [("y" * 50,)])
+    assert json.loads(raw.getvalue().partition(b"NAME")[0]) == [{"name": "x" * 100}]
+    assert raw.getvalue().endswith(b"y" * 50 + b"\n")
