@@ -271,8 +271,10 @@ def compare(arguments: argparse.Namespace) -> None:
             create_topics(node.bootstrap)
             for line, clients in LINES.items():
                 for size in (100, 1000):
-                    _throughput(arguments, node.bootstrap, line, size, list(clients))
-            _latencies(arguments, node.bootstrap)
+                    if line in arguments.only:
+                        _throughput(arguments, node.bootstrap, line, size, list(clients))
+            if "latency" in arguments.only:
+                _latencies(arguments, node.bootstrap)
         finally:
             node.stop()
 
@@ -309,6 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cluster", choices=("ottla", "apache"), default="ottla")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=(*LINES, "latency"), default=(*LINES, "latency"))
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--latency-seconds", type=float, default=6.0)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

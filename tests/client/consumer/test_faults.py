@@ -27,6 +27,7 @@ class FaultyProxy:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._rng = random.Random(seed)
+        self._connections: set[asyncio.Task[None]] = set()
         self.faulty = True
         self.faults: Counter[str] = Counter()
         self.port = 0
@@ -37,20 +38,29 @@ class FaultyProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Ends every connection before the loop is closed: uvloop waits for what is still open, for ever."""
         self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back_reader, forth_writer = await asyncio.open_connection(*self._target)
-        pumps = (
-            asyncio.ensure_future(self._pump(reader, forth_writer, answers=False)),
-            asyncio.ensure_future(self._pump(back_reader, writer, answers=True)),
-        )
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        for closing in (writer, forth_writer):
-            closing.transport.abort()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        closing, pumps = [writer], []
+        try:
+            back_reader, forth_writer = await asyncio.open_connection(*self._target)
+            closing.append(forth_writer)
+            pumps.append(asyncio.ensure_future(self._pump(reader, forth_writer, answers=False)))
+            pumps.append(asyncio.ensure_future(self._pump(back_reader, writer, answers=True)))
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            for one in closing:
+                one.transport.abort()
+            await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         with suppress(ConnectionError):
