@@ -18,7 +18,7 @@ from harness.clusters import Cluster
 from ottla.client import Admin
 from ottla.runtime import loop
 
-SECONDS = 60
+SECONDS = 90
 _names = itertools.count(1)
 
 
