@@ -24,7 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cluster", choices=("ottla", "apache"), default="ottla", help="what the suites of whole processes talk to"
     )
-    group.addoption("--chaos-rounds", type=int, default=3, help="kill -9 rounds of the chaos suite")
+    group.addoption("--chaos-rounds", type=int, default=3, help="chaos suite: kills of each run that counts them")
+    group.addoption("--chaos-seconds", type=float, default=8.0, help="chaos suite: length of each run that has one")
+    group.addoption("--chaos-images", type=int, default=8, help="chaos suite: power cuts of a whole node to look at")
+    group.addoption("--chaos-records", type=int, default=6000, help="chaos suite: how much is copied exactly once")
+    group.addoption("--chaos-seed", type=int, help="chaos suite: repeat a run; without it seeds are drawn and printed")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHON_PATHS = ("src", "tests", "tools", "bench")
-UNIT_SUITES = ("tests/unit", "tests/scenarios", "tests/sim", "tests/chaos/test_checker.py")
+UNIT_SUITES = ("tests/unit", "tests/scenarios", "tests/sim", "tests/chaos/test_rules.py", "tests/chaos/test_proxy.py")
 OUTPUT_LINES_MAX = 60
 
 

@@ -13,10 +13,12 @@ for place in (HERE.parent, HERE.parent.parent / "tools"):
 
 from chaos.checker import check  # noqa: E402  # the path above comes first
 from chaos.history import load  # noqa: E402
+from chaos.images import explore  # noqa: E402
 from chaos.nemesis import FAULTS, GROUPS, UnknownFault  # noqa: E402
 from chaos.report import summary  # noqa: E402
 from chaos.run import Plan, new_seed, run, scratch_directory  # noqa: E402
-from chaos.workloads.table import WORKLOADS  # noqa: E402
+from chaos.workloads.table import GROUPS as WORKLOAD_GROUPS  # noqa: E402
+from chaos.workloads.table import WORKLOADS, UnknownWorkload  # noqa: E402
 from harness.planted import BUGS  # noqa: E402
 
 
@@ -39,13 +41,17 @@ def main(arguments: list[str] | None = None) -> int:
         cluster=options.cluster,
         rate=options.rate,
         interval=options.interval,
+        records=options.records,
+        images=options.images,
         config=dict(pair.split("=", 1) for pair in options.config),
         bug=options.bug or "",
     )
     print(f"{plan.about}: seed {seed}, in {directory}", flush=True)
     try:
-        outcome = run(plan, directory, say=lambda text: print(text, flush=True))
-    except UnknownFault as error:
+        outcome = run(plan, directory, say=say)
+        if plan.images and outcome.verdict.kept:
+            outcome = explore(plan, outcome, say=say)
+    except (UnknownFault, UnknownWorkload) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(outcome.report)
@@ -54,21 +60,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if outcome.verdict.kept else 1
 
 
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, flush=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description="Load a broker, break things, read everything back, and say which promise was broken, if any.",
         epilog="workloads: "
         + "; ".join(f"{workload.name} ({workload.about})" for workload in WORKLOADS.values())
-        + f". faults: {', '.join(FAULTS)}; groups of them: {', '.join(GROUPS)}.",
+        + f"; groups of them: {', '.join(WORKLOAD_GROUPS)}. "
+        + f"faults: {', '.join(FAULTS)}; groups of them: {', '.join(GROUPS)}.",
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to load (default 30)")
-    parser.add_argument("--rounds", type=int, default=0, help="so many periods of the nemesis, instead of --seconds")
+    parser.add_argument("--rounds", type=int, default=0, help="break something so many times, instead of --seconds")
     parser.add_argument("--seed", type=int, help="repeat a run; without it one is drawn and printed")
     parser.add_argument("--faults", default="kill", help="comma-separated (default kill)")
     parser.add_argument("--workload", default="log", help="comma-separated (default log)")
     parser.add_argument("--cluster", choices=("ottla", "apache"), default="ottla")
     parser.add_argument("--rate", type=float, default=100.0, help="operations a second (default 100)")
+    parser.add_argument("--records", type=int, default=10_000, help="how much a copy workload copies (default 10000)")
+    parser.add_argument("--images", type=int, default=0, help="then start a node on so many images of power cuts")
     parser.add_argument("--interval", type=float, default=3.0, help="seconds between faults on average (default 3)")
     parser.add_argument("-c", "--config", action="append", default=[], metavar="KEY=VALUE", help="a broker setting")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug in Ottla; the verdict has to see it")

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from chaos.run import new_seed
 from harness.planted import planted_command
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark everything below this directory; the time is by rounds, for a restart of Apache Kafka takes many seconds."""
+    """Mark everything below this directory; a restart of Apache Kafka takes many seconds."""
     here = Path(__file__).parent
-    seconds = 180 + 30 * int(config.getoption("--chaos-rounds"))
+    seconds = 240 + 30 * int(config.getoption("--chaos-rounds")) + 3 * float(config.getoption("--chaos-seconds"))
+    seconds += 5 * int(config.getoption("--chaos-images")) + int(config.getoption("--chaos-records")) / 100
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.chaos)
@@ -26,3 +28,18 @@ def planted(cluster_kind: str) -> Callable[[str], list[str]]:
     if cluster_kind != "ottla":
         pytest.skip("bugs are planted in Ottla only")
     return planted_command
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Where everything random of a test begins; printed where the test fails."""
+    given = request.config.getoption("--chaos-seed")
+    drawn = new_seed() if given is None else int(given)
+    print(f"seed {drawn} (repeat with --chaos-seed {drawn})")
+    return drawn
+
+
+@pytest.fixture
+def librdkafka() -> None:
+    """Skips where the workloads' client is missing."""
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (extra `interop`)")

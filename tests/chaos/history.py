@@ -28,6 +28,8 @@ Kind = Literal["invoke", "ok", "fail", "info"]
 
 NEMESIS = "nemesis"
 RUN = "run"
+BEGINS, ENDS = "begins", "ends"
+"""Marks of a worker's life."""
 
 
 class Send(Struct, array_like=True, tag="s", frozen=True):
@@ -102,7 +104,7 @@ class History:
         self.events: list[Event] = []
         self.alarmed = False
         """Somebody was told what nobody may be told: there is no point in going on."""
-        self._began = time.monotonic_ns()
+        self.began = time.monotonic_ns()
         self._lock = threading.Lock()
         self._encoder = msgspec.json.Encoder()
         self._file: IO[bytes] | None = None
@@ -124,7 +126,18 @@ class History:
 
     def now(self) -> int:
         """Nanoseconds since the run began."""
-        return time.monotonic_ns() - self._began
+        return time.monotonic_ns() - self.began
+
+    def until(self, moment: int, path: Path) -> History:
+        """What was known at a moment of the monotonic clock, as a history of its own that goes on from there."""
+        early = History(self.header, path)
+        early.began = time.monotonic_ns() - (moment - self.began)
+        for event in self.events:
+            if event.t >= moment - self.began:
+                break
+            early.events.append(event)
+            early._write(event)
+        return early
 
     def invoke(self, process: int | str, f: str, steps: Iterable[Step] = (), *, worker: str = "") -> Event:
         """Something is about to be asked for."""
@@ -139,9 +152,9 @@ class History:
         self.complete(self.invoke(process, "wrong-answer", worker=worker), "ok", err=text)
         self.alarmed = True
 
-    def mark(self, process: str, f: str, text: str = "") -> Event:
-        """A fault, or a phase of the run."""
-        return self._add(process, "info", f, (), err=text)
+    def mark(self, process: str, f: str, text: str = "", *, worker: str = "") -> Event:
+        """A fault, or a phase of the run or of a worker."""
+        return self._add(process, "info", f, (), err=text, w=worker)
 
     def _add(self, process: int | str, ty: Kind, f: str, steps: Iterable[Step], **more: Any) -> Event:
         with self._lock:

@@ -35,6 +35,8 @@ class Index:
                     for offset, value in records:
                         self.readers[key][value].append(operation)
                         self.evidence[key][offset].setdefault(value, []).append(operation)
+        for source, target in self.header.copies.items():
+            self.writers[target] = self.writers[source]
         for operation in self.operations:
             if self.committed(operation):
                 for send in operation.sends():

@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from harness.power import JOURNAL, cut_power
 from harness.proxy import Proxy, Weather
 
 QUIET_SHARE = 0.25
-FAULT_SECONDS = (0.2, 3.0)
+DOWN_SECONDS = (0.0, 1.0)
 DISK_MILLISECONDS = (50, 800)
-# Produce, OffsetsForTxn and friends: a late attempt of these must do no harm. Not OffsetCommit: Kafka has no defence.
-HELD_APIS = (0, 24, 25, 26, 28)
+# Produce and what adds partitions and groups to a transaction: a late attempt must do no harm, whoever the client is.
+# Not what ends a transaction or commits offsets: clients before transaction version 2 have no defence (see README).
+HELD_APIS = (0, 24, 25)
 
 Node = OttlaNode | ApacheNode
 
@@ -36,7 +38,11 @@ class Target(Struct, kw_only=True):
     node: Node
     proxy: Proxy
     shim_order: Path | None = None
-    journals: int = 0
+    cuts: int = 0
+    """How often the power was cut."""
+    copiers: list[Any] = []
+    start_seconds: list[float] = []
+    """How long each start after a fault took."""
 
 
 class Fault(Struct, kw_only=True, frozen=True):
@@ -46,6 +52,7 @@ class Fault(Struct, kw_only=True, frozen=True):
     area: str
     begin: Callable[[Target, random.Random], str]
     end: Callable[[Target], None]
+    seconds: tuple[float, float] = (0.2, 3.0)
 
 
 def _kill(target: Target, _: random.Random) -> str:
@@ -67,18 +74,28 @@ def _power(target: Target, dice: random.Random) -> str:
     target.node.kill()
     seed = dice.randrange(1 << 30)
     cut_power(target.node.data, Path(target.node.env[JOURNAL]), seed)
+    # What is there now is on the disk: another record begins.
+    target.cuts += 1
+    target.node.env[JOURNAL] = str(target.node.data.with_name(f"journal-{target.cuts}"))
     return f"image {seed}"
 
 
 def _start(target: Target) -> None:
-    if JOURNAL in target.node.env:
-        target.journals += 1
-        target.node.env[JOURNAL] = str(target.node.data.with_name(f"journal-{target.journals}"))
+    began = time.monotonic()
     target.node.start()
+    target.start_seconds.append(time.monotonic() - began)
 
 
 def _resume(target: Target) -> None:
     target.node.resume()
+
+
+def _kill_client(target: Target, dice: random.Random) -> str:
+    if not target.copiers:
+        return "nobody there"
+    copier = dice.choice(target.copiers)
+    copier.kill()
+    return str(copier.name)
 
 
 def _slow_disk(target: Target, dice: random.Random) -> str:
@@ -124,10 +141,11 @@ def _clear(target: Target) -> None:
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault(name="kill", area="node", begin=_kill, end=_start),
-        Fault(name="stop", area="node", begin=_stop, end=_start),
+        Fault(name="kill", area="node", begin=_kill, end=_start, seconds=DOWN_SECONDS),
+        Fault(name="stop", area="node", begin=_stop, end=_start, seconds=DOWN_SECONDS),
         Fault(name="pause", area="node", begin=_pause, end=_resume),
-        Fault(name="power", area="node", begin=_power, end=_start),
+        Fault(name="power", area="node", begin=_power, end=_start, seconds=DOWN_SECONDS),
+        Fault(name="client", area="client", begin=_kill_client, end=lambda _: None, seconds=DOWN_SECONDS),
         Fault(name="disk", area="disk", begin=_slow_disk, end=_fast_disk),
         Fault(name="blackhole", area="network", begin=_weather(lambda _: Weather(blackhole=True)), end=_clear),
         Fault(name="half-open", area="network", begin=_weather(lambda _: Weather(swallow_answers=True)), end=_clear),
@@ -151,7 +169,7 @@ FAULTS = {
 GROUPS = {
     "none": (),
     "proxy": tuple(name for name, fault in FAULTS.items() if fault.area == "network"),
-    "all": tuple(name for name in FAULTS if name != "power"),
+    "all": tuple(name for name in FAULTS if name not in ("power", "client")),
 }
 
 
@@ -179,6 +197,7 @@ class Nemesis(threading.Thread):
         self.failure: BaseException | None = None
         self.enough = threading.Event()
         self.periods = 0
+        """How often something was broken and mended."""
         self._target = target
         self._faults = faults
         self._history = history
@@ -194,15 +213,16 @@ class Nemesis(threading.Thread):
 
     def period(self) -> None:
         """One choice of faults, from the first that begins to the last that ends."""
-        self.periods += 1
         chosen = self._choose()
         for fault in chosen:
             said = fault.begin(self._target, self._dice)
             self._history.mark(NEMESIS, fault.name, said)
-        self.enough.wait(self._dice.uniform(*FAULT_SECONDS))
+        low, high = max((fault.seconds for fault in chosen), default=(0.0, 1.0))
+        self.enough.wait(self._dice.uniform(low, high))
         for fault in reversed(chosen):
             fault.end(self._target)
         if chosen:
+            self.periods += 1
             self._history.mark(NEMESIS, "heal", " ".join(fault.name for fault in chosen))
 
     def finish(self) -> None:
@@ -236,10 +256,8 @@ def build_shim(directory: Path) -> Path:
 
 
 def environment(node: Any, faults: Iterable[Fault], directory: Path) -> Path | None:
-    """Prepare a node for what these faults need: the shim's orders, a journal."""
+    """Prepare a node for what these faults need; the file for orders to the disk shim."""
     names = {fault.name for fault in faults}
-    if "power" in names:
-        node.env[JOURNAL] = str(node.data.with_name("journal-0"))
     if "disk" not in names:
         return None
     order = directory / "disk-order"

@@ -6,6 +6,7 @@
     4 watch ok hw:0=8        process 4 was told a high watermark
     3 txn invoke 0<6         only the beginning; a later line of process 3 is its end
     ! kill                   a fault; `! start`, `! end` and `! caught-up` are phases of the run
+    ! begins w1              the life of worker w1 begins, or `! ends`; it is process 1's worker
 
 Behind the steps: `reb:0` (key 0 was rebalanced), `commit:4` (the commit was asked for in second 4), `+30` behind a send
 (money), `: text` (what went wrong). Line n happens in second n.
@@ -15,10 +16,10 @@ from __future__ import annotations
 
 import re
 
-from chaos.history import NEMESIS, RUN, Event, Header, History, Poll, Send, Step, Watch
+from chaos.history import BEGINS, ENDS, NEMESIS, RUN, Event, Header, History, Poll, Send, Step, Watch
 
 SECOND = 1_000_000_000
-PHASES = ("start", "heal", "end", "caught-up")
+PHASES = ("start", "heal", "end", "caught-up", BEGINS, ENDS)
 _SEND = re.compile(r"(\d+)<(\d+)(?:@(\d+))?([+-]\d+)?$")
 _POLL = re.compile(r"(\d+)>([\w@,]*)$")
 _WATCH = re.compile(r"(\w+):(\d+)=(\d+)$")
@@ -33,7 +34,8 @@ def parse(text: str, **header: object) -> History:
         words, _, error = line.strip().partition(" : ")
         if words.startswith("!"):
             mark = words[1:].strip()
-            _add(history, second, p=RUN if mark in PHASES else NEMESIS, ty="info", f=mark)
+            phase, _, worker = mark.partition(" ")
+            _add(history, second, p=RUN if phase in PHASES else NEMESIS, ty="info", f=phase, w=worker)
             continue
         process, f, kind, *steps = words.split()
         fields: dict[str, object] = {"v": tuple(step for step in map(_step, steps) if step is not None), "err": error}
@@ -41,8 +43,9 @@ def parse(text: str, **header: object) -> History:
         number = int(process)
         if kind == "invoke" or number not in pending:
             asked = tuple(step for step in map(_step, steps) if isinstance(step, Send))
-            pending[number] = _add(history, second, p=number, ty="invoke", f=f, v=asked)
+            pending[number] = _add(history, second, p=number, ty="invoke", f=f, v=asked, w=f"w{number}")
         if kind != "invoke":
+            fields["w"] = f"w{number}"
             _add(history, second, p=number, ty=kind, f=f, of=pending.pop(number).i, **fields)
     return history
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from chaos.cycles import components, short_cycle
-from chaos.history import Event, Key, Operation, Send, Value, Watch
+from chaos.history import BEGINS, ENDS, Event, Key, Operation, Send, Value, Watch
 from chaos.index import Edges, Index
 
 
@@ -39,6 +39,7 @@ class Rule(Struct, kw_only=True, frozen=True):
 
 
 RULES: dict[str, Rule] = {}
+FOR_EVER = 1 << 62
 Finder = Callable[[Index], Iterator[Violation]]
 
 
@@ -476,15 +477,26 @@ def stuck(index: Index) -> Iterator[Violation]:
     limit = int(index.header.stuck_seconds * 1e9)
     successes: dict[str, list[int]] = defaultdict(list)
     for operation in index.operations:
-        successes[operation.invoked.w or str(operation.process)] += (
-            [operation.completed.t] if operation.completed is not None and operation.type in ("ok", "fail") else []
-        )
-    for worker, moments in successes.items():
-        for begin, end in _calm(index.marks):
-            steps = [begin, *(moment for moment in moments if begin < moment < end), end]
-            longest = max(later - earlier for earlier, later in pairwise(steps))
+        if operation.completed is not None and operation.type in ("ok", "fail"):
+            successes[operation.invoked.w].append(operation.completed.t)
+    for worker, (born, gone) in _lives(index.marks).items():
+        for healed, broken in _calm(index.marks):
+            begin, end = max(healed, born), min(broken, gone)
+            moments = [begin, *(moment for moment in successes[worker] if begin < moment < end), end]
+            longest = max(later - earlier for earlier, later in pairwise(moments))
             if longest > limit:
                 yield Violation(text=f"{worker} got nowhere for {longest / 1e9:.0f} s with nothing broken")
+
+
+def _lives(marks: Iterable[Event]) -> dict[str, tuple[int, int]]:
+    """When each worker began and ended."""
+    lives: dict[str, tuple[int, int]] = {}
+    for mark in marks:
+        if mark.f == BEGINS:
+            lives[mark.w] = mark.t, FOR_EVER
+        elif mark.f == ENDS and mark.w in lives:
+            lives[mark.w] = lives[mark.w][0], mark.t
+    return lives
 
 
 def _calm(marks: Iterable[Event]) -> Iterator[tuple[int, int]]:
@@ -493,7 +505,7 @@ def _calm(marks: Iterable[Event]) -> Iterator[tuple[int, int]]:
     for mark in marks:
         if mark.f in ("heal", "start"):
             began = mark.t
-        elif began is not None and mark.f != "ready":
+        elif began is not None and not mark.w:
             yield began, mark.t
             began = None
 

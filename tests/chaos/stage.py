@@ -7,13 +7,15 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from chaos.history import Event, History, Key, Place, Send
-from harness.raw import RawConnection
+from chaos.history import BEGINS, ENDS, RUN, Event, History, Key, Place, Send, Value, read_record
+from harness.proxy import Proxy
+from harness.raw import RawConnection, RawRecord
 
 PATIENCE_SECONDS = 90.0
+DRAIN_SECONDS = 60.0
 RAW_SECONDS = 4.0
 """Patience of raw clients with one answer; shorter than most faults are long."""
 
@@ -21,15 +23,23 @@ RAW_SECONDS = 4.0
 class Stage:
     """Shared by all workers of a run; methods may be called from any thread."""
 
-    def __init__(self, history: History, *, proxy_port: int, node_port: int, seed: int, rate: float) -> None:
+    def __init__(
+        self, history: History, *, proxy: Proxy, node_port: int, seed: int, rate: float, records: int = 0
+    ) -> None:
         self.history = history
-        self.bootstrap = f"127.0.0.1:{proxy_port}"
+        self.bootstrap = f"127.0.0.1:{proxy.port}"
         self.seed = seed
         self.rate = rate
         """Operations a second that all workers of a workload aim at together."""
-        self._proxy_port = proxy_port
+        self.records = records
+        """How many values workloads with an end of their own write."""
+        self.copiers: list[Any] = []
+        """Client programs that the nemesis may kill."""
+        self._origins = {target: source for source, target in history.header.copies.items()}
+        self.proxy = proxy
         self._node_port = node_port
-        self._processes = itertools.count(1)
+        known = (event.p for event in history.events if isinstance(event.p, int))
+        self._processes = itertools.count(1 + max(known, default=0))
         self._values: dict[Key, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
         self._lock = threading.Lock()
 
@@ -55,9 +65,14 @@ class Stage:
         with self._lock:
             return Send(key, None, next(self._values[key]), amount)
 
+    def values_of(self, key: Key, records: Iterable[RawRecord]) -> list[tuple[int, Value]]:
+        """Offsets and values of records that were read; a copy carries the key of its original."""
+        owner = self._origins.get(key, key)
+        return [(record.offset, read_record(owner, record.value)) for record in records]
+
     def connect(self) -> RawConnection:
         """A raw connection through the proxy."""
-        return RawConnection("127.0.0.1", self._proxy_port, timeout=RAW_SECONDS)
+        return RawConnection("127.0.0.1", self.proxy.port, timeout=RAW_SECONDS)
 
     def connect_directly(self) -> RawConnection:
         """A raw connection past the proxy: for preparations and for the last read."""
@@ -71,8 +86,16 @@ class Lost(Exception):
 class Worker(threading.Thread):
     """One client of a run: lives one session, and so one process number, after another, until told to end.
 
+    Workers of a later wave are told to end when those of the waves before have ended.
+
     `session` returns when the client is to be replaced, or raises `Lost`; anything else it raises fails the run.
     """
+
+    wave = 0
+    has_operations = True
+    """Whether it can be seen in the history that it gets on."""
+    patience = DRAIN_SECONDS
+    """Seconds it may take to get the last answers it waits for."""
 
     def __init__(self, stage: Stage, name: str, *, workers: int = 1) -> None:
         super().__init__(name=name, daemon=True)
@@ -87,6 +110,8 @@ class Worker(threading.Thread):
         self.pause = workers / stage.rate
 
     def run(self) -> None:
+        if self.has_operations:
+            self.history.mark(RUN, BEGINS, worker=self.name)
         try:
             while not self.enough.is_set():
                 self.process = self.stage.new_process()
@@ -96,6 +121,7 @@ class Worker(threading.Thread):
                     self.enough.wait(0.1)
         except BaseException as failure:  # the run raises it again
             self.failure = failure
+        self.history.mark(RUN, ENDS, worker=self.name)
 
     def session(self) -> None:
         """Be one process."""

@@ -10,7 +10,7 @@ import pytest
 from chaos.run import Plan, run
 from harness.planted import BUGS
 
-TRIES = 3
+SEEDS = (3, 4, 5)
 SECONDS = 25.0
 # The bug, the load and the faults that bring it to light, and the rules one of which must name it.
 CATCHES = {
@@ -20,9 +20,11 @@ CATCHES = {
     "answer-with-a-wrong-offset": ("log", "none", {"duplicate", "inconsistent-offsets"}),
     "drop-the-last-batch-at-start": ("log", "kill", {"wrong-answer", "went-back", "inconsistent-offsets"}),
     "acknowledge-before-flush": ("log", "power", {"wrong-answer", "went-back", "inconsistent-offsets"}),
+    "trust-what-recovery-found": ("log", "kill,power", {"wrong-answer", "went-back", "inconsistent-offsets"}),
     "raise-the-high-watermark-early": ("log", "power", {"wrong-answer", "went-back", "inconsistent-offsets"}),
     "serve-a-changed-byte": ("log", "none", {"wrong-answer"}),
     "commit-for-any-generation": ("group", "none", {"went-back"}),
+    "commit-for-any-member-epoch": ("group-next", "none", {"went-back"}),
     "acknowledge-commits-without-writing": ("group", "none", {"went-back"}),
     "stable-offset-ignores-open-transactions": ("txn", "none", {"early-read", "G1a", "precommitted-read"}),
     "forget-aborted-transactions": ("txn", "none", {"G1a"}),
@@ -42,10 +44,10 @@ def test_a_planted_bug_is_named(bug, planted, tmp_path):
     workload, faults, rules = CATCHES[bug]
     if workload != "log":
         pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (extra `interop`)")
-    for seed in range(TRIES):
+    for seed in SEEDS:
         plan = Plan(
             workloads=(workload,),
-            faults=(faults,),
+            faults=tuple(faults.split(",")),
             seconds=SECONDS,
             seed=seed,
             interval=0.5,

@@ -185,6 +185,8 @@ FIXTURES = {
     "wrong-answer": ("1 wrong-answer ok : OUT_OF_ORDER_SEQUENCE_NUMBER", "1 send fail 0<1 : MESSAGE_TOO_LARGE"),
     "stuck": (
         """
+        ! begins w1
+        ! begins w2
         ! start
         1 send info 0<1
         2 send ok 1<1@0
@@ -193,6 +195,10 @@ FIXTURES = {
         ! end
         """,
         """
+        ! begins w1
+        ! begins w2
+        ! begins w3
+        ! ends w3
         ! start
         1 send info 0<1
         ! kill
@@ -209,15 +215,12 @@ FIXTURES = {
         """
         1 send ok 0<1@0
         1 send ok 0<2@1
-        2 txn ok 1<1@0
         ! caught-up
         3 poll ok 0>1@0,2@1 1>1@0
         """,
         """
         1 send ok 0<1@0
         1 send ok 0<2@1
-        2 txn ok 1<1@0
-        2 txn ok 1<2@2
         ! caught-up
         3 poll ok 0>1@0,2@1 1>1@0,2@2
         """,
@@ -284,7 +287,7 @@ def test_a_counter_example_shows_what_matters():
     assert report.startswith("BROKEN (inconsistent-offsets 1)")
     assert "inconsistent-offsets in t-0: offset 1 holds 3 and 2" in report
     assert RULES["inconsistent-offsets"].promise in report
-    assert "p1               send       ok     t-0 <- 1@0 t-0 <- 2@1" in report
+    assert "p1 (w1)          send       ok     t-0 <- 1@0 t-0 <- 2@1" in report
     assert "nemesis          kill" in report
     assert "t-0 -> 1@0 3@1" in report
 

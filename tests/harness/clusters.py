@@ -137,7 +137,9 @@ class OttlaNode(_Node):
         """Start and wait for the ready line."""
         # Not `--port`: what is advertised may be the address of a proxy.
         listeners = {"listeners": f"PLAINTEXT://127.0.0.1:{self.port}"}
-        command = [*self.launcher, "start", "--data", str(self.data)]
+        command = [*self.launcher, "start"]
+        if "log.dirs" not in self.config:
+            command += ["--data", str(self.data)]
         for key, value in (listeners | self.config).items():
             command += ["-c", f"{key}={value}"]
         self.process = spawn(command, stderr=self.talk, env=self.env)
@@ -171,7 +173,8 @@ class ApacheNode(_Node):
         self.properties.write_text(self._server_properties(read_properties(meta)))
         if not meta.exists():
             identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            arguments = ["format", "-t", identity, "-c", str(self.properties)]
+            # An identity may begin with a dash: as a word of its own it would pass for an option.
+            arguments = ["format", f"--cluster-id={identity}", "-c", str(self.properties)]
             done = java("kafka.tools.StorageTool", *arguments)
             if done.returncode != 0:
                 raise RuntimeError(f"format failed: {done.stdout}{done.stderr}")
@@ -234,11 +237,16 @@ def class_path() -> str:
     return f"{oracle.libraries()}{os.sep}*"
 
 
+def java_command(main_class: str, *arguments: str) -> list[str]:
+    """The command that runs one of Apache Kafka's programs."""
+    return [oracle.require_java(), *TOOL_FLAGS, "-cp", class_path(), main_class, *arguments]
+
+
 def java(
     main_class: str, *arguments: str, text: str | None = None, seconds: float = 90.0
 ) -> subprocess.CompletedProcess[str]:
     """Run one of Apache Kafka's programs to its end."""
-    command = [oracle.require_java(), *TOOL_FLAGS, "-cp", class_path(), main_class, *arguments]
+    command = java_command(main_class, *arguments)
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
 
 

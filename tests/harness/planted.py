@@ -88,6 +88,22 @@ def drop_the_last_batch_at_start() -> None:
 
 
 @bug
+def trust_what_recovery_found() -> None:
+    """What a killed process left in the kernel counts as durable after the restart."""
+    from ottla.storage.log import Log
+
+    original = Log.open
+
+    @wraps(original)
+    def opened(*arguments: Any, **named: Any) -> Any:
+        log = original(*arguments, **named)
+        log.recovery_point = log.log_end_offset
+        return log
+
+    Log.open = opened
+
+
+@bug
 def acknowledge_before_flush() -> None:
     """What is written counts, whatever `ottla.flush` says."""
     from ottla.broker.partition import Partition
@@ -143,6 +159,14 @@ def commit_for_any_generation() -> None:
     from ottla.groups.classic.group import ClassicGroup
 
     ClassicGroup.check_commit = lambda *_, **__: None
+
+
+@bug
+def commit_for_any_member_epoch() -> None:
+    """The same in groups of KIP-848."""
+    from ottla.groups.consumer.group import ConsumerGroup
+
+    ConsumerGroup.check_commit = lambda *_, **__: None
 
 
 @bug

@@ -186,6 +186,8 @@ class Proxy:
         pumps = [asyncio.create_task(self._requests(link)), asyncio.create_task(self._answers(link))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # only the proxy itself cancels, at its end
         finally:
             self._links.discard(link)
             self._tasks.discard(task)

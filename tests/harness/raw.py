@@ -38,7 +38,7 @@ ERROR_NAMES = {
     87: "INVALID_RECORD",
 }
 # Coordinator or leader still moving, storage answering again soon: a correct client tries the same bytes once more.
-RETRIABLE = frozenset({3, 5, 6, 7, 13, 14, 15, 16, 19, 20, 56, 89})
+RETRIABLE = frozenset({3, 5, 6, 7, 13, 14, 15, 16, 19, 20, 51, 56, 89})
 
 
 class ProtocolFailure(Exception):
@@ -270,13 +270,20 @@ def parse_produce(answer: Reader) -> int:
 
 
 def build_batch(
-    values: Sequence[bytes], *, producer_id: int = -1, epoch: int = -1, sequence: int = -1, key: bytes | None = None
+    values: Sequence[bytes],
+    *,
+    producer_id: int = -1,
+    epoch: int = -1,
+    sequence: int = -1,
+    key: bytes | None = None,
+    transactional: bool = False,
 ) -> bytes:
     """An uncompressed v2 record batch with the values as they are."""
     now = time.time_ns() // 1_000_000
     records = b"".join(_record(delta, key, value) for delta, value in enumerate(values))
     last = len(values) - 1
-    body = struct.pack(">hiqqqhii", 0, last, now, now, producer_id, epoch, sequence, len(values)) + records
+    attributes = 0x10 if transactional else 0
+    body = struct.pack(">hiqqqhii", attributes, last, now, now, producer_id, epoch, sequence, len(values)) + records
     checksum = crc32c.crc32c(body)
     return struct.pack(">qiibI", 0, 9 + len(body), -1, 2, checksum) + body
 

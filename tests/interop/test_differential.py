@@ -13,8 +13,12 @@ import pytest
 from harness.clusters import SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.twins import Case, Twin, differences, run
 
-AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "admin", "configs")
-CONFIG = {"offsets.topic.num.partitions": "3", "group.initial.rebalance.delay.ms": "0"}
+AREAS = ("produce", "fetch", "offsets", "cluster", "groups", "consumer_groups", "transactions", "admin", "configs")
+CONFIG = {
+    "offsets.topic.num.partitions": "3",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.consumer.assignment.interval.ms": "0",
+}
 
 
 class Deliberate(NamedTuple):
@@ -28,8 +32,10 @@ class Deliberate(NamedTuple):
 
 DELIBERATE = (
     Deliberate(r"produce\..*", ".*", r".*\.error_message", "Apache Kafka often says nothing; Ottla says what is wrong"),
+    Deliberate(r"transactions\..*", ".*", r".*\.error_message", "Ottla says what is wrong there too"),
+    Deliberate(r"transactions.adding_many", "v. none", "", "Apache Kafka never answers a request about no transaction"),
     Deliberate(
-        r"produce.transactional_ids", ".*", r"\.error_code", "COORDINATOR_NOT_AVAILABLE until there is a coordinator"
+        r"transactions.versions", r"level 0 v5 .*|log", ".*", "Apache Kafka fails half-way and leaves the id stuck"
     ),
     Deliberate(r"fetch.places", ".* isolation 5", ".*", "Apache Kafka fails inside; Ottla reads uncommitted"),
     Deliberate(r"fetch.replicas", ".*", r"\.node_endpoints", "Ottla tells followers too where the leader listens"),

@@ -197,6 +197,7 @@ class LogCleaner:
         except (KafkaError, ValueError) as error:
             self._set_aside(held, str(error))
         except OSError as error:
+            worker.close()
             if error.errno in SHORTAGES:
                 log.warning("cleaning put off", partition=held.topic_partition, reason=error)
                 await asyncio.sleep(self._settings().backoff_ms / 1000)
@@ -239,7 +240,10 @@ class LogCleaner:
         """What the worker says, each cleaned segment being in its place when it is passed on."""
         async with aclosing(worker.clean(order)) as replies:
             async for reply in replies:
-                if isinstance(reply, Cleaned) and not cleaning.aborted:
+                if cleaning.aborted:
+                    # It may have been told before it had begun.
+                    worker.stop_cleaning()
+                elif isinstance(reply, Cleaned):
                     try:
                         swap_in(held, reply.segment, self._clock.now_ms())
                     except OSError as error:
@@ -253,10 +257,10 @@ class LogCleaner:
             self._store.fail_directory(path, error)
 
     def _settle(self, held: Log, end_offset: int, cleaning: Cleaning) -> None:
-        """In a worker thread."""
+        """In a worker thread: the log may be truncated or deleted meanwhile."""
         if not cleaning.aborted:
             held.disk.sync_directory(held.directory)
-            self._store.record_clean_point(held, end_offset)
+            self._store.record_clean_point(held, end_offset, unless=lambda: cleaning.aborted)
 
     def _give_up(self, held: Log, failed: Failed, cleaning: Cleaning) -> None:
         if cleaning.aborted or failed.stopped:

@@ -1,11 +1,11 @@
 """The configuration of a running broker: what it was started with, under what the metadata says since (KIP-226).
 
 Owns ``current``. Parts that take changes at run time subscribe, and are told on the loop, before the answer to whoever
-made the change. Settings the metadata holds but this release cannot use are reported and left as they were: a broker
-must start whatever was written, so that it can be corrected.
+made the change. Settings the metadata holds but this release cannot use are reported and passed over: a broker must
+start whatever was written, so that it can be corrected.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from ottla.config.broker import BrokerConfig
 from ottla.config.describe import ConfigLayers
@@ -42,16 +42,14 @@ class DynamicConfig:
                 change(found)
 
     def _parsed(self, image: ClusterImage) -> BrokerConfig:
-        cluster, broker = image.config(CLUSTER_DEFAULT), image.config(self._own)
-        try:
-            return self._read(cluster, broker)
-        except ConfigError as error:
-            log.error("a dynamic setting cannot be used", key=error.key, reason=error.message)
-            return self.current
-
-    def _read(self, cluster: Mapping[str, str], broker: Mapping[str, str]) -> BrokerConfig:
-        if not cluster and not broker:
-            return self._static
-        return BrokerConfig.parse(
-            in_force(ConfigLayers(static=self._static.properties, cluster=cluster, broker=broker))
-        )
+        cluster, broker = dict(image.config(CLUSTER_DEFAULT)), dict(image.config(self._own))
+        while cluster or broker:
+            layers = ConfigLayers(static=self._static.properties, cluster=cluster, broker=broker)
+            try:
+                return BrokerConfig.parse(in_force(layers))
+            except ConfigError as error:
+                log.error("a dynamic setting cannot be used", key=error.key, reason=error.message)
+                if broker.pop(error.key, None) is None and cluster.pop(error.key, None) is None:
+                    # Not one that is dynamic, but what others make of it.
+                    return self.current
+        return self._static

@@ -186,7 +186,8 @@ class DelayedFetch:
             self._watched.append(partition)
 
     def _advanced(self, visible_bytes: int) -> None:
-        """Zero bytes stand for a change that has to be told at once: leadership lost, log offline."""
+        """Zero bytes stand for a change that is worth a look at once: leadership lost, log offline, a transaction's
+        end."""
         self._missing -= visible_bytes
         if visible_bytes == 0 or self._missing <= 0:
             self._read_soon()

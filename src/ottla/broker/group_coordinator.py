@@ -5,11 +5,12 @@ topic is forgotten by every shard. Commands go to the shard of their group; erro
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
 from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
+from ottla.broker.group_topics import ImageTopics, changed_names
 from ottla.broker.internal_topics import CONSUMER_OFFSETS, consumer_offsets
 from ottla.broker.machine_driver import (
     NOBODY,
@@ -20,11 +21,12 @@ from ottla.broker.machine_driver import (
     ProducerMarker,
 )
 from ottla.config.broker import GroupsConfig
+from ottla.config.definitions import group_key
 from ottla.groups.records import ShardRecord, TransactionMarker, decode_record, encode_record
-from ottla.groups.settings import GroupSettings
+from ottla.groups.settings import ConsumerGroupSettings, ConsumerGroupTimes, GroupSettings, MigrationPolicy
 from ottla.groups.shard import GroupShard, ShardDecision
 from ottla.metadata.delta import ImageDelta
-from ottla.metadata.image import ClusterImage
+from ottla.metadata.image import ClusterImage, ResourceType
 from ottla.model import Uuid
 from ottla.records.batch import Codec
 from ottla.runtime.clock import Clock
@@ -55,7 +57,10 @@ class GroupCoordinator:
         self._clock = clock
         self._supervisor = supervisor
         self._random = random
-        self._settings = _settings(config, 1)
+        self._topics = ImageTopics(ClusterImage())
+        self._own_times: Mapping[str, ConsumerGroupTimes] = {}
+        self._brokers = 1
+        self._settings = _settings(config, self._brokers, self._own_times)
         self._missed: dict[int, list[_DeletedTopics]] = {}
         """Deletions of topics while a partition was loading."""
         self._topic: CoordinatorTopic[GroupDriver] = CoordinatorTopic(
@@ -113,16 +118,21 @@ class GroupCoordinator:
 
     def on_image(self, delta: ImageDelta, image: ClusterImage) -> None:
         """Follow the cluster. The partitions of this broker must have followed before."""
+        self._topics = self._topics.after(delta, image)
+        self._show_topics(changed_names(delta))
         self._topic.on_image(image)
-        settings = _settings(self._config, len(image.brokers))
-        if settings != self._settings:
-            self._settings = settings
-            for _, driver in self._topic:
-                driver.reconfigure(lambda shard: shard.reconfigure(settings))
+        self._brokers = len(image.brokers)
+        self._own_times = _follow_own_times(self._own_times, delta, image, self._config)
+        self._reconfigure()
         if delta.deleted_topics:
             gone = tuple((topic.name, topic.topic_id) for topic in delta.deleted_topics.values())
             for index, driver in self._topic:
                 self._forget(index, driver, gone)
+
+    def set_config(self, config: GroupsConfig) -> None:
+        """The broker's settings changed."""
+        self._config = config
+        self._reconfigure()
 
     def close(self) -> None:
         """Give every shard up; whoever waits for one is sent to look for another coordinator."""
@@ -130,8 +140,10 @@ class GroupCoordinator:
 
     def new_driver(self, partition: DrivenPartition, leader_epoch: int) -> GroupDriver:
         self._missed.pop(partition.topic_partition.partition, None)
+        shard = GroupShard(settings=self._settings, random=self._random)
+        shard.see_topics(self._topics, ())
         return MachineDriver(
-            machine=GroupShard(settings=self._settings, random=self._random),
+            machine=shard,
             codec=_ShardCodec(),
             partition=partition,
             clock=self._clock,
@@ -145,6 +157,18 @@ class GroupCoordinator:
             self._forget(index, driver, topics)
 
     # -- private -----------------------------------------------------------------------------------------------------
+
+    def _reconfigure(self) -> None:
+        settings = _settings(self._config, self._brokers, self._own_times)
+        if settings != self._settings:
+            self._settings = settings
+            for _, driver in self._topic:
+                driver.reconfigure(lambda shard: shard.reconfigure(settings))
+
+    def _show_topics(self, changed: tuple[str, ...]) -> None:
+        topics = self._topics
+        for _, driver in self._topic:
+            driver.reconfigure(lambda shard: shard.see_topics(topics, changed))
 
     def _forget(self, index: int, driver: GroupDriver, topics: _DeletedTopics) -> None:
         match driver.state:
@@ -171,7 +195,7 @@ class _ShardCodec:
         return TransactionMarker(producer_id, committed)
 
 
-def _settings(config: GroupsConfig, brokers: int) -> GroupSettings:
+def _settings(config: GroupsConfig, brokers: int, own_times: Mapping[str, ConsumerGroupTimes]) -> GroupSettings:
     return GroupSettings(
         initial_rebalance_delay_ms=config.rebalance_delay_ms(brokers),
         min_session_timeout_ms=config.session_timeout_ms_min,
@@ -180,4 +204,63 @@ def _settings(config: GroupsConfig, brokers: int) -> GroupSettings:
         offset_metadata_max_bytes=config.offset_metadata_bytes_max,
         offsets_retention_ms=config.offsets_retention_minutes * 60_000,
         offsets_retention_check_interval_ms=config.offsets_retention_check_interval_ms,
+        consumer=ConsumerGroupSettings(
+            times=_default_times(config),
+            own=own_times,
+            assignors=config.consumer_assignors,
+            max_size=config.consumer_size_max,
+            migration_policy=MigrationPolicy(config.consumer_migration_policy.lower()),
+            regex_refresh_interval_ms=config.consumer_regex_refresh_interval_ms,
+        ),
     )
+
+
+def _default_times(config: GroupsConfig) -> ConsumerGroupTimes:
+    return ConsumerGroupTimes(
+        session_timeout_ms=config.consumer_session_timeout_ms,
+        heartbeat_interval_ms=config.consumer_heartbeat_interval_ms,
+        assignment_interval_ms=config.consumer_assignment_interval_ms,
+    )
+
+
+def _follow_own_times(
+    known: Mapping[str, ConsumerGroupTimes], delta: ImageDelta, image: ClusterImage, config: GroupsConfig
+) -> Mapping[str, ConsumerGroupTimes]:
+    """The times of groups that have their own; the same mapping where none of them changed."""
+    changed = [resource for resource in delta.changed_configs if resource.type == ResourceType.GROUP]
+    if not changed:
+        return known
+    times = dict(known)
+    for resource in changed:
+        times.pop(resource.name, None)
+        given = image.config(resource)
+        if any(name in given for name in _OWN_TIMES):
+            times[resource.name] = _own_times(given, config)
+    return times
+
+
+_OWN_TIMES = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "consumer.assignment.interval.ms")
+
+
+def _own_times(given: Mapping[str, str], config: GroupsConfig) -> ConsumerGroupTimes:
+    """A group's own times, each within what the broker allows; the broker's where it has none."""
+    session, heartbeat, assignment = _OWN_TIMES
+    return ConsumerGroupTimes(
+        session_timeout_ms=_own_time(
+            given, session, config.consumer_session_timeout_ms, config.consumer_session_timeout_ms_range
+        ),
+        heartbeat_interval_ms=_own_time(
+            given, heartbeat, config.consumer_heartbeat_interval_ms, config.consumer_heartbeat_interval_ms_range
+        ),
+        assignment_interval_ms=_own_time(
+            given, assignment, config.consumer_assignment_interval_ms, config.consumer_assignment_interval_ms_range
+        ),
+    )
+
+
+def _own_time(given: Mapping[str, str], name: str, default: int, allowed: tuple[int, int]) -> int:
+    key = group_key(name)
+    if key is None or name not in given:
+        return default
+    value: Any = key.parse(given[name])
+    return min(max(int(value), allowed[0]), allowed[1])

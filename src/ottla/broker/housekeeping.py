@@ -40,6 +40,8 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
     clock: Clock
     close_overdue: Callable[[], None]
     flush_soon: Callable[[Log], None]
+    transaction_ms_max: int
+    """The longest timeout a transaction may have."""
 
     def start(self, supervisor: Supervisor) -> None:
         config = self.config()
@@ -104,8 +106,10 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
     async def expire_producers(self) -> None:
         now_ms, expiration_ms = self.clock.now_ms(), self.config().producer_id_expiration_ms
         async for partition in self._each():
-            partition.log.producers.expiration_ms = expiration_ms
-            partition.log.producers.expire(now_ms)
+            partition.expire_producers(now_ms, expiration_ms)
+            if partition.is_leader and partition.log.producers.late_transaction(now_ms, self.transaction_ms_max):
+                # No coordinator lets a transaction live that long: none knows of this one. An administrator may end it.
+                log.warning("a transaction hangs", partition=partition.topic_partition)
 
     async def drop_overdue(self) -> None:
         self.close_overdue()

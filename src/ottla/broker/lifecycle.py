@@ -118,6 +118,7 @@ class BrokerLifecycle:
         self._channel = channel
         self._loader = loader
         self._offline_dirs: tuple[Uuid, ...] = ()
+        self._cordoned_dirs: tuple[Uuid, ...] = ()
         self._beat_now = asyncio.Event()
         self._shutting_down = False
 
@@ -144,6 +145,12 @@ class BrokerLifecycle:
         """Tell the controller at once that these directories are lost."""
         self._offline_dirs = tuple(dict.fromkeys((*self._offline_dirs, *directories)))
         self._beat_now.set()
+
+    def report_cordoned_dirs(self, directories: Sequence[Uuid]) -> None:
+        """Tell the controller at once that these directories, and no others, take no new partitions."""
+        if self._cordoned_dirs != tuple(directories):
+            self._cordoned_dirs = tuple(directories)
+            self._beat_now.set()
 
     async def shut_down(self) -> bool:
         """Controlled shutdown: hand over every leadership. Returns whether the controller let go in time."""
@@ -211,7 +218,7 @@ class BrokerLifecycle:
                 want_fence=want_fence,
                 want_shut_down=want_shut_down,
                 offline_log_dirs=self._offline_dirs,
-                cordoned_log_dirs=(),
+                cordoned_log_dirs=self._cordoned_dirs,
             )
         )
         self.fenced = reply.is_fenced

@@ -11,6 +11,7 @@ checks what it finds.
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from random import Random, SystemRandom
@@ -30,9 +31,10 @@ from ottla.broker.listeners import Listeners
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.metadata_log import MetadataLog
 from ottla.broker.partition import FlushPolicy, PartitionSettings
-from ottla.broker.partitions import Partitions, broker_properties
+from ottla.broker.partitions import Partitions, log_config
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
+from ottla.broker.replica_moves import ReplicaMoves
 from ottla.broker.topic_creation import TopicCreator
 from ottla.broker.transaction_coordinator import TransactionCoordinator
 from ottla.broker.transaction_markers import LocalMarkers, MarkerSender
@@ -90,6 +92,8 @@ class Node:
         self._housekeeping: Housekeeping
         self._flushes: GroupCommit
         self.cleaner: LogCleaner
+        self._assignments: DirectoryAssignments
+        self._moves: ReplicaMoves
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -136,7 +140,34 @@ class Node:
     # -- coming up ---------------------------------------------------------------------------------------------------
 
     async def _assemble(self) -> None:
-        config, now_ms = self.config, self._clock.now_ms()
+        now_ms, loader = self._clock.now_ms(), MetadataLoader()
+        cluster_id = self._open_quorum(loader, now_ms)
+        self._make_storage()
+        await self._lifecycle.register()
+        self._follow_config(loader)
+        self._load_logs(loader, now_ms)
+        creator = self._start_coordinators(loader)
+        await self._lifecycle.unfence()
+        await self.partitions.settle()
+        self._lifecycle.start(self._supervisor)
+        self._housekeeping = Housekeeping(
+            store=self._store,
+            partitions=self.partitions,
+            config=lambda: self._dynamic.current.storage,
+            transaction_ms_max=self.config.transactions.timeout_ms_max,
+            clock=self._clock,
+            close_overdue=self._listeners.close_overdue,
+            flush_soon=self._flushes.flush_soon,
+        )
+        self._listeners.open(routes_of(self._parts(cluster_id, creator)), self._clock)
+        self._housekeeping.start(self._supervisor)
+        self.cleaner.start(self._supervisor)
+        self._moves.resume()
+
+    def _open_quorum(self, loader: MetadataLoader, now_ms: int) -> str:
+        """Directories locked, the metadata log replayed, everything made that speaks to the controller. Returns the
+        cluster's id."""
+        config = self.config
         identity = open_or_format(
             config.metadata_log_dir, node_id=config.node_id, disk=self._disk, rng=self._rng, now_ms=now_ms
         )
@@ -149,7 +180,6 @@ class Node:
             metadata_directory=config.metadata_log_dir,
         )
         self._metadata_log = open_metadata_log(config, self._store, self._disk, now_ms)
-        loader = MetadataLoader()
         incarnation = Incarnation(
             incarnation_id=Uuid.random(self._rng), controller_endpoints=self._listeners.controller_endpoints()
         )
@@ -158,17 +188,40 @@ class Node:
         )
         self._driver.start(self._supervisor)
         self._lifecycle = self._make_lifecycle(identity.cluster_id, incarnation, loader)
-        self._flushes = GroupCommit(on_failed=self._store.fail_directory, kernel=self._disk.kernel_sync())
-        self._store.on_rolled = self._flushes.flush_soon
+        return identity.cluster_id
+
+    def _make_storage(self) -> None:
+        """What looks after the logs; from here on a failing directory is dealt with."""
+        store = self._store
+        self._flushes = GroupCommit(on_failed=store.fail_directory, kernel=self._disk.kernel_sync())
+        store.on_rolled = self._flushes.flush_soon
+        self._assignments = DirectoryAssignments(
+            assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
+        )
         self.partitions = self._make_partitions()
-        self._store.on_directory_failed = self._directory_failed
-        await self._lifecycle.register()
-        self._store.load(self._log_config_of(loader), now_ms=now_ms)
+        self.cleaner = LogCleaner(
+            store=store, partitions=self.partitions, clock=self._clock, settings=self._cleaner_settings
+        )
+        self._moves = self._make_moves()
+        store.on_directory_failed = self._directory_failed
+
+    def _follow_config(self, loader: MetadataLoader) -> None:
         loader.add_listener(self._dynamic.on_image)
         self._dynamic.subscribe(self._listeners.set_config)
+        self._dynamic.subscribe(self._cordon)
+
+    def _load_logs(self, loader: MetadataLoader, now_ms: int) -> None:
+        """Recover what the directories hold; the partitions follow the image from here on."""
+        store = self._store
+        store.recovery_threads = self._dynamic.current.storage.recovery_threads
+        store.topic_id_of = lambda name: topic.topic_id if (topic := loader.image.topics.get(name)) else None
+        store.load(self._log_config_of(loader), now_ms=now_ms)
         loader.add_listener(self.partitions.on_image)
         self.partitions.set_strays_aside()
-        partitions = self.partitions
+
+    def _start_coordinators(self, loader: MetadataLoader) -> TopicCreator:
+        """Groups and transactions; returns what brings their topics into being."""
+        config, partitions = self.config, self.partitions
         creator = TopicCreator(
             submit=self._driver.submit,
             image=lambda: partitions.image,
@@ -178,32 +231,17 @@ class Node:
         self._groups = GroupCoordinator(
             node_id=config.node_id,
             config=config.groups,
-            partitions=self.partitions,
+            partitions=partitions,
             create_topic=creator.create,
             clock=self._clock,
             supervisor=self._supervisor,
             random=self._rng,
         )
+        self._dynamic.subscribe(lambda current: self._groups.set_config(current.groups))
         loader.add_listener(self._groups.on_image)
         self._transactions = self._make_transactions(creator)
         loader.add_listener(lambda _delta, image: self._transactions.on_image(image))
-        await self._lifecycle.unfence()
-        await self.partitions.settle()
-        self._lifecycle.start(self._supervisor)
-        self._housekeeping = Housekeeping(
-            store=self._store,
-            partitions=self.partitions,
-            config=lambda: self._dynamic.current.storage,
-            clock=self._clock,
-            close_overdue=self._listeners.close_overdue,
-            flush_soon=self._flushes.flush_soon,
-        )
-        self._listeners.open(routes_of(self._parts(identity.cluster_id, creator)), self._clock)
-        self._housekeeping.start(self._supervisor)
-        self.cleaner = LogCleaner(
-            store=self._store, partitions=self.partitions, clock=self._clock, settings=self._cleaner_settings
-        )
-        self.cleaner.start(self._supervisor)
+        return creator
 
     def _directory_failed(self, directory: LogDirectory, error: OSError) -> None:
         """Go on without the directory, or stop: without metadata or without any log there is nothing to go on with."""
@@ -213,6 +251,17 @@ class Node:
             self._supervisor.fail(LogDirectoryFailed(directory.path, f"failed, and the metadata log is in it: {error}"))
         elif all(other.failure is not None for other in self._store.directories):
             self._supervisor.fail(LogDirectoryFailed(directory.path, f"failed, and no other one is left: {error}"))
+
+    def _cordon(self, config: BrokerConfig) -> None:
+        """Some directories are to get no new partitions: this broker's choice, and the controller's."""
+        self._store.cordoned = frozenset(map(os.path.abspath, config.storage.cordoned_log_dirs))
+        self._lifecycle.report_cordoned_dirs(
+            [
+                directory.directory_id
+                for directory in self._store.directories
+                if directory.failure is None and directory.path in self._store.cordoned
+            ]
+        )
 
     def _make_lifecycle(self, cluster_id: str, incarnation: Incarnation, loader: MetadataLoader) -> BrokerLifecycle:
         config = self.config
@@ -249,10 +298,19 @@ class Node:
                 verify_transactions=self._verifies_transactions,
             ),
             clock=self._clock,
-            static_properties=config.properties,
-            directories=DirectoryAssignments(
-                assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
-            ),
+            properties=lambda: self._dynamic.current.properties,
+            directories=self._assignments,
+        )
+
+    def _make_moves(self) -> ReplicaMoves:
+        return ReplicaMoves(
+            store=self._store,
+            partitions=self.partitions,
+            supervisor=self._supervisor,
+            clock=self._clock,
+            report=self._assignments.report,
+            moves_max=self.config.storage.moves_max,
+            bytes_per_second=lambda: self._dynamic.current.storage.move_bytes_per_second_max,
         )
 
     def _make_transactions(self, creator: TopicCreator) -> TransactionCoordinator:
@@ -276,7 +334,7 @@ class Node:
         )
 
     def _verifies_transactions(self) -> bool:
-        return self._transactions.verifies_partitions
+        return self._dynamic.current.transactions.verify_partitions
 
     def _parts(self, cluster_id: str, creator: TopicCreator) -> Parts:
         partitions = self.partitions
@@ -301,16 +359,16 @@ class Node:
             store=self._store,
             driver=self._driver,
             creator=creator,
+            moves=self._moves,
         )
 
     def _log_config_of(self, loader: MetadataLoader) -> Callable[[str], LogConfig]:
         """The configuration of a topic as far as the metadata is known before the partitions follow it."""
-        layers = broker_properties(loader.image, self.config.node_id, self.config.properties)
-        return lambda topic: LogConfig.resolve(loader.image.topic_config(topic), layers)
+        properties = self._dynamic.current.properties
+        return lambda topic: log_config(loader.image, topic, properties)
 
     def _cleaner_settings(self) -> CleanerConfig:
-        image = self.partitions.image
-        return CleanerConfig.resolve(broker_properties(image, self.config.node_id, self.config.properties))
+        return CleanerConfig.resolve(self._dynamic.current.properties)
 
     # -- going down --------------------------------------------------------------------------------------------------
 

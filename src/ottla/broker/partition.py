@@ -11,6 +11,7 @@ Invariants:
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -165,7 +166,10 @@ class Partition:
         """Where a read_committed consumer must stop: the first offset whose transaction is undecided."""
         unstable = self.log.producers.first_unstable_offset
         high_watermark = self.high_watermark
-        return high_watermark if unstable is None else min(unstable, high_watermark)
+        if unstable is None:
+            return high_watermark
+        # Records of an open transaction may have been deleted: nobody can be sent to read from there.
+        return min(max(unstable, self.log.log_start_offset), high_watermark)
 
     def apply_image(self, image: PartitionImage, now_ms: int) -> None:
         """Take over what the controller decided: leadership, replicas, ISR, epochs."""
@@ -183,6 +187,8 @@ class Partition:
             ledger = self._ledger
             if ledger.apply_partition_state(state_of(image), self._counted_offset(image.isr), now_ms) is not None:
                 self._woken(ledger)
+            # Alone in the ISR this replica may have to flush what followers vouched for until now.
+            self._appended(ledger)
             self._propose_recovered(ledger)
 
     def set_offline(self, reason: str) -> None:
@@ -197,6 +203,16 @@ class Partition:
         self._offline = KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.topic_partition} was deleted")
         self._fail_waiters(self._offline)
         self.data_waiters.notify(0)
+
+    def replace_log(self, log: Log) -> None:
+        """The replica has moved to another log directory: ``log`` has everything this one has, as durable."""
+        assert log.log_end_offset == self.log.log_end_offset
+        assert log.recovery_point >= min(self.log.recovery_point, log.log_end_offset)
+        self.log = log
+        log.producers.record_high_watermark(self.high_watermark)
+        if self._ledger is not None:
+            self._flush_waiters.advance(log.recovery_point)
+            self._appended(self._ledger)
 
     def set_config(self, config: LogConfig) -> None:
         """The topic's configuration changed; it holds from the next append on."""
@@ -286,6 +302,12 @@ class Partition:
         self.require_leader()
         return self._verifications.start(self.log.producers, asker, now_ms, adds_partition=adds_partition)
 
+    def expire_producers(self, now_ms: int, after_ms: int) -> None:
+        """Forget producers, and questions to transaction coordinators, that nobody has come back for."""
+        self.log.producers.expiration_ms = after_ms
+        self.log.producers.expire(now_ms)
+        self._verifications.expire(now_ms, after_ms)
+
     def _check_transactional(self, header: BatchHeader, origin: Origin, guard: Guard | None) -> Duplicate | None:
         """In Kafka's order: a duplicate is answered before anything else is asked of it."""
         producers = self.log.producers
@@ -318,9 +340,16 @@ class Partition:
         return log.recovery_point > last_offset
 
     def when_acknowledged(self, last_offset: int, resolve: Resolve, required_acks: int = ACKS_ALL) -> bool:
-        """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or fails."""
+        """Whether ``last_offset`` is acknowledged already; if not, ``resolve`` is called when it is, or it fails, be
+        that now."""
         if self.is_acknowledged(last_offset, required_acks):
             return True
+        try:
+            self.require_leader()
+        except KafkaError as error:
+            # Those who wait have been told; this one would wait for ever.
+            resolve(error)
+            return False
         waiters = self._acknowledgements if required_acks == ACKS_ALL else self._flush_waiters
         waiters.add(last_offset + 1, resolve)
         return False
@@ -439,7 +468,7 @@ class Partition:
             node_id=self._node_id,
             state=state,
             log_end_offset=self._counted_offset(state.isr),
-            high_watermark=self._checkpointed_high_watermark,
+            high_watermark=self.high_watermark,
             now_ms=now_ms,
             min_insync_replicas=self.log.config.min_insync_replicas,
             replica_lag_time_max_ms=self._settings.replica_lag_time_max_ms,
@@ -488,7 +517,8 @@ class Partition:
 
     def _appended(self, ledger: LeaderLedger) -> None:
         counted = self._counted_offset(ledger.isr)
-        if counted < self.log.log_end_offset:
+        # Who was told to wait for a flush gets one, even where none would be due by now.
+        if counted < self.log.log_end_offset or self._flush_waiters:
             self._ensure_flush()
         if ledger.record_append(counted) is not None:
             self._woken(ledger)
@@ -496,10 +526,14 @@ class Partition:
     def _ensure_flush(self) -> None:
         if not self._flush_running:
             self._flush_running = True
-            self._settings.flushes.when_flushed(self.log, self.log.log_end_offset, self._flushed)
+            log = self.log
+            self._settings.flushes.when_flushed(log, log.log_end_offset, partial(self._flushed, log))
 
-    def _flushed(self, error: KafkaError | None) -> None:
+    def _flushed(self, log: Log, error: KafkaError | None) -> None:
         self._flush_running = False
+        if log is not self.log:
+            # The partition has moved to another directory meanwhile: what became of the old log says nothing.
+            error = None
         if error is not None:
             self.set_offline(f"flush of {self.topic_partition}: {error}")
         elif self._ledger is not None:
@@ -514,8 +548,9 @@ class Partition:
         """The high watermark moved: wake who waited for it."""
         visible, self._bytes_unseen = self._bytes_unseen, 0
         high_watermark = ledger.high_watermark
-        self.log.producers.record_high_watermark(high_watermark)
-        self.data_waiters.notify(visible)
+        # The end of a transaction sets free what readers of committed records were told of long ago: they look again.
+        sets_free = self.log.producers.record_high_watermark(high_watermark)
+        self.data_waiters.notify(0 if sets_free else visible)
         self._acknowledgements.advance(high_watermark)
 
 

@@ -5,13 +5,13 @@ the image may be the one that is wrong.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ottla.broker.directory_assignments import DirectoryAssignments
 from ottla.broker.partition import Partition, PartitionSettings
 from ottla.config.log import LogConfig
 from ottla.metadata.delta import ImageDelta
-from ottla.metadata.image import CLUSTER_DEFAULT, ClusterImage, ConfigResource, PartitionImage, ResourceType, TopicImage
+from ottla.metadata.image import ClusterImage, PartitionImage, ResourceType, TopicImage
 from ottla.model import TopicPartition, Uuid
 from ottla.runtime.clock import Clock
 from ottla.runtime.telemetry import get_logger
@@ -33,7 +33,7 @@ class Partitions:
         store: LogStore,
         settings: PartitionSettings,
         clock: Clock,
-        static_properties: Mapping[str, str],
+        properties: Callable[[], Mapping[str, str]],
         directories: DirectoryAssignments,
     ) -> None:
         self._directories = directories
@@ -41,7 +41,8 @@ class Partitions:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._static_properties = static_properties
+        self._properties = properties
+        """The broker's settings in force; up to date before ``on_image`` is told of a change."""
         self._partitions: dict[TopicPartition, Partition] = {}
         self._offline: dict[TopicPartition, KafkaError] = {}
         self._caught_up = False
@@ -183,8 +184,7 @@ class Partitions:
     def _log_config(self, topic: str) -> LogConfig:
         found = self._log_configs.get(topic)
         if found is None:
-            layers = broker_properties(self.image, self._node_id, self._static_properties)
-            found = self._log_configs[topic] = LogConfig.resolve(self.image.topic_config(topic), layers)
+            found = self._log_configs[topic] = log_config(self.image, topic, self._properties())
         return found
 
     def _apply_configs(self, delta: ImageDelta) -> None:
@@ -200,7 +200,9 @@ class Partitions:
                 partition.set_config(self._log_config(topic))
 
 
-def broker_properties(image: ClusterImage, node_id: int, static: Mapping[str, str]) -> Mapping[str, str]:
-    """A broker's settings in force: its own dynamic ones over the cluster's over those it was started with."""
-    own = image.config(ConfigResource(ResourceType.BROKER, str(node_id)))
-    return {**static, **image.config(CLUSTER_DEFAULT), **own}
+def log_config(image: ClusterImage, topic: str, properties: Mapping[str, str]) -> LogConfig:
+    """A topic's configuration over the broker's settings."""
+    config, faults = LogConfig.in_force(image.topic_config(topic), properties)
+    for fault in faults:
+        log.error("a topic's setting cannot be used", topic=topic, key=fault.key, reason=fault.message)
+    return config

@@ -3,7 +3,8 @@
 Only the first records of a transaction on a partition need an answer from elsewhere; everything after them is settled
 by what the partition knows itself. The verdict on a partition is a guard to append with, or an error instead.
 
-Requests of one transactional id that need an answer wait for each other: a later batch must not be appended first.
+While one request of a transactional id waits for its answer, all that come after it wait behind it, whether they need
+one themselves or not: a later batch must not be appended first.
 """
 
 import asyncio
@@ -53,7 +54,11 @@ class ProduceVerification:
         self._partitions = partitions
         self._verification = verification
         self._last: dict[str, asyncio.Future[None]] = {}
-        """By transactional id: done when the last request that asks has its answer."""
+        """By transactional id: done when the last request that waits has its answer."""
+
+    def is_busy(self, transactional_id: str) -> bool:
+        """Whether requests of this transactional id have to wait for others."""
+        return transactional_id in self._last
 
     def begin(self, context: RequestContext, request: ProduceRequest) -> Inquiry | None:
         """What has to be asked before ``request`` may be appended; ``None``: nothing.
@@ -75,17 +80,17 @@ class ProduceVerification:
             self._start(inquiry, key, header, context.now_ms)
         return inquiry if inquiry.guards or inquiry.refused else None
 
-    async def finish(self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry) -> Verdicts:
+    async def finish(self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry | None) -> Verdicts:
         """Ask, and wait for the answer. Who resumes with it must append before anything else is awaited."""
-        transactional_id = inquiry.transactional_id
+        transactional_id = request.transactional_id
+        assert transactional_id is not None
         before = self._last.get(transactional_id)
         done = self._last[transactional_id] = asyncio.get_running_loop().create_future()
         try:
-            if before is None:
-                return await self._ask(inquiry)
-            await asyncio.wait((before,))
-            left = self.begin(context, request)
-            return NO_VERDICTS if left is None else await self._ask(left)
+            if before is not None:
+                await asyncio.wait((before,))
+                inquiry = self.begin(context, request)
+            return NO_VERDICTS if inquiry is None else await self._ask(inquiry)
         finally:
             done.set_result(None)
             if self._last.get(transactional_id) is done:

@@ -12,7 +12,6 @@ from typing import Any
 from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
 from ottla.broker.internal_topics import TRANSACTION_STATE, transaction_state
 from ottla.broker.machine_driver import DrivenPartition, DriverState, MachineDriver, ProducerMarker
-from ottla.broker.partitions import broker_properties
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.transaction_markers import RETRY_SECONDS_MAX, MarkerSender
 from ottla.config.broker import TransactionsConfig
@@ -30,8 +29,6 @@ from ottla.transactions.transaction import PREPARED, Transaction
 from ottla.wire.errors import ErrorCode, KafkaError
 
 log = get_logger(__name__)
-
-VERIFICATION_ENABLE = "transaction.partition.verification.enable"
 
 TransactionCommand = Callable[[TransactionShard, int, int], TransactionDecision]
 """Shard, wall clock in milliseconds, the token to park under (no command of a transaction shard parks)."""
@@ -59,9 +56,6 @@ class TransactionCoordinator:
         self._clock = clock
         self._supervisor = supervisor
         self._settings = _settings(config, 0)
-        self._node_id = node_id
-        self.verifies_partitions = config.verify_partitions
-        """``transaction.partition.verification.enable`` as it is in force now."""
         self._topic: CoordinatorTopic[TransactionDriver] = CoordinatorTopic(
             name=TRANSACTION_STATE,
             node_id=node_id,
@@ -115,8 +109,6 @@ class TransactionCoordinator:
             for _, driver in self._topic:
                 driver.reconfigure(lambda shard: shard.reconfigure(settings))
         self._topic.on_image(image)
-        dynamic = broker_properties(image, self._node_id, {}).get(VERIFICATION_ENABLE)
-        self.verifies_partitions = self._config.verify_partitions if dynamic is None else dynamic == "true"
 
     def close(self) -> None:
         """Give every shard up; whoever waits for one is sent to look for another coordinator."""
@@ -138,20 +130,22 @@ class TransactionCoordinator:
     def on_loaded(self, index: int, driver: TransactionDriver) -> None:
         epoch = self._topic.epoch(index)
         if driver.state is DriverState.ACTIVE and epoch is not None:
-            self._supervisor.spawn(self._resume(driver, epoch), name=f"resume {TRANSACTION_STATE}-{index}")
+            # Asked before any command can decide more: the driver tells of those itself.
+            prepared = driver.submit(lambda shard, _now_ms, _token: shard.prepared())
+            self._supervisor.spawn(self._resume(driver, epoch, prepared), name=f"resume {TRANSACTION_STATE}-{index}")
 
     # -- private -----------------------------------------------------------------------------------------------------
 
     def _transaction_version(self) -> int:
         return self._settings.transaction_version
 
-    async def _resume(self, driver: TransactionDriver, leader_epoch: int) -> None:
+    async def _resume(self, driver: TransactionDriver, leader_epoch: int, prepared: "asyncio.Future[Any]") -> None:
         """What was decided before this broker led the partition, once that is as safe as what it decides itself."""
         try:
-            prepared: Any = await driver.submit(lambda shard, _now_ms, _token: shard.prepared())
+            transactions: list[Transaction] = await prepared
         except KafkaError:
             return  # given up meanwhile; whoever leads the partition now does it
-        for transaction in prepared:
+        for transaction in transactions:
             log.info("transaction resumed", transactional_id=transaction.transactional_id, state=transaction.state.name)
             self._spawn_end(driver, leader_epoch, transaction)
 

@@ -15,6 +15,7 @@ from ottla.cli.output import say
 from ottla.config.broker import BrokerConfig
 from ottla.config.key import ConfigError
 from ottla.config.sources import Settings
+from ottla.runtime.limits import raise_open_files_limit
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9092
@@ -94,6 +95,7 @@ def read_settings(
 async def _serve(config: BrokerConfig, *, ephemeral: bool) -> int:
     from ottla.broker.node import Node
 
+    raise_open_files_limit()
     stop = asyncio.Event()
     _stop_on_signals(stop)
     node = Node(config, ephemeral=ephemeral)

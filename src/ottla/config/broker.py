@@ -92,6 +92,12 @@ class StorageConfig(Struct, frozen=True, kw_only=True):
     producer_id_expiration_ms: int
     producer_id_expiration_check_interval_ms: int
     batch_decompression_bytes_max: int
+    cordoned_log_dirs: tuple[str, ...]
+    """Directories that get no new partitions (KIP-1066)."""
+    moves_max: int
+    """Replicas on their way between log directories at a time."""
+    move_bytes_per_second_max: int
+    """Of replicas on their way between log directories."""
 
 
 class FetchConfig(Struct, frozen=True, kw_only=True):
@@ -108,7 +114,7 @@ class ReplicationConfig(Struct, frozen=True, kw_only=True):
 
 
 class GroupsConfig(Struct, frozen=True, kw_only=True):
-    """Classic groups and the offsets topic."""
+    """Classic groups, consumer groups and the offsets topic."""
 
     session_timeout_ms_min: int
     session_timeout_ms_max: int
@@ -125,6 +131,18 @@ class GroupsConfig(Struct, frozen=True, kw_only=True):
     """-1: ``fit_brokers(3, brokers)``."""
     offsets_topic_segment_bytes: int
     offsets_topic_compression: int
+    rebalance_protocols: tuple[str, ...]
+    consumer_session_timeout_ms: int
+    consumer_session_timeout_ms_range: tuple[int, int]
+    """What a group's own value is brought into; the same for the two intervals."""
+    consumer_heartbeat_interval_ms: int
+    consumer_heartbeat_interval_ms_range: tuple[int, int]
+    consumer_assignment_interval_ms: int
+    consumer_assignment_interval_ms_range: tuple[int, int]
+    consumer_assignors: tuple[str, ...]
+    consumer_size_max: int
+    consumer_migration_policy: str
+    consumer_regex_refresh_interval_ms: int
 
     def rebalance_delay_ms(self, brokers: int) -> int:
         """How long a new group waits in a cluster of ``brokers``."""
@@ -323,7 +341,25 @@ def _storage(read: _Reader) -> StorageConfig:
         producer_id_expiration_ms=read["producer.id.expiration.ms"],
         producer_id_expiration_check_interval_ms=read["producer.id.expiration.check.interval.ms"],
         batch_decompression_bytes_max=read["ottla.batch.decompression.max.bytes"],
+        cordoned_log_dirs=_cordoned(read),
+        moves_max=read["num.replica.alter.log.dirs.threads"] or len(read["log.dirs"] or read["log.dir"]),
+        move_bytes_per_second_max=read["replica.alter.log.dirs.io.max.bytes.per.second"],
     )
+
+
+def _cordoned(read: _Reader) -> tuple[str, ...]:
+    directories: tuple[str, ...] = read["log.dirs"] or read["log.dir"]
+    cordoned: tuple[str, ...] = read["cordoned.log.dirs"]
+    if cordoned == ("*",):
+        return directories
+    strange = next((path for path in cordoned if path not in directories), None)
+    if strange is not None:
+        raise ConfigError(
+            "cordoned.log.dirs",
+            f"Invalid entry in cordoned.log.dirs: {strange}. All cordoned log dirs must be entries of log.dirs or "
+            "log.dir.",
+        )
+    return cordoned
 
 
 def _groups(read: _Reader) -> GroupsConfig:
@@ -341,6 +377,26 @@ def _groups(read: _Reader) -> GroupsConfig:
         offsets_topic_replication_factor=read["offsets.topic.replication.factor"],
         offsets_topic_segment_bytes=read["offsets.topic.segment.bytes"],
         offsets_topic_compression=read["offsets.topic.compression.codec"],
+        rebalance_protocols=tuple(read["group.coordinator.rebalance.protocols"]),
+        consumer_session_timeout_ms=read["group.consumer.session.timeout.ms"],
+        consumer_session_timeout_ms_range=(
+            read["group.consumer.min.session.timeout.ms"],
+            read["group.consumer.max.session.timeout.ms"],
+        ),
+        consumer_heartbeat_interval_ms=read["group.consumer.heartbeat.interval.ms"],
+        consumer_heartbeat_interval_ms_range=(
+            read["group.consumer.min.heartbeat.interval.ms"],
+            read["group.consumer.max.heartbeat.interval.ms"],
+        ),
+        consumer_assignment_interval_ms=read["group.consumer.assignment.interval.ms"],
+        consumer_assignment_interval_ms_range=(
+            read["group.consumer.min.assignment.interval.ms"],
+            read["group.consumer.max.assignment.interval.ms"],
+        ),
+        consumer_assignors=tuple(read["group.consumer.assignors"]),
+        consumer_size_max=read["group.consumer.max.size"],
+        consumer_migration_policy=read["group.consumer.migration.policy"],
+        consumer_regex_refresh_interval_ms=read["group.consumer.regex.refresh.interval.ms"],
     )
 
 

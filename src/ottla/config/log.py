@@ -70,6 +70,20 @@ class LogConfig(Struct, frozen=True, kw_only=True):
             values["segment.bytes"] = internal_segment_bytes
         return cls(**{name.replace(".", "_"): _as_field(name, value) for name, value in values.items()})
 
+    @classmethod
+    def in_force(cls, overrides: Mapping[str, str], broker: Mapping[str, str]) -> tuple[Self, list[ConfigError]]:
+        """As ``resolve``, but passing over what cannot be used, which another release may have written, or somebody by
+        hand; with the reasons. ``broker`` must be usable."""
+        usable = dict(overrides)
+        faults: list[ConfigError] = []
+        while True:
+            try:
+                return cls.resolve(usable, broker), faults
+            except ConfigError as error:
+                if usable.pop(error.key, None) is None:
+                    raise
+                faults.append(error)
+
     def check(self) -> None:
         """Rules over more than one key, for who sets them: in force they may meet, one being the broker's and changed
         later. Raises ``ConfigError``."""

@@ -4,6 +4,8 @@ Where the answer depends on what a client version understands, the command says 
 (``requires_known_member_id``, ``unknown_group_error``).
 """
 
+from collections.abc import Collection, Mapping
+
 from msgspec import Struct
 
 from ottla.groups.records import NO_PRODUCER
@@ -112,6 +114,8 @@ class CommitOffsets(Struct, frozen=True, kw_only=True):
     """Of whose transaction the commit is a part."""
     retention_ms: int | None = None
     unknown_group_error: ErrorCode = ErrorCode.GROUP_ID_NOT_FOUND
+    knows_epochs: bool = True
+    """Whether the client's version of the request can carry a member epoch."""
 
 
 class CommitResult(Struct, frozen=True, kw_only=True):
@@ -177,3 +181,58 @@ class ListedGroup(Struct, frozen=True, kw_only=True):
     protocol_type: str
     state: str
     kind: str
+
+
+class ConsumerHeartbeat(Struct, frozen=True, kw_only=True):
+    """A heartbeat of the consumer protocol; what is ``None`` (or -1) has not changed since the last one."""
+
+    group_id: str
+    member_id: str
+    member_epoch: int
+    client_id: str
+    client_host: str
+    group_instance_id: str | None = None
+    rack_id: str | None = None
+    rebalance_timeout_ms: int = -1
+    topics: tuple[str, ...] | None = None
+    regex: str | None = None
+    assignor: str | None = None
+    owned: Mapping[Uuid, tuple[int, ...]] | None = None
+
+
+class ConsumerHeartbeatResult(Struct, frozen=True, kw_only=True):
+    """``assignment`` is ``None`` where the member knows it."""
+
+    member_id: str
+    member_epoch: int
+    heartbeat_interval_ms: int = 0
+    assignment: Mapping[Uuid, Collection[int]] | None = None
+
+
+class DescribedConsumerMember(Struct, frozen=True, kw_only=True):
+    """Partitions are told by topic id and name; topics that are gone are left out."""
+
+    member_id: str
+    member_epoch: int
+    group_instance_id: str | None
+    rack_id: str | None
+    client_id: str
+    client_host: str
+    topics: tuple[str, ...]
+    regex: str
+    assigned: tuple[tuple[Uuid, str, tuple[int, ...]], ...]
+    target: tuple[tuple[Uuid, str, tuple[int, ...]], ...]
+    speaks_classic: bool
+
+
+class DescribedConsumerGroup(Struct, frozen=True, kw_only=True):
+    """A consumer group, or (``error``) why there is none to describe."""
+
+    group_id: str
+    state: str = ""
+    epoch: int = 0
+    assignment_epoch: int = 0
+    assignor: str = ""
+    members: tuple[DescribedConsumerMember, ...] = ()
+    error: ErrorCode = ErrorCode.NONE
+    error_message: str | None = None

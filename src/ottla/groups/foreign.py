@@ -1,4 +1,4 @@
-"""Groups of newer kinds that a log contains but this shard does not serve.
+"""Groups of other kinds (share, streams) that a log contains but this shard does not serve.
 
 They keep their keys, so that they are listed, protected and, when asked and empty, deleted as a whole. Nothing is
 understood of their values; every record stays in the log as it is.
@@ -41,7 +41,7 @@ class ForeignGroup:
 
     @property
     def protocol_type_name(self) -> str:
-        return "consumer" if self.kind is GroupKind.CONSUMER else str(self.kind)
+        return str(self.kind)
 
     @property
     def is_empty(self) -> bool:
@@ -53,7 +53,9 @@ class ForeignGroup:
     def expiry_base(self, commit_timestamp: int) -> int | None:
         return commit_timestamp if self.is_empty else None
 
-    def check_commit(self, *, member_id: str, group_instance_id: str | None, generation_or_epoch: int) -> None:
+    def check_commit(
+        self, *, member_id: str, group_instance_id: str | None, generation_or_epoch: int, knows_epochs: bool
+    ) -> None:
         if generation_or_epoch < 0 and self.is_empty and not member_id and group_instance_id is None:
             return
         raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID, f"members of {self.kind} groups are not served")

@@ -1,11 +1,15 @@
 """What every kind of group in a shard has in common: enough to list, to expire and to guard its offsets."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct, field
 
 from ottla.groups.records import GroupKind, ShardRecord
-from ottla.model import Reply
+from ottla.model import Reply, Uuid
+
+PartitionCheck = Callable[[str, Uuid, int], None]
+"""Topic, its id and a partition; raises ``KafkaError`` unless an offset of it may be committed."""
 
 
 class Group(Protocol):
@@ -34,8 +38,10 @@ class Group(Protocol):
         """The time from which an offset committed at ``commit_timestamp`` ages; ``None`` while none may expire."""
         ...
 
-    def check_commit(self, *, member_id: str, group_instance_id: str | None, generation_or_epoch: int) -> None:
-        """Raises ``KafkaError`` unless this member may commit offsets now."""
+    def check_commit(
+        self, *, member_id: str, group_instance_id: str | None, generation_or_epoch: int, knows_epochs: bool
+    ) -> PartitionCheck | None:
+        """Raises ``KafkaError`` unless this member may commit offsets now; some of them, where a check is returned."""
         ...
 
     def check_offset_delete(self) -> None:

@@ -1,8 +1,8 @@
 """The records of ``__consumer_offsets`` as values, and their bytes as Apache Kafka 4.3.1 writes them.
 
 A key is ``int16 type`` and its body, a value ``int16 version`` and its body, a tombstone a null value. Types: 0 and 1
-committed offsets, 2 classic groups. The other kinds of groups (3 and up) are carried as bytes: a shard that does not
-serve them still knows whose they are, and never drops them.
+committed offsets, 2 classic groups, 3 to 8 and 16 consumer groups (``consumer.records``). Share and streams groups are
+carried as bytes: a shard that does not serve them still knows whose they are, and never drops them.
 """
 
 import struct
@@ -11,6 +11,18 @@ from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
+from ottla.groups.consumer.records import (
+    ConsumerGroupCurrentMemberAssignment,
+    ConsumerGroupMemberMetadata,
+    ConsumerGroupMetadata,
+    ConsumerGroupPartitionMetadata,
+    ConsumerGroupRecord,
+    ConsumerGroupRegularExpression,
+    ConsumerGroupTargetAssignmentMember,
+    ConsumerGroupTargetAssignmentMetadata,
+    decode_consumer_record,
+    encode_consumer_record,
+)
 from ottla.model import Uuid
 from ottla.wire import DecodeError, decode, encode
 from ottla.wire.messages.group_metadata_key import GroupMetadataKey
@@ -110,15 +122,25 @@ class TransactionMarker(NamedTuple):
     committed: bool
 
 
-ShardRecord: TypeAlias = OffsetRecord | ClassicGroupRecord | ForeignGroupRecord | TransactionMarker
+ShardRecord: TypeAlias = (
+    OffsetRecord | ClassicGroupRecord | ConsumerGroupRecord | ForeignGroupRecord | TransactionMarker
+)
+CONSUMER_GROUP_RECORDS: Final = (
+    ConsumerGroupMetadata,
+    ConsumerGroupPartitionMetadata,
+    ConsumerGroupMemberMetadata,
+    ConsumerGroupTargetAssignmentMetadata,
+    ConsumerGroupTargetAssignmentMember,
+    ConsumerGroupCurrentMemberAssignment,
+    ConsumerGroupRegularExpression,
+)
 
 _FOREIGN_KINDS: Final = {
-    **dict.fromkeys((3, 4, 5, 6, 7, 8, 16), GroupKind.CONSUMER),
     **dict.fromkeys((10, 11, 12, 13, 14, 15), GroupKind.SHARE),
     **dict.fromkeys((17, 19, 20, 21, 22, 23), GroupKind.STREAMS),
 }
-FOREIGN_MEMBER_TYPES: Final = frozenset({5, 10, 19})
-"""Record types that stand for one member of a consumer, share or streams group."""
+FOREIGN_MEMBER_TYPES: Final = frozenset({10, 19})
+"""Record types that stand for one member of a share or streams group."""
 
 
 def encode_record(record: ShardRecord) -> tuple[bytes, bytes | None]:
@@ -132,6 +154,8 @@ def encode_record(record: ShardRecord) -> tuple[bytes, bytes | None]:
             return record.key, record.value
         case TransactionMarker():
             raise AssertionError("a transaction marker is a control batch")
+        case _:
+            return encode_consumer_record(record)
 
 
 def decode_record(key: bytes, value: bytes | None, producer_id: int = NO_PRODUCER) -> ShardRecord | None:
@@ -145,7 +169,7 @@ def decode_record(key: bytes, value: bytes | None, producer_id: int = NO_PRODUCE
         return _decode_group(key, value)
     foreign = _FOREIGN_KINDS.get(kind)
     if foreign is None:
-        return None
+        return decode_consumer_record(kind, key, value)
     return ForeignGroupRecord(foreign, kind, _leading_string(key), key, value)
 
 

@@ -41,7 +41,7 @@ from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
 from ottla.storage.segment import Segment
 from ottla.storage.txn_index import AbortedTransaction
 
-SYNC_INTERVAL_BYTES: Final = 16 * 1024 * 1024
+SYNC_INTERVAL_BYTES: Final = 4 * 1024 * 1024
 """Written to the disk as often, so that nobody else's flush waits behind a whole segment."""
 
 

@@ -11,7 +11,6 @@ segments are sorted and only the last one is active.
 
 import os
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -24,10 +23,11 @@ from ottla.records.batch import BatchHeader
 from ottla.records.control import read_end_transaction
 from ottla.records.reader import read_records
 from ottla.runtime.telemetry import get_logger
+from ottla.storage.condemned import CondemnedFiles
 from ottla.storage.disk import Disk
 from ottla.storage.errors import SHORTAGES, storage_error
 from ottla.storage.leader_epochs import LeaderEpochCache
-from ottla.storage.names import DELETED_SUFFIX, SWAP_SUFFIX
+from ottla.storage.names import SWAP_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
 from ottla.storage.producer_snapshots import ProducerSnapshots
 from ottla.storage.recovery import LoadedLog, LogHints, load_log, replay
@@ -60,13 +60,6 @@ class LogEvents(Protocol):
 
     def log_failed(self, log: "Log", error: OSError) -> None:
         """The disk failed under the log: its whole log directory is to go offline."""
-
-
-class Condemned(NamedTuple):
-    """Files renamed to ``.deleted``, to be unlinked once readers have had their time."""
-
-    due_ms: int
-    paths: tuple[str, ...]
 
 
 class PendingFlush(NamedTuple):
@@ -112,6 +105,8 @@ class Log:
         """All records below it are durable. Advanced by ``flush`` from its thread."""
         self.bytes_cut = loaded.bytes_cut
         """What recovery dropped at the end of the log when it was opened."""
+        self.shrunk = 0
+        """How often records at the end of the log were taken back."""
         self.events: LogEvents | None = None
         self.failure: BaseException | None = None
         """Set once: nothing is appended, read or acknowledged any more."""
@@ -121,11 +116,10 @@ class Log:
         self._bases = [segment.base_offset for segment in loaded.segments]
         self._active = loaded.segments[-1]
         self._snapshots: ProducerSnapshots = loaded.snapshots
-        self._condemned: deque[Condemned] = deque()
+        self._condemned = CondemnedFiles(disk)
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
         self._flush_lock = Lock()
         self._recovery_point_lock = Lock()
-        self._truncations = 0
         self._released = False
         self._jitter = Random(str(topic_partition))
         self._roll_jitter_ms = self._next_jitter()
@@ -211,7 +205,11 @@ class Log:
         if last.base_offset + last.last_offset_delta - active.base_offset > RELATIVE_OFFSET_MAX:
             return True
         timestamp = last.max_timestamp if len(headers) == 1 else max(header.max_timestamp for _, header in headers)
-        return active.age_ms(now_ms, timestamp) > config.segment_ms - self._roll_jitter_ms
+        age_ms = active.age_ms(now_ms, timestamp) + self._roll_jitter_ms
+        if age_ms > config.segment_ms:
+            return True
+        # What must be compacted by then must have left the active segment.
+        return age_ms > config.max_compaction_lag_ms and config.compact
 
     def _next_jitter(self) -> int:
         jitter = min(self.config.segment_jitter_ms, self.config.segment_ms)
@@ -261,7 +259,7 @@ class Log:
         """The disk cannot be trusted any more."""
         if self.failure is None:
             self.failure = error
-            self._abort_cleaning()
+            self.abort_cleaning()
             if self.events is not None:
                 self.events.log_failed(self, error)
 
@@ -446,7 +444,8 @@ class Log:
         if offset < self._bases[0]:
             self.truncate_fully_and_start_at(offset, now_ms)
             return
-        self._abort_cleaning()
+        self.abort_cleaning()
+        self.shrunk += 1
         with self._flush_lock:
             self._lower_recovery_point(offset)
             kept = bisect_right(self._bases, offset)
@@ -464,7 +463,8 @@ class Log:
 
     def truncate_fully_and_start_at(self, offset: int, now_ms: int = 0) -> None:
         """Drop everything; the log begins and ends at ``offset``. Raises ``OSError``."""
-        self._abort_cleaning()
+        self.abort_cleaning()
+        self.shrunk += 1
         with self._flush_lock:
             self._lower_recovery_point(offset)
             # The last first, so that a crash half way leaves a log that only lost its end.
@@ -488,7 +488,6 @@ class Log:
             self._snapshots.remove_after(-1)
 
     def _lower_recovery_point(self, offset: int) -> None:
-        self._truncations += 1
         if self.recovery_point > offset:
             self.recovery_point = offset
             if self.events is not None:
@@ -555,33 +554,24 @@ class Log:
         self.segments[slot:end] = [cleaned]
         self._bases[slot:end] = [cleaned.base_offset]
 
-    def _abort_cleaning(self) -> None:
+    def abort_cleaning(self) -> None:
+        """Nothing is swapped in from now on by the cleaning under way, if there is one."""
         if self.cleaning is not None:
             self.cleaning.abort()
 
     def _condemn(self, segments: Sequence[Segment], now_ms: int, snapshot_kept: int = -1) -> None:
         for segment in segments:
-            renamed = []
             paths = segment.paths
             if segment.base_offset != snapshot_kept:
                 self._snapshots.forget(segment.base_offset)
                 paths = (*paths, self._snapshots.path(segment.base_offset))
-            for path in paths:
-                try:
-                    self.disk.rename(path, path + DELETED_SUFFIX)
-                except FileNotFoundError:
-                    continue
+            for path in self._condemned.add(paths, now_ms + self.config.file_delete_delay_ms):
                 self._unsynced.pop(path, None)
-                renamed.append(path + DELETED_SUFFIX)
             segment.close()
-            self._condemned.append(Condemned(now_ms + self.config.file_delete_delay_ms, tuple(renamed)))
 
     def purge(self, now_ms: int) -> int:
         """Unlink condemned files whose time has come; returns how many. Blocking where files are large; any thread."""
-        removed = 0
-        while self._condemned and self._condemned[0].due_ms <= now_ms:
-            removed += sum(self.disk.unlink_if_exists(path) for path in self._condemned.popleft().paths)
-        return removed
+        return self._condemned.purge(now_ms)
 
     # Durability ------------------------------------------------------------------------------------------------------
 
@@ -624,14 +614,20 @@ class Log:
     def begin_flush(self) -> PendingFlush | None:
         """What somebody else has to sync so that all records so far are durable; ``None`` where that is more than the
         active segment's file (a new segment, a new directory): ``flush`` then. Not blocking, on the loop."""
-        handle = self._active.open_handle
-        if self._unsynced or self._released or handle is None or self._active.base_offset > self.recovery_point:
+        # A flush under way has taken paths off the list that it has yet to sync.
+        if not self._flush_lock.acquire(blocking=False):
             return None
-        return PendingFlush(handle, self.log_end_offset, self._truncations)
+        try:
+            handle = self._active.open_handle
+            if self._unsynced or self._released or handle is None or self._active.base_offset > self.recovery_point:
+                return None
+            return PendingFlush(handle, self.log_end_offset, self.shrunk)
+        finally:
+            self._flush_lock.release()
 
     def end_flush(self, pending: PendingFlush) -> None:
         """``pending.handle`` has been synced. What was truncated meanwhile is not vouched for. On the loop."""
-        if pending.truncations == self._truncations and not self._released:
+        if pending.truncations == self.shrunk and not self._released:
             self._raise_recovery_point(pending.end_offset)
 
     def _raise_recovery_point(self, offset: int) -> None:
@@ -665,7 +661,7 @@ class Log:
 
     def moved(self, directory: str) -> None:
         """The partition's directory has been renamed."""
-        self._abort_cleaning()
+        self.abort_cleaning()
         self._unsynced = {
             os.path.join(directory, os.path.basename(path)) if os.path.dirname(path) == self.directory else path: None
             for path in self._unsynced
@@ -695,6 +691,6 @@ class Log:
     def release(self) -> None:
         """Close all files, changing nothing on the disk. Flushes do nothing from now on, and say so."""
         self._released = True
-        self._abort_cleaning()
+        self.abort_cleaning()
         for segment in self.segments:
             segment.close()

@@ -10,11 +10,10 @@ stays as it is on the disk.
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, Self
-
-from msgspec import Struct
 
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
@@ -22,11 +21,13 @@ from ottla.runtime.telemetry import get_logger
 from ottla.storage.checkpoints import MalformedFile, read_topic_id, write_topic_id
 from ottla.storage.disk import Disk
 from ottla.storage.errors import SHORTAGES, CorruptLogError, LogDirectoryError, storage_error
+from ottla.storage.future_logs import FutureLogs
 from ottla.storage.log import Log
 from ottla.storage.log_directory import LogDirectory
 from ottla.storage.names import (
     CLUSTER_METADATA,
     DELETE_DIRECTORY_SUFFIX,
+    FUTURE_DIRECTORY_SUFFIX,
     PARTITION_METADATA,
     STRAY_DIRECTORY_SUFFIX,
     marked_directory,
@@ -38,25 +39,6 @@ from ottla.wire.errors import KafkaError
 _log = get_logger("ottla.storage.store")
 
 FILE_DELETE_DELAY_MS_DEFAULT: Final = 60_000
-
-
-class LogSize(Struct, frozen=True, kw_only=True):
-    """One partition in the description of a log directory. ``size`` in bytes."""
-
-    topic_partition: TopicPartition
-    size: int
-    log_end_offset: int
-
-
-class LogDirectoryDescription(Struct, frozen=True, kw_only=True):
-    """What DescribeLogDirs tells. ``error`` is set, and the rest empty, where the directory is offline. Bytes."""
-
-    path: str
-    directory_id: Uuid
-    error: str | None
-    total_bytes: int
-    usable_bytes: int
-    logs: tuple[LogSize, ...]
 
 
 def _check_directories(directories: Sequence[LogDirectory]) -> None:
@@ -86,6 +68,12 @@ class LogStore:
         """Those that serve."""
         self.offline_logs: dict[TopicPartition, KafkaError] = {}
         """Partitions that could not be opened, and why. Their files are left as they are."""
+        self.recovery_threads = 1
+        """Of each directory, where logs have to be checked (num.recovery.threads.per.data.dir)."""
+        self.topic_id_of: Callable[[str], Uuid | None] = lambda _: None
+        """What the metadata knows a topic as."""
+        self.cordoned: frozenset[str] = frozenset()
+        """Paths of the directories that get no new partitions, as long as there are others."""
         self.preferred_directories: dict[TopicPartition, str] = {}
         """Where the operator wants replicas that are not here yet."""
         self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
@@ -97,6 +85,8 @@ class LogStore:
         self.metadata_directory = metadata_directory
         """Where the metadata log is: one of ``directories``, or one of its own, if it was asked for."""
         self._metadata_log: Log | None = None
+        self.futures = FutureLogs(self)
+        """Replicas on their way from one directory to another."""
 
     @classmethod
     def open(
@@ -155,63 +145,105 @@ class LogStore:
                 self.fail_directory(directory.path, error)
 
     def _load_directory(self, directory: LogDirectory, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
-        cut = 0
+        found: list[tuple[str, TopicPartition]] = []
         for entry in self.disk.entries(directory.path):
             path = os.path.join(directory.path, entry.name)
             if not entry.is_directory:
                 continue
             marked = parse_marked_directory(entry.name)
             if marked is not None:
+                replica = parse_partition_directory(marked[0])
                 if marked[1] == DELETE_DIRECTORY_SUFFIX:
                     self._condemned.append((now_ms + FILE_DELETE_DELAY_MS_DEFAULT, path))
+                elif marked[1] == FUTURE_DIRECTORY_SUFFIX and replica is not None:
+                    self.futures.load(directory, path, replica, config_of, now_ms)
                 continue
             topic_partition = parse_partition_directory(entry.name)
             if topic_partition is None:
                 _log.warning("not a partition directory, left alone", path=path)
             elif topic_partition != CLUSTER_METADATA:
-                cut += self._load_log(directory, path, topic_partition, config_of, now_ms)
+                found.append((path, topic_partition))
+        cut = 0
+        for (path, topic_partition), opened in zip(
+            found, self._open_all(directory, found, config_of, now_ms), strict=True
+        ):
+            cut += self._take_in(directory, path, topic_partition, opened)
         stale = (directory.recovery_points.keys() | directory.log_starts.keys() | directory.clean_points.keys()) - {
             CLUSTER_METADATA
         }
         if cut or any(self._directory_of(partition) is not directory for partition in sorted(stale)):
             self._checkpoint(directory)
 
-    def _load_log(
+    def _open_all(
         self,
         directory: LogDirectory,
-        path: str,
-        topic_partition: TopicPartition,
+        found: Sequence[tuple[str, TopicPartition]],
         config_of: Callable[[str], LogConfig],
         now_ms: int,
+    ) -> list[Log | KafkaError]:
+        """Open the logs of a directory. What has to be checked is read by several threads, as disks like it."""
+
+        def open_one(place: tuple[str, TopicPartition]) -> Log | KafkaError:
+            path, topic_partition = place
+            try:
+                topic_id = self._topic_id(directory, path, topic_partition)
+                log = Log.open(
+                    path,
+                    topic_partition,
+                    config_of(topic_partition.topic),
+                    disk=self.disk,
+                    now_ms=now_ms,
+                    clean_shutdown=directory.clean_shutdown,
+                    recovery_point=directory.recovery_points.get(topic_partition, 0),
+                    recovery_point_known=directory.recovery_points_known,
+                    log_start_offset=directory.log_starts.get(topic_partition, 0),
+                )
+            except KafkaError as error:
+                return error
+            log.topic_id = topic_id
+            return log
+
+        if self.recovery_threads == 1 or directory.clean_shutdown or len(found) < 2:
+            return [open_one(place) for place in found]
+        with ThreadPoolExecutor(self.recovery_threads, thread_name_prefix="ottla-recovery") as pool:
+            return list(pool.map(open_one, found))
+
+    def _take_in(
+        self, directory: LogDirectory, path: str, topic_partition: TopicPartition, opened: Log | KafkaError
     ) -> int:
-        """Open one log, or put it offline; returns the bytes recovery cut."""
-        try:
-            if topic_partition in self.logs or topic_partition in self.offline_logs:
-                raise CorruptLogError(path, 0, "another log directory holds the same partition")
-            topic_id = self._topic_id(directory, path, topic_partition)
-            log = Log.open(
-                path,
-                topic_partition,
-                config_of(topic_partition.topic),
-                disk=self.disk,
-                now_ms=now_ms,
-                clean_shutdown=directory.clean_shutdown,
-                recovery_point=directory.recovery_points.get(topic_partition, 0),
-                recovery_point_known=directory.recovery_points_known,
-                log_start_offset=directory.log_starts.get(topic_partition, 0),
-            )
-        except KafkaError as error:
-            _log.error("partition offline", partition=topic_partition, reason=error.message)
-            self.offline_logs.setdefault(topic_partition, error)
+        """Serve a log, or put its partition offline; returns the bytes recovery cut."""
+        if not isinstance(opened, KafkaError) and topic_partition in self.offline_logs:
+            opened.release()
+            opened = CorruptLogError(path, 0, "another log directory holds the same partition")
+        if isinstance(opened, KafkaError):
+            _log.error("partition offline", partition=topic_partition, reason=opened.message)
+            self.offline_logs.setdefault(topic_partition, opened)
             self._offline_in.setdefault(topic_partition, directory)
-            if isinstance(error, CorruptLogError) and error.durable_to is not None:
+            if isinstance(opened, CorruptLogError) and opened.durable_to is not None:
                 # What was learned of the damage must outlive the unreadable checkpoint.
-                directory.recovery_points.setdefault(topic_partition, error.durable_to)
+                directory.recovery_points.setdefault(topic_partition, opened.durable_to)
             return 0
-        log.topic_id = topic_id
+        before = self.logs.pop(topic_partition, None)
+        log = opened if before is None else self._one_of(before, opened)
         log.events = self
         self.logs[topic_partition] = log
         return log.bytes_cut
+
+    def _one_of(self, one: Log, other: Log) -> Log:
+        """Two directories hold the partition. With one topic id: it was being moved when the last run ended, and the
+        longer log served last. Else one is of a topic that was deleted while its directory was offline. The other one
+        is kept under another name, in case that is not how it came about."""
+        known = self.topic_id_of(one.topic_partition.topic)
+        if one.topic_id != other.topic_id and known in (one.topic_id, other.topic_id):
+            kept, left = (one, other) if one.topic_id == known else (other, one)
+        else:
+            kept, left = (other, one) if other.log_end_offset > one.log_end_offset else (one, other)
+        _log.warning("a partition lies in two log directories", used=kept.directory, set_aside=left.directory)
+        try:
+            self._rename_marked(left, STRAY_DIRECTORY_SUFFIX)
+        except KafkaError as error:
+            _log.error("a log could not be set aside", path=left.directory, reason=error.message)
+        return kept
 
     def _topic_id(self, directory: LogDirectory, path: str, topic_partition: TopicPartition) -> Uuid | None:
         """The partition's topic id; ``None`` where it was never made durable. Raises ``CorruptLogError``."""
@@ -301,10 +333,11 @@ class LogStore:
         online = self._online()
         if not online:
             raise storage_error("no log directory is online")
-        if len(online) == 1:
-            return online[0]
+        candidates = [directory for directory in online if directory.path not in self.cordoned] or online
+        if len(candidates) == 1:
+            return candidates[0]
         held = Counter(log.log_directory for log in self.logs.values())
-        return min(online, key=lambda directory: held[directory.path])
+        return min(candidates, key=lambda directory: held[directory.path])
 
     def delete(self, topic_partition: TopicPartition, *, now_ms: int) -> bool:
         """``delete_all`` of one."""
@@ -331,6 +364,27 @@ class LogStore:
             raise failures[0]
         return len(found)
 
+    def replace(self, log: Log, *, now_ms: int) -> None:
+        """Serve a partition from ``log``, which has everything, and delete the one that served it."""
+        before = self.logs[log.topic_partition]
+        log.events = self
+        self.logs[log.topic_partition] = log
+        try:
+            self.condemn(before, now_ms=now_ms)
+        except KafkaError as error:
+            # It keeps its name; the next start finds two logs and keeps the longer one.
+            _log.error("the log of a moved partition could not be removed", path=before.directory, reason=error.message)
+        self._forget_durably(self._directory_at(log.log_directory))
+
+    def condemn(self, log: Log, *, now_ms: int) -> None:
+        """Rename a log that is in no table any more, and forget it durably; ``purge`` removes it.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``.
+        """
+        target = self._rename_marked(log, DELETE_DIRECTORY_SUFFIX)
+        self._condemned.append((now_ms + log.config.file_delete_delay_ms, target))
+        self._forget_durably(self._directory_at(log.log_directory))
+
     def set_aside(self, topic_partition: TopicPartition) -> None:
         """Stop serving a log that nobody claims: its directory becomes ``-stray`` and stays. Blocks for a moment.
 
@@ -343,8 +397,7 @@ class LogStore:
 
     def _rename_marked(self, log: Log, suffix: str) -> str:
         directory = self._directory_at(log.log_directory)
-        name = marked_directory(log.topic_partition, self._rng.randbytes(16).hex(), suffix)
-        target = os.path.join(directory.path, name)
+        target = os.path.join(directory.path, self.marked(log.topic_partition, suffix))
         try:
             self.disk.rename(log.directory, target)
         except OSError as error:
@@ -354,6 +407,10 @@ class LogStore:
         log.moved(target)
         log.release()
         return target
+
+    def marked(self, topic_partition: TopicPartition, suffix: str) -> str:
+        """A name for a partition's directory that no other one has."""
+        return marked_directory(topic_partition, self._rng.randbytes(16).hex(), suffix)
 
     def _forget_durably(self, directory: LogDirectory) -> None:
         """A log of that name to come must not be held to what the checkpoints say of the one that goes."""
@@ -426,7 +483,7 @@ class LogStore:
         def write(directory: LogDirectory) -> None:
             held = {
                 log.topic_partition: high_watermarks[log.topic_partition]
-                for log in self._logs_in(directory)
+                for log in self.logs_in(directory)
                 if log.topic_partition in high_watermarks
             }
             with directory.checkpointing:
@@ -439,17 +496,29 @@ class LogStore:
         """Up to where the log has been cleaned; ``None`` where it never was."""
         return self._directory_at(log.log_directory).clean_points.get(log.topic_partition)
 
-    def record_clean_point(self, log: Log, offset: int) -> None:
-        """The log is clean up to ``offset``, durably so. Blocking, any thread. Raises ``OSError``."""
+    def record_clean_point(self, log: Log, offset: int, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """The log is clean up to ``offset``, durably so; ``unless`` is asked when nobody else can change that any more.
+
+        Blocking, any thread. Raises ``OSError``.
+        """
         directory = self._directory_at(log.log_directory)
         with directory.checkpointing:
-            directory.clean_points[log.topic_partition] = offset
-            if directory.locked:
-                directory.write_clean_points()
+            if not unless():
+                directory.clean_points[log.topic_partition] = offset
+                if directory.locked:
+                    directory.write_clean_points()
+
+    def _lower_clean_point(self, log: Log) -> None:
+        directory = self._directory_at(log.log_directory)
+        with directory.checkpointing:
+            if directory.clean_points.get(log.topic_partition, -1) > log.recovery_point:
+                directory.clean_points[log.topic_partition] = log.recovery_point
+                if directory.locked:
+                    directory.write_clean_points()
 
     def _forget_clean_points(self, directory: LogDirectory) -> None:
         """Of logs that are gone: another one of that name would be taken for clean."""
-        held = {log.topic_partition for log in self._logs_in(directory)}
+        held = {log.topic_partition for log in self.logs_in(directory)}
         held.update(partition for partition, holder in self._offline_in.items() if holder is directory)
         with directory.checkpointing:
             gone = [partition for partition in directory.clean_points if partition not in held]
@@ -460,7 +529,8 @@ class LogStore:
 
     def high_watermark(self, topic_partition: TopicPartition) -> int:
         """As checkpointed before this start; 0 where it was not."""
-        for directory in self.directories:
+        home = self._directory_of(topic_partition)
+        for directory in self.directories if home is None else (home, *self.directories):
             if topic_partition in directory.high_watermarks:
                 return directory.high_watermarks[topic_partition]
         return 0
@@ -474,7 +544,8 @@ class LogStore:
         """Of offline logs, what stood there: their records are still as durable."""
         with directory.checkpointing:
             points = self._of_offline_logs(directory, directory.recovery_points)
-            points |= {log.topic_partition: log.recovery_point for log in self._logs_in(directory)}
+            held = (*self.futures.in_directory(directory.path), *self.logs_in(directory))
+            points |= {log.topic_partition: log.recovery_point for log in held}
             metadata_log = self._metadata_log
             if metadata_log is not None and metadata_log.log_directory == directory.path:
                 points[CLUSTER_METADATA] = metadata_log.recovery_point
@@ -486,9 +557,10 @@ class LogStore:
     def _write_log_starts(self, directory: LogDirectory) -> None:
         with directory.checkpointing:
             starts = self._of_offline_logs(directory, directory.log_starts)
+            held = (*self.futures.in_directory(directory.path), *self.logs_in(directory))
             starts |= {
                 log.topic_partition: log.log_start_offset
-                for log in self._logs_in(directory)
+                for log in held
                 if log.log_start_offset > log.segments[0].base_offset
             }
             if directory.locked:
@@ -525,9 +597,7 @@ class LogStore:
 
     def log_shrinking(self, log: Log) -> None:
         self._write_recovery_points(self._directory_at(log.log_directory))
-        clean_point = self.clean_point(log)
-        if clean_point is not None and clean_point > log.recovery_point:
-            self.record_clean_point(log, log.recovery_point)
+        self._lower_clean_point(log)
 
     def log_failed(self, log: Log, error: OSError) -> None:
         self.fail_directory(log.log_directory, error)
@@ -540,47 +610,24 @@ class LogStore:
         directory.failure = error
         _log.error("log directory offline", path=path, reason=error)
         reason = storage_error(f"log directory {path} is offline: {error}")
-        for log in self._logs_in(directory):
+        for log in self.logs_in(directory):
             log.failure = log.failure or error
+            log.abort_cleaning()
             self.offline_logs[log.topic_partition] = reason
+        for future in self.futures.in_directory(path):
+            future.failure = future.failure or error
         if self._metadata_log is not None and self._metadata_log.log_directory == path:
             self._metadata_log.failure = self._metadata_log.failure or error
         if self.on_directory_failed is not None:
             self.on_directory_failed(directory, error)
 
+    def directory_named(self, path: str) -> LogDirectory | None:
+        """The directory of ``log.dirs`` that is called so."""
+        return next((directory for directory in self.directories if directory.path == path), None)
+
     @property
     def offline_directories(self) -> dict[str, OSError]:
         return {directory.path: directory.failure for directory in self.directories if directory.failure is not None}
-
-    # Description -----------------------------------------------------------------------------------------------------
-
-    def describe(self) -> list[LogDirectoryDescription]:
-        descriptions = []
-        for directory in self.directories:
-            total, usable = -1, -1
-            logs: tuple[LogSize, ...] = ()
-            error = str(directory.failure) if directory.failure is not None else None
-            if error is None:
-                try:
-                    total, usable = self.disk.usage(directory.path)
-                except OSError as failure:
-                    error = str(failure)
-                else:
-                    logs = tuple(
-                        LogSize(topic_partition=log.topic_partition, size=log.size, log_end_offset=log.log_end_offset)
-                        for log in self._logs_in(directory)
-                    )
-            descriptions.append(
-                LogDirectoryDescription(
-                    path=directory.path,
-                    directory_id=directory.directory_id,
-                    error=error,
-                    total_bytes=total,
-                    usable_bytes=usable,
-                    logs=logs,
-                )
-            )
-        return descriptions
 
     # Closing ---------------------------------------------------------------------------------------------------------
 
@@ -590,7 +637,7 @@ class LogStore:
         for directory in self.directories:
             # A log that could not be opened has not been shut down cleanly, whatever else was.
             settled = clean and directory.failure is None and directory not in self._offline_in.values()
-            for log in self._logs_in(directory):
+            for log in (*self.futures.in_directory(directory.path), *self.logs_in(directory)):
                 settled = self._close_log(log, settled) and settled
             if settled:
                 try:
@@ -621,7 +668,7 @@ class LogStore:
         beside = self.metadata_directory
         return directories if beside is None or beside in self.directories else [*directories, beside]
 
-    def _logs_in(self, directory: LogDirectory) -> list[Log]:
+    def logs_in(self, directory: LogDirectory) -> list[Log]:
         return [log for log in tuple(self.logs.values()) if log.log_directory == directory.path]
 
     def _directory_at(self, path: str) -> LogDirectory:

@@ -296,7 +296,7 @@ class PowerCut:
             if at >= began:
                 kept.append((at, change))
             elif isinstance(node, _File):
-                _apply(node.content, change)
+                apply(node.content, change)
             else:
                 _rename(node.names, change)
         node.pending = kept
@@ -340,13 +340,14 @@ def _survivors(file: _File, rng: Random, keep: float) -> bytearray:
     content = bytearray(file.content)
     for _, change in file.pending:
         if rng.random() < keep:
-            _apply(content, change)
+            apply(content, change)
         elif change.kind == "write" and rng.random() < 0.5:
             _apply_torn(content, change, rng)
     return content
 
 
-def _apply(content: bytearray, change: Change) -> None:
+def apply(content: bytearray, change: Change) -> None:
+    """Carry out a write or a truncation on a file's content."""
     if change.kind == "truncate":
         if len(content) > change.position:
             del content[change.position :]
@@ -367,7 +368,7 @@ def _apply_torn(content: bytearray, change: Change, rng: Random) -> None:
         following = min((at // SECTOR_BYTES + 1) * SECTOR_BYTES, end)
         if rng.random() < 0.5:
             part = change.data[at - change.position : following - change.position]
-            _apply(content, Change("write", change.node, at, part))
+            apply(content, Change("write", change.node, at, part))
         at = following
 
 

@@ -301,10 +301,9 @@ class ProducerStateTable:
         ongoing = next(iter(self._ongoing), completed)
         return min(completed, ongoing)
 
-    def record_high_watermark(self, high_watermark: int) -> None:
-        """Decided transactions whose marker lies below it are stable."""
-        if self._completed:
-            self._drop_completed(high_watermark)
+    def record_high_watermark(self, high_watermark: int) -> bool:
+        """Decided transactions whose marker lies below it are stable; returns whether any became so."""
+        return bool(self._completed) and self._drop_completed(high_watermark)
 
     def late_transaction(self, now_ms: int, max_transaction_timeout_ms: int) -> bool:
         """Whether the oldest open transaction has been idle for longer than any coordinator would let it."""
@@ -379,10 +378,11 @@ class ProducerStateTable:
         self._ongoing.clear()
         self._completed.clear()
 
-    def _drop_completed(self, offset: int) -> None:
+    def _drop_completed(self, offset: int) -> bool:
         stable = [first for first, last in self._completed.items() if last < offset]
         for first in stable:
             del self._completed[first]
+        return bool(stable)
 
 
 def _check_sequence(header: BatchHeader, state: ProducerState) -> None:

@@ -83,6 +83,7 @@ class TransactionShard:
         known = self._existing(command.transactional_id)
         _require_settled(known)
         _check_owner(known, command)
+        self._check_client(command)
         if known.state is TransactionState.PREPARE_EPOCH_FENCE:
             raise KafkaError(ErrorCode.CONCURRENT_TRANSACTIONS)
         if known.state is TransactionState.ONGOING and set(command.partitions) <= set(known.partitions):
@@ -105,6 +106,7 @@ class TransactionShard:
         """Answers with a ``ProducerResult``; who the producer is from now on is told only to clients of version 2."""
         known = self._existing(command.transactional_id)
         _require_settled(known)
+        self._check_client(command)
         if command.client_version < FIRST_VERSION_WITH_EPOCH_BUMP:
             return self._end_once(known, command, now_ms)
         return self._end_and_bump(known, command, now_ms)
@@ -200,6 +202,11 @@ class TransactionShard:
         if known is None:
             raise KafkaError(ErrorCode.INVALID_PRODUCER_ID_MAPPING)
         return known
+
+    def _check_client(self, command: AddPartitions | EndTransaction) -> None:
+        """A client of version 2 that did not look at the cluster's: its transaction does not fit into old records."""
+        if command.client_version >= FIRST_VERSION_WITH_EPOCH_BUMP and self._settings.transaction_version == 0:
+            raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
 
     def _take_over(self, known: Transaction, command: InitProducerId, now_ms: int) -> Transaction:
         expected, timeout_ms = command.expected, command.timeout_ms

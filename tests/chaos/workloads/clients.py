@@ -15,7 +15,8 @@ DELIVERY_SECONDS = 9.0
 COMMON: dict[str, Any] = {
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 200,
-    "socket.timeout.ms": 6000,
+    # Longer than any fault: a request that is given up may still arrive, and late ones have a workload of their own.
+    "socket.timeout.ms": 10_000,
     "topic.metadata.refresh.interval.ms": 5000,
     "log_level": 0,
     "error_cb": lambda _: None,

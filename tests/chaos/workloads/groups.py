@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -27,14 +28,22 @@ LIFE_SECONDS = (2.0, 10.0)
 COMMIT_SHARE = 0.4
 GHOST_SECONDS = 0.5
 LONG_AGO = 0
-STRATEGIES = ("range", "roundrobin", "cooperative-sticky")
+CLASSIC, NEXT = "classic", "consumer"
+SETTINGS: dict[str, dict[str, Any]] = {
+    CLASSIC: {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
+    # Sessions and heartbeats are the broker's to say (KIP-848).
+    NEXT: {"group.protocol": "consumer"},
+}
 
 
 class Member(Worker):
     """One member after another under the same name, each for a few seconds."""
 
-    def __init__(self, stage: Stage, name: str, keys: Sequence[Key], *, group: str, workers: int) -> None:
+    def __init__(
+        self, stage: Stage, name: str, keys: Sequence[Key], *, group: str, workers: int, protocol: str = CLASSIC
+    ) -> None:
         super().__init__(stage, name, workers=workers)
+        self._settings = SETTINGS[protocol]
         self.keys = list(keys)
         self.group = group
         self.member_id = ""
@@ -42,7 +51,7 @@ class Member(Worker):
         self._rebalanced: set[Key] = set()
 
     def session(self) -> None:
-        consumer = new_consumer(self.stage, self.group, **{"session.timeout.ms": 6000, "heartbeat.interval.ms": 500})
+        consumer = new_consumer(self.stage, self.group, **self._settings)
         self._positions.clear()
         end = time.monotonic() + self.dice.uniform(*LIFE_SECONDS)
         try:
@@ -116,6 +125,6 @@ class Ghost(Worker):
                     topics=[OffsetCommitRequestTopic(name=topic, partitions=[row])],
                 )
                 invoked = self.invoke("commit")
-                code = wire.call(connection, request, 7).topics[0].partitions[0].error_code
+                code = wire.call(connection, request, 9).topics[0].partitions[0].error_code
                 heard = [Watch(committed_of(member.group), key, LONG_AGO)] if code == NONE else []
                 self.history.complete(invoked, "ok" if heard else "fail", heard)

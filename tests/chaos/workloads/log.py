@@ -12,7 +12,7 @@ from collections import deque
 
 from msgspec import Struct
 
-from chaos.history import Event, Key, Poll, Send, Watch, make_record, read_record
+from chaos.history import Event, Key, Poll, Send, Watch, make_record
 from chaos.stage import Stage, Worker
 from harness.raw import (
     PRODUCE,
@@ -27,10 +27,12 @@ from harness.raw import (
 
 IN_FLIGHT_MAX = 5
 SIZES = (0, 300)
-RECONNECT_SECONDS = 0.03
+RECONNECT_SECONDS, REREAD_SECONDS = 0.03, 0.1
 
 
-class _Batch(Struct, frozen=True, kw_only=True):
+class Batch(Struct, frozen=True, kw_only=True):
+    """What is sent again, byte for byte, until it is answered."""
+
     invoked: Event
     sends: list[Send]
     encoded: bytes
@@ -42,14 +44,16 @@ class Pipeline(Worker):
     def __init__(self, stage: Stage, name: str, key: Key, workers: int) -> None:
         super().__init__(stage, name, workers=workers)
         self.key = key
-        self._waiting: deque[_Batch] = deque()
+        self.sent = 0
+        self.records_a_batch = (1, 5)
+        self._waiting: deque[Batch] = deque()
         self._producer: tuple[int, int] | None = None
         self._sequence = 0
         # Kafka takes any sequence number from a producer it does not know: the first batch has to arrive alone.
         self._in_flight_max = 1
 
     def session(self) -> None:
-        while not self.enough.is_set() or (self._waiting and not self.gone.is_set()):
+        while (self.has_more() or self._waiting) and not self.gone.is_set():
             try:
                 with self.stage.connect() as connection:
                     self._one_connection(connection)
@@ -60,36 +64,43 @@ class Pipeline(Worker):
                     return
                 time.sleep(RECONNECT_SECONDS)
 
+    def has_more(self) -> bool:
+        """Whether there is more to send."""
+        return not self.enough.is_set()
+
     def _one_connection(self, connection: RawConnection) -> None:
         if self._producer is None:
             self._producer = connection.init_producer()
         for batch in self._waiting:
             self._send(connection, batch)
         try:
-            while self._waiting or not self.enough.is_set():
+            while self._waiting or (self.has_more() and not self.gone.is_set()):
                 for _ in range(0 if self._waiting else self.dice.randint(1, self._in_flight_max)):
-                    self._waiting.append(self._new_batch())
-                    self._send(connection, self._waiting[-1])
+                    if self.has_more():
+                        self._waiting.append(self.new_batch())
+                        self._send(connection, self._waiting[-1])
                 sent = len(self._waiting)
                 while self._waiting:
                     self._take_answer(connection)
-                self.wait(sent)
+                self.wait(max(sent, 1))
         except (BrokenPipeError, ConnectionResetError):
             # The broker hung up, perhaps after answering: a node that stops cleanly finishes what it began.
             while self._waiting:
                 self._take_answer(connection)
             raise
 
-    def _new_batch(self) -> _Batch:
+    def new_batch(self) -> Batch:
+        """The next records, under the next sequence numbers."""
         assert self._producer is not None
-        sends = [self.stage.new_send(self.key) for _ in range(self.dice.randint(1, 5))]
+        sends = [self.stage.new_send(self.key) for _ in range(self.dice.randint(*self.records_a_batch))]
         records = [make_record(self.key, int(send.value), self.name, self.dice.randint(*SIZES)) for send in sends]
         producer_id, epoch = self._producer
         encoded = build_batch(records, producer_id=producer_id, epoch=epoch, sequence=self._sequence)
         self._sequence += len(sends)
-        return _Batch(invoked=self.invoke("send", sends), sends=sends, encoded=encoded)
+        self.sent += len(sends)
+        return Batch(invoked=self.invoke("send", sends), sends=sends, encoded=encoded)
 
-    def _send(self, connection: RawConnection, batch: _Batch) -> None:
+    def _send(self, connection: RawConnection, batch: Batch) -> None:
         connection.send(PRODUCE, 3, produce_body(*self.stage.place(self.key), batch.encoded, acks=-1))
 
     def _take_answer(self, connection: RawConnection) -> None:
@@ -107,6 +118,7 @@ class Follower(Worker):
         super().__init__(stage, name)
         self.key = key
         self.position = 0
+        self.seen = 0
         self._committed = committed
 
     def session(self) -> None:
@@ -117,12 +129,12 @@ class Follower(Worker):
                     while not self.enough.is_set():
                         self._poll(connection)
             except OSError:
-                time.sleep(RECONNECT_SECONDS)
+                time.sleep(REREAD_SECONDS)
             except ProtocolFailure as failure:
                 if failure.code is not None and failure.code not in RETRIABLE:
                     self.wrong_answer(f"reading key {self.key} at {self.position}: {failure}")
                     return
-                time.sleep(RECONNECT_SECONDS)
+                time.sleep(REREAD_SECONDS)
 
     def _poll(self, connection: RawConnection) -> None:
         invoked = self.invoke("poll")
@@ -133,8 +145,9 @@ class Follower(Worker):
         except (OSError, ProtocolFailure) as failure:
             self.history.complete(invoked, "fail", err=str(failure))
             raise
-        records = [(record.offset, read_record(self.key, record.value)) for record in fetched.records]
+        records = self.stage.values_of(self.key, fetched.records)
         self.position = fetched.next_offset
+        self.seen += len(records)
         steps: list[Poll | Watch] = [Watch("hw", self.key, fetched.high_watermark)]
         if self._committed:
             steps.append(Watch("lso", self.key, fetched.stable_offset))

@@ -76,7 +76,9 @@ class Committed(Probe):
         topic = self.stage.place(self.keys[0])[0]
         partitions = [self.stage.place(key)[1] for key in self.keys]
         topics = [OffsetFetchRequestTopic(name=topic, partition_indexes=partitions)]
-        answer = wire.call(connection, OffsetFetchRequest(group_id=self.group, topics=topics), 5)
+        # A commit inside a transaction is answered before its offsets are in force: they are asked for, not guessed.
+        request = OffsetFetchRequest(group_id=self.group, topics=topics, require_stable=True)
+        answer = wire.call(connection, request, 7)
         if answer.error_code != NONE:
             return []
         return [

@@ -6,6 +6,11 @@ from typing import Any
 
 from harness.differential.topics import learn, make
 from harness.twins import Case, Steps, Twin
+from ottla.wire.messages.alter_replica_log_dirs_request import (
+    AlterReplicaLogDir,
+    AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirTopic,
+)
 from ottla.wire.messages.create_partitions_request import (
     CreatePartitionsAssignment,
     CreatePartitionsRequest,
@@ -17,6 +22,7 @@ from ottla.wire.messages.create_topics_request import (
     CreatableTopicConfig,
     CreateTopicsRequest,
 )
+from ottla.wire.messages.describe_log_dirs_request import DescribableLogDirTopic, DescribeLogDirsRequest
 from ottla.wire.messages.incremental_alter_configs_request import (
     AlterableConfig,
     AlterConfigsResource,
@@ -112,4 +118,34 @@ def configs(twin: Twin) -> Steps:
             yield f"v{version} {label}", twin.ask(request, version)
 
 
-CASES: tuple[Case, ...] = (creations, more_partitions, configs)
+def log_dirs(twin: Twin) -> Steps:
+    """Moving replicas where there is nowhere to go, and what the only directory holds."""
+    name = make(twin, "admin-dirs", 2)
+    described = twin.call(DescribeLogDirsRequest(topics=None), 4)
+    here = described.results[0].log_dir
+    for version in (1, 2):
+        for label, path, topic, partitions in (
+            ("no such directory", "/no/such/directory", name, [0]),
+            ("no path", "", name, [0]),
+            ("relative", "data", name, [0]),
+            ("long topic", "/no/such/directory", "t" * 240, [0]),
+            ("no such topic", here, "no-such-topic", [0]),
+            ("no topic", here, "", [0]),
+            ("no such partition", here, name, [0, 99, -1]),
+            ("where it is", here, name, [0, 1]),
+            ("the same twice", here, name, [0, 0]),
+            ("nothing", here, name, []),
+        ):
+            row = AlterReplicaLogDirTopic(name=topic, partitions=partitions)
+            request = AlterReplicaLogDirsRequest(dirs=[AlterReplicaLogDir(path=path, topics=[row])])
+            yield f"v{version} {label}", twin.ask_any(request, version)
+        yield f"v{version} no directories", twin.ask_any(AlterReplicaLogDirsRequest(dirs=[]), version)
+    for version in range(1, 6):
+        rows = [
+            DescribableLogDirTopic(topic=name, partitions=[0, 1, 99]),
+            DescribableLogDirTopic(topic="no-such-topic"),
+        ]
+        yield f"described v{version}", twin.ask_any(DescribeLogDirsRequest(topics=rows), version)
+
+
+CASES: tuple[Case, ...] = (creations, more_partitions, configs, log_dirs)

@@ -74,7 +74,7 @@ class Bench:
                 propose_isr=lambda partition, change: self.proposals.append((partition, change)),
             ),
             clock=self.clock,
-            static_properties={},
+            properties=dict,
             directories=DirectoryAssignments(assign=self._assign, supervisor=Supervisor()),
         )
         self._offset = 0
@@ -125,13 +125,21 @@ def led(epoch: int = 0, isr: tuple[int, ...] = (NODE_ID,), partition_epoch: int 
 
 
 def batch(
-    *values: bytes, timestamp: int = 1_700_000_000_000, producer: tuple[int, int, int] | None = None
+    *values: bytes,
+    timestamp: int = 1_700_000_000_000,
+    producer: tuple[int, int, int] | None = None,
+    transactional: bool = False,
 ) -> memoryview:
     """A writable batch as it stands in a request's frame; ``producer`` is (id, epoch, sequence)."""
     if producer is None:
         builder = BatchBuilder()
     else:
-        builder = BatchBuilder(producer_id=producer[0], producer_epoch=producer[1], base_sequence=producer[2])
+        builder = BatchBuilder(
+            producer_id=producer[0],
+            producer_epoch=producer[1],
+            base_sequence=producer[2],
+            transactional=transactional,
+        )
     for value in values:
         builder.append(timestamp, b"key", value, ())
     return memoryview(bytearray(builder.build()))

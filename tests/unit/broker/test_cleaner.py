@@ -15,7 +15,17 @@ from ottla.broker.partition import Partition
 from ottla.client import Admin, Consumer, Producer
 from ottla.config.broker import BrokerConfig
 from ottla.model import TopicPartition
+from ottla.net.peer import Peer
+from ottla.wire.apis import ApiKey
 from ottla.wire.errors import KafkaError
+from ottla.wire.messages.find_coordinator_request import FindCoordinatorRequest
+from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
+from ottla.wire.messages.offset_commit_request import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from ottla.wire.messages.offset_fetch_request import OffsetFetchRequest, OffsetFetchRequestGroup
 
 TOPIC = "state"
 COMPACTED = {
@@ -44,10 +54,10 @@ async def running(directory: Path, **properties: str) -> AsyncIterator[Node]:
         await node.stop()
 
 
-async def create(node: Node, **config: str) -> None:
+async def create(node: Node, name: str = TOPIC, **config: str) -> None:
     async with Admin(node.bootstrap) as admin:
         overrides = {key.replace("_", "."): value for key, value in config.items()}
-        await admin.create_topic(TOPIC, partitions=1, replication_factor=1, config=COMPACTED | overrides)
+        await admin.create_topic(name, partitions=1, replication_factor=1, config=COMPACTED | overrides)
 
 
 async def write(node: Node, rounds: int, keys: int = 50) -> None:
@@ -152,6 +162,28 @@ def test_the_process_comes_with_the_first_dirty_log_and_goes_with_the_last(tmp_p
 
 
 @needs_proc
+def test_as_many_logs_at_once_as_there_are_threads(tmp_path: Path) -> None:
+    rates = {"log_cleaner_threads": "2", "log_cleaner_io_max_bytes_per_second": "60000"}
+
+    async def scenario() -> None:
+        before = children()
+        async with running(tmp_path, **rates) as node:
+            names = ("first", "second", "third")
+            for name in names:
+                await create(node, name=name)
+                async with Producer(node.bootstrap, linger_ms=0, batch_size=4000) as producer:
+                    await producer.send_many(name, [(b"key-%d" % (n % 50), b"value" * 20) for n in range(500)])
+            logs = [p.log for p in node.partitions if p.topic_partition.topic in names]
+            await until(lambda: sum(log.cleaning is not None for log in logs) == 2)
+            await until(lambda: len(children() - before) == 2)
+            await until(lambda: all(node._store.clean_point(log) for log in logs))
+            assert len(children() - before) <= 2
+        assert children() == before
+
+    in_loop(scenario)
+
+
+@needs_proc
 def test_a_node_that_stops_while_cleaning_leaves_no_process(tmp_path: Path) -> None:
     async def scenario() -> None:
         before = children()
@@ -247,6 +279,26 @@ def test_a_log_truncated_while_it_is_cleaned(tmp_path: Path) -> None:
     in_loop(scenario)
 
 
+def test_a_directory_that_fails_while_its_log_is_cleaned(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        directories = f"{tmp_path / 'a'},{tmp_path / 'b'}"
+        async with running(tmp_path, log_dirs=directories, log_cleaner_io_max_bytes_per_second="20000") as node:
+            # The first log goes where the metadata log is, whose directory takes the node along.
+            await create(node, name="other")
+            await create(node)
+            await write(node, 40)
+            log = partition_of(node).log
+            assert log.log_directory != node._store.metadata_directory.path
+            await until(lambda: log.cleaning)
+            segments = list(log.segments)
+            node._store.fail_directory(log.log_directory, OSError(5, "the disk is gone"))
+            await until(lambda: log.cleaning is None)
+            assert log.segments == segments
+            assert not node.cleaner.uncleanable
+
+    in_loop(scenario)
+
+
 def test_a_damaged_log_is_set_aside_and_serves_on(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, log_cleaner_enable="false") as node:
@@ -279,10 +331,11 @@ def test_compacted_and_deleted(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as node:
             await create(node, cleanup_policy="compact,delete", retention_bytes="60000")
-            await write(node, 20, keys=600)
+            # More than retention leaves, even if every key is there once.
+            await write(node, 3, keys=2000)
             log = partition_of(node).log
             await until(lambda: log.size < 100_000)
-            assert log.log_start_offset > 0
+            await until(lambda: log.log_start_offset > 0)
             found = await read(node)
             assert found[0][0] >= log.log_start_offset
 
@@ -299,3 +352,102 @@ def test_records_without_a_key_are_refused(tmp_path: Path) -> None:
             assert refused.value.code == 87
 
     in_loop(scenario)
+
+
+def test_committed_offsets_outlive_the_cleaning_of_their_topic(tmp_path: Path) -> None:
+    settings = {"offsets_topic_num_partitions": "1", "log_cleaner_min_cleanable_ratio": "0.01"}
+
+    async def scenario() -> None:
+        async with running(tmp_path, **settings) as node:
+            await create(node)
+            for offset in range(300):
+                await commit(node, f"group-{offset % 7}", offset)
+                if offset % 90 == 89:
+                    offsets = next(p for p in node.partitions if p.topic_partition.topic == "__consumer_offsets")
+                    offsets.log.roll(0)
+            await until(lambda: (node._store.clean_point(offsets.log) or 0) > 250)
+            await until(lambda: offsets.log.cleaning is None)
+            held = sum(header.record_count for segment in offsets.log.segments for _, header in segment.headers())
+            assert held < 150
+            expected = await committed(node)
+            assert sorted(expected.values()) == list(range(293, 300))
+        async with running(tmp_path, **settings) as node:
+            assert await committed(node) == expected
+            await commit(node, "group-3", 1_000)
+            assert (await committed(node))["group-3"] == 1_000
+
+    in_loop(scenario)
+
+
+def test_transactional_ids_outlive_the_cleaning_of_their_topic(tmp_path: Path) -> None:
+    settings = {"transaction_state_log_num_partitions": "1", "log_cleaner_min_cleanable_ratio": "0.01"}
+
+    async def scenario() -> None:
+        async with running(tmp_path, **settings) as node:
+            for turn in range(200):
+                await producer_of(node, f"id-{turn % 7}")
+                if turn % 60 == 59:
+                    states = next(p for p in node.partitions if p.topic_partition.topic == "__transaction_state")
+                    states.log.roll(0)
+            await until(lambda: (node._store.clean_point(states.log) or 0) > 150)
+            await until(lambda: states.log.cleaning is None)
+            held = sum(header.record_count for segment in states.log.segments for _, header in segment.headers())
+            assert held < 100
+            expected = [await producer_of(node, f"id-{number}") for number in range(7)]
+        async with running(tmp_path, **settings) as node:
+            found = [await producer_of(node, f"id-{number}") for number in range(7)]
+            assert found == [(producer_id, epoch + 1) for producer_id, epoch in expected]
+
+    in_loop(scenario)
+
+
+async def producer_of(node: Node, transactional_id: str) -> tuple[int, int]:
+    """Producer id and epoch that the coordinator gives next."""
+    host, port = node.bootstrap.rsplit(":", 1)
+    peer = await Peer.connect(host, int(port))
+    try:
+        while True:
+            lookup = FindCoordinatorRequest(key_type=1, coordinator_keys=[transactional_id])
+            await peer.request(ApiKey.FIND_COORDINATOR, lookup, 4)
+            request = InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout_ms=60_000)
+            answer = await peer.request(ApiKey.INIT_PRODUCER_ID, request, 4)
+            if answer.error_code not in {14, 15, 16, 51}:
+                assert answer.error_code == 0
+                return answer.producer_id, answer.producer_epoch
+            await asyncio.sleep(0.05)
+    finally:
+        peer.close()
+
+
+async def ask_coordinator(node: Node, key: ApiKey, request: object, version: int) -> object:
+    """Ask until the coordinator has loaded."""
+    host, port = node.bootstrap.rsplit(":", 1)
+    peer = await Peer.connect(host, int(port))
+    try:
+        while True:
+            answer = await peer.request(key, request, version)
+            codes = {group.error_code for group in getattr(answer, "groups", ())}
+            codes |= {part.error_code for topic in answer.topics for part in getattr(topic, "partitions", ())}
+            if not codes & {14, 15, 16}:
+                assert codes <= {0}
+                return answer
+            if key is ApiKey.OFFSET_COMMIT:
+                await peer.request(ApiKey.FIND_COORDINATOR, FindCoordinatorRequest(coordinator_keys=["group"]), 4)
+            await asyncio.sleep(0.05)
+    finally:
+        peer.close()
+
+
+async def commit(node: Node, group: str, offset: int) -> None:
+    part = OffsetCommitRequestPartition(partition_index=0, committed_offset=offset)
+    request = OffsetCommitRequest(group_id=group, topics=[OffsetCommitRequestTopic(name=TOPIC, partitions=[part])])
+    await ask_coordinator(node, ApiKey.OFFSET_COMMIT, request, 8)
+
+
+async def committed(node: Node) -> dict[str, int]:
+    found = {}
+    for number in range(7):
+        group = OffsetFetchRequestGroup(group_id=f"group-{number}", topics=None)
+        answer = await ask_coordinator(node, ApiKey.OFFSET_FETCH, OffsetFetchRequest(groups=[group]), 8)
+        found[f"group-{number}"] = answer.groups[0].topics[0].partitions[0].committed_offset
+    return found

@@ -11,11 +11,15 @@ from ottla.broker.handlers.fetch import FetchHandler
 from ottla.broker.handlers.list_offsets import ListOffsetsHandler
 from ottla.broker.handlers.produce import ProduceHandler
 from ottla.broker.leader_hints import LeaderHints
+from ottla.broker.machine_driver import ProducerMarker
 from ottla.broker.partition import FlushPolicy
 from ottla.broker.produce_verification import ProduceVerification
 from ottla.net.connection import CloseConnection
 from ottla.net.deferred import Deferred
+from ottla.records.control import EndTransaction
+from ottla.records.validate import Origin
 from ottla.replication.fetch_session import FetchSessionCache
+from ottla.transactions.verification import Asker
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.errors import ErrorCode
@@ -253,6 +257,34 @@ def test_a_fetch_waits_for_min_bytes_and_answers_with_less_when_time_is_over(ser
         assert not waiting.done()
         fetched = await waiting
         assert len(fetched.responses[0].partitions[0].records) > 61
+
+    asyncio.run(main())
+
+
+def test_a_reader_of_committed_records_is_woken_by_all_that_the_marker_sets_free(serve, make_batch):
+    """``min_bytes`` is about what the reader gets, not about the marker alone."""
+
+    async def main():
+        served = serve()
+        loop = asyncio.get_running_loop()
+        partition = served.bench.partitions.get("orders", 0)
+        waiting = asyncio.ensure_future(served.fetch(max_wait_ms=5000, min_bytes=500, isolation_level=1))
+        await asyncio.sleep(0.01)
+        partition.append(
+            make_batch(b"x" * 1000, producer=(7, 0, 0), transactional=True),
+            origin=Origin.COORDINATOR,
+            required_acks=-1,
+            now_ms=served.bench.clock.now_ms(),
+            guard=partition.start_verification(Asker(7, 0, 0), 0, adds_partition=False),
+        )
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        before = loop.time()
+        marker = ProducerMarker(7, 0, EndTransaction(committed=True, coordinator_epoch=0), 0)
+        partition.append_marker(marker, served.bench.clock.now_ms())
+        fetched = await waiting
+        assert loop.time() - before < 1
+        assert len(fetched.responses[0].partitions[0].records) > 1000
 
     asyncio.run(main())
 

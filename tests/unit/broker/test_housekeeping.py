@@ -19,6 +19,7 @@ def housekeeping(bench, flushed):
         clock=bench.clock,
         close_overdue=lambda: None,
         flush_soon=flushed.append,
+        transaction_ms_max=config.transactions.timeout_ms_max,
     )
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ottla.broker.partition import FlushPolicy, Isolation
 from ottla.records.validate import Origin
+from ottla.transactions.verification import Asker
 from ottla.wire.errors import ErrorCode, KafkaError
 
 CLIENT = Origin.CLIENT
@@ -252,5 +253,111 @@ def test_deleted_records_move_the_start_and_bound_is_the_high_watermark(make_ben
         with pytest.raises(KafkaError):
             partition.delete_records_before(4)
         assert partition.delete_records_before(-1) == 3
+
+    asyncio.run(main())
+
+
+def test_acks_1_that_waits_for_a_flush_is_not_forgotten_when_none_is_due_any_more(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.NEVER)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        partition.set_config(replace(partition.log.config, flush_messages=3))
+        append(partition, make_batch(b"a", b"b", b"c"), acks=1)
+        ((log, running),) = bench.flushes.waiting
+        bench.flushes.waiting = []
+        append(partition, make_batch(b"d"), acks=1)
+        told = []
+        assert not partition.when_acknowledged(3, told.append, required_acks=1)
+        # What began before the last record ends: only one record is not durable, and three would be too many.
+        log.mark_flushed(3)
+        running(None)
+        await bench.flushes.flush()
+        assert told == [None]
+
+    asyncio.run(main())
+
+
+def test_a_leader_that_is_left_alone_in_the_isr_goes_to_its_disk_at_once(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led(isr=(1, 2))])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        waiting = partition.acknowledged(0)
+        bench.clock.advance(60_000)
+        bench.publish(orders=[replace(one_led(isr=(1, 2), partition_epoch=1), isr=(1,))])
+        await bench.flushes.flush()
+        assert waiting.done()
+        assert partition.high_watermark == 1
+
+    asyncio.run(main())
+
+
+def test_a_new_term_of_the_same_leader_keeps_the_high_watermark(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led(isr=(1, 2))])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+
+        class Target:
+            fetch_offset = 1
+            log_start_offset = 0
+
+        partition.record_fetch(Target, 2, 7, bench.clock.now_ms())
+        assert partition.high_watermark == 1
+        bench.publish(orders=[one_led(epoch=1, isr=(1, 2), partition_epoch=1)])
+        assert partition.high_watermark == 1, "what consumers have read stays visible"
+
+    asyncio.run(main())
+
+
+def test_the_stable_offset_does_not_lie_below_the_start_of_the_log(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench()
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        partition.append(
+            make_batch(b"a", b"b", producer=(7, 0, 0), transactional=True),
+            origin=Origin.COORDINATOR,
+            required_acks=-1,
+            now_ms=1_700_000_000_000,
+            guard=partition.start_verification(Asker(7, 0, 0), 0, adds_partition=False),
+        )
+        assert partition.last_stable_offset == 0
+        partition.delete_records_before(1)
+        assert partition.last_stable_offset == 1
+
+    asyncio.run(main())
+
+
+def test_who_comes_to_wait_after_the_disk_is_gone_is_told_so(make_bench, one_led, make_batch):
+    """Nobody was waiting when it went, so nobody who serves the partition may know."""
+
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        await bench.flushes.fail()
+        waiting = partition.acknowledged(0)
+        assert waiting.done()
+        assert waiting.exception().code is ErrorCode.KAFKA_STORAGE_ERROR
+
+    asyncio.run(main())
+
+
+def test_who_comes_to_wait_after_the_leadership_is_gone_is_told_so(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        bench.publish(orders=[replace(one_led(epoch=1, partition_epoch=1), leader=2, replicas=(1, 2), isr=(1, 2))])
+        waiting = partition.acknowledged(0)
+        assert waiting.done()
+        assert waiting.exception().code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+        await bench.flushes.flush()
 
     asyncio.run(main())

@@ -172,11 +172,11 @@ def join():
     )
 
 
-def test_a_consumer_group_with_members_is_listed_and_protected(bench):
+def test_a_streams_group_with_members_is_listed_and_protected(bench):
     bench.commit(5)
-    bench.apply(foreign(GroupKind.CONSUMER, 3, b"v"), foreign(GroupKind.CONSUMER, 5, b"v", b"m"))
+    bench.apply(foreign(GroupKind.STREAMS, 17, b"v"), foreign(GroupKind.STREAMS, 19, b"v", b"m"))
     [listed] = bench.shard.list_groups(frozenset(), frozenset()).response
-    assert (listed.kind, listed.state) == ("consumer", "Stable")
+    assert (listed.kind, listed.state) == ("streams", "Stable")
     assert bench.shard.describe_groups(["g"]).response[0].error is ErrorCode.GROUP_ID_NOT_FOUND
     [reply] = bench.shard.join(join(), 0, 1).replies
     assert reply.response.error is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
@@ -190,20 +190,20 @@ def test_a_consumer_group_with_members_is_listed_and_protected(bench):
     assert bench.fetch() == 5
 
 
-def test_an_empty_consumer_group_is_deleted_key_by_key(bench):
+def test_an_empty_streams_group_is_deleted_key_by_key(bench):
     bench.commit(5)
-    records = [foreign(GroupKind.CONSUMER, 3, b"v"), foreign(GroupKind.CONSUMER, 6, b"v")]
-    bench.apply(*records, foreign(GroupKind.CONSUMER, 5, b"v", b"m"), foreign(GroupKind.CONSUMER, 5, None, b"m"))
+    records = [foreign(GroupKind.STREAMS, 17, b"v"), foreign(GroupKind.STREAMS, 20, b"v")]
+    bench.apply(*records, foreign(GroupKind.STREAMS, 19, b"v", b"m"), foreign(GroupKind.STREAMS, 19, None, b"m"))
     decision = bench.shard.delete_groups(["g"])
     assert [record.key for record in decision.records[1:]] == [record.key for record in records]
     bench.carry_out(decision)
     assert bench.shard.list_groups(frozenset(), frozenset()).response == []
 
 
-def test_a_classic_member_takes_over_an_empty_consumer_group(bench):
-    bench.apply(foreign(GroupKind.CONSUMER, 3, b"v"))
+def test_a_classic_member_takes_over_an_empty_streams_group(bench):
+    bench.apply(foreign(GroupKind.STREAMS, 17, b"v"))
     decision = bench.shard.join(join(), 0, 1)
-    assert decision.records[0] == foreign(GroupKind.CONSUMER, 3, None)
+    assert decision.records[0] == foreign(GroupKind.STREAMS, 17, None)
     bench.carry_out(decision)
     [listed] = bench.shard.list_groups(frozenset(), frozenset()).response
     assert listed.kind == "classic"

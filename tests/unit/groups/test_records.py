@@ -115,7 +115,6 @@ def test_a_group_of_version_0_takes_its_session_timeout_for_the_rebalance():
 @pytest.mark.parametrize(
     ("kind", "type_"),
     [
-        *((GroupKind.CONSUMER, type_) for type_ in (3, 4, 5, 6, 7, 8, 16)),
         *((GroupKind.SHARE, type_) for type_ in (10, 11, 12, 13, 14, 15)),
         *((GroupKind.STREAMS, type_) for type_ in (17, 19, 20, 21, 22, 23)),
     ],

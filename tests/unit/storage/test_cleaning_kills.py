@@ -7,12 +7,15 @@ from unittest.mock import patch
 
 import pytest
 
+from ottla.config.cleaner import CleanerConfig
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
 from ottla.records.batch import iter_headers
 from ottla.records.builder import BatchBuilder
 from ottla.records.control import EndTransaction, end_transaction_batch
 from ottla.records.reader import read_records
+from ottla.storage.cleanable import cleanable, cleaning_job
+from ottla.storage.cleaning import CleaningPass
 from ottla.storage.disk import Disk
 from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
@@ -251,3 +254,90 @@ def unsynced(self, path: str) -> None:
     """As if the cleaned files had not been synced; flushes of the log itself still are."""
     if not path.endswith(".cleaned"):
         Disk.sync_path(self, path)
+
+
+def killed_everywhere(scratch: Path, prepare, clean, what: str, config: LogConfig) -> int:
+    """Kill ``clean`` at each of its calls; the log must read the same afterwards. Returns how many calls there are."""
+    calls = 2**31
+    number = 0
+    while number < calls:
+        root = scratch / f"{what}-{number}"
+        root.mkdir()
+        disk = FaultyDisk(lambda call, kind, path: None)
+        store = open_store(root, disk)
+        log = store.create(PARTITION, Uuid.random(Random(1)), CONFIG, now_ms=0)
+        prepare(log)
+        log.flush()
+        store.checkpoint_recovery_points()
+        expected, begin = view(log), disk.calls
+
+        def gate(call: int, kind: str, path: str, at: int = begin + number) -> None:
+            if call > at:
+                raise Killed(f"at {kind} of {path}")
+
+        disk.gate = gate
+        try:
+            clean(log)
+            calls = number
+        except Killed:
+            pass
+        disk.gate = lambda call, kind, path: None
+        disk.bury()
+        again = open_store(root, FaultyDisk(lambda call, kind, path: None), config)
+        assert again.offline_logs == {}, f"call {number}"
+        assert view(again.get(PARTITION)) == expected, f"call {number}"
+        again.close(clean=False)
+        number += 1
+    return number
+
+
+def put(log: Log, *keys: bytes, size: int = 100) -> None:
+    for key in keys:
+        builder = BatchBuilder(base_offset=log.log_end_offset, leader_epoch=0)
+        builder.append(1_000, key, b"%d" % log.log_end_offset * size)
+        append(log, builder.build())
+
+
+def test_what_a_cleaning_given_up_left_does_not_undo_the_next(scratch, clean_log):
+    def prepare(log: Log) -> None:
+        for key in (b"a", b"b", b"c", b"d"):
+            put(log, key, key, b"x", size=150)
+            log.roll(0)
+        work = begin_pass(log)
+        groups = work.groups()
+        assert len(groups) > 2
+        for group in groups:
+            work.clean(group)
+        assert len(list(Path(log.directory).glob("*.log.cleaned"))) == len(groups)
+        # The first of them is of no segment any more: the next cleaning will not write over it.
+        log.advance_log_start(log.segments[1].base_offset)
+        assert log.retain(0, log.log_end_offset) == 1
+
+    calls = killed_everywhere(scratch, prepare, lambda log: clean_log(log, None, 5_000), "given-up", CONFIG)
+    assert calls > 50
+
+
+def test_an_index_of_a_segment_that_was_being_replaced_is_no_loss(scratch, clean_log):
+    """The cleaned segment ends before the segment whose index is left, and the topic is not compacted any more."""
+
+    def prepare(log: Log) -> None:
+        put(log, b"a")
+        log.roll(0)
+        put(log, b"b", b"b")
+        log.roll(0)
+        put(log, b"b", b"c", b"d", b"e", size=120)
+        log.roll(0)
+
+    def clean(log: Log) -> None:
+        clean_log(log, None, 5_000)
+        assert [segment.base_offset for segment in log.segments][:2] == [0, 3]
+
+    killed_everywhere(scratch, prepare, clean, "index", TURNED_TO_DELETE)
+
+
+def begin_pass(log: Log) -> CleaningPass:
+    target = cleanable(log, None, log.log_end_offset, 5_000)
+    cleaner = CleanerConfig.resolve({"log.cleaner.io.buffer.size": "2000"})
+    work = CleaningPass(cleaning_job(log, target, cleaner, 5_000), log.disk, lambda moved: None)
+    work.build_map()
+    return work

@@ -200,7 +200,7 @@ class StubKernel:
         return self._event
 
     def submit(self, syncs):
-        taken = list(syncs[: self.takes])
+        taken = [] if self.closed else list(syncs[: self.takes])
         self.submitted += taken
         self.rounds += bool(taken)
         return len(taken)
@@ -369,3 +369,35 @@ def test_the_real_kernel_syncs_and_reports_errors(tmp_path):
         os.close(write_end)
         for file in files:
             file.close()
+
+
+def test_the_kernel_is_not_asked_while_a_thread_has_yet_to_sync_the_directory(open_log, batches):
+    """A segment whose name may be lost is not durable, whatever the sync of its file says."""
+
+    class SlowDirectories(FaultyDisk):
+        def __init__(self) -> None:
+            super().__init__(lambda number, kind, path: None)
+            self.entered, self.go, self.holds = threading.Event(), threading.Event(), False
+
+        def sync_path(self, path: str) -> None:
+            if self.holds and os.path.isdir(path):
+                self.entered.set()
+                self.go.wait(5)
+            super().sync_path(path)
+
+    async def scenario():
+        disk = SlowDirectories()
+        log = open_log(disk=disk)
+        batches.append(log)
+        await in_thread(log.flush)
+        log.roll(0)
+        disk.holds = True
+        flushing = asyncio.ensure_future(in_thread(log.flush))
+        await in_thread(disk.entered.wait, 5)
+        batches.append(log)
+        assert log.begin_flush() is None
+        disk.go.set()
+        await flushing
+        assert log.begin_flush() is not None
+
+    asyncio.run(scenario())

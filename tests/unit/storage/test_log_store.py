@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ import pytest
 
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
+from ottla.storage.description import describe_directories
 from ottla.storage.errors import LogDirectoryError
+from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
 from ottla.testing.crash_images import FaultyDisk
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -108,9 +111,62 @@ def test_partitions_go_where_fewest_are(open_store, small):
     store = open_store("a", "b", "c")
     for partition in range(9):
         store.create(TopicPartition("t", partition), TOPIC_ID, small, now_ms=0)
-    held = [len(description.logs) for description in store.describe()]
+    held = [len(description.logs) for description in describe_directories(store)]
     assert held == [3, 3, 3]
-    assert all(description.total_bytes > description.usable_bytes > 0 for description in store.describe())
+    assert all(description.total_bytes > description.usable_bytes > 0 for description in describe_directories(store))
+
+
+@pytest.mark.parametrize("longer", ["a", "b"])
+def test_of_two_logs_of_a_partition_the_longer_one_is_used(open_store, small, batches, values_in, tmp_path, longer):
+    """What a move to another directory leaves that ended between its last two renames."""
+    shorter = "b" if longer == "a" else "a"
+    store = open_store("a", "b")
+    batches.append(store.create(ORDERS, TOPIC_ID, small, now_ms=0), 3)
+    store.close()
+    shutil.copytree(tmp_path / "a" / "orders-0", tmp_path / "b" / "orders-0")
+    log = Log.open(tmp_path / longer / "orders-0", ORDERS, small)
+    batches.append(log, 3)
+    log.close()
+    again = open_store("a", "b")
+    assert again.get(ORDERS).log_directory == str(tmp_path / longer)
+    assert again.get(ORDERS).log_end_offset == 6
+    assert [entry.name[-6:] for entry in (tmp_path / shorter).iterdir() if entry.is_dir()] == ["-stray"]
+    assert not again.offline_logs
+
+
+def test_of_two_logs_the_one_of_the_topic_that_is_there_is_used(open_store, small, batches, tmp_path):
+    """A directory was away while the topic was deleted, and a namesake made in the other one."""
+    store = open_store("a", "b")
+    batches.append(store.create(ORDERS, TOPIC_ID, small, now_ms=0), 9)
+    store.close()
+    (tmp_path / "a" / "orders-0").rename(tmp_path / "away")
+    namesake = Uuid.random(Random(7))
+    store = open_store("a", "b")
+    directory = store.directories[1].directory_id
+    batches.append(store.create(ORDERS, namesake, small, now_ms=0, directory_id=directory), 3)
+    store.close()
+    (tmp_path / "away").rename(tmp_path / "a" / "orders-0")
+    again = open_store("a", "b", load=False)
+    again.topic_id_of = {"orders": namesake}.get
+    again.load(lambda _: small, now_ms=0)
+    assert again.get(ORDERS).topic_id == namesake
+    assert again.get(ORDERS).log_end_offset == 3
+    assert any(entry.name.endswith("-stray") for entry in (tmp_path / "a").iterdir())
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_many_logs_are_recovered_by_several_threads(open_store, small, batches, values_in, tmp_path, threads):
+    store = open_store()
+    for index in range(20):
+        batches.append(store.create(TopicPartition("t", index), TOPIC_ID, small, now_ms=0), index + 1)
+    store.close(clean=False)
+    damaged = tmp_path / "data" / "t-7" / f"{0:020d}.log"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    again = open_store(load=False)
+    again.recovery_threads = threads
+    again.load(lambda _: small, now_ms=0)
+    ends = [again.get(TopicPartition("t", index)).log_end_offset for index in range(20)]
+    assert ends == [index + 1 if index != 7 else 0 for index in range(20)]
 
 
 def test_delete_renames_then_removes(open_store, small, batches, tmp_path):
@@ -312,7 +368,7 @@ def test_an_io_error_takes_one_directory_offline(open_store, small, batches, tmp
     for log in in_b:
         batches.append(log)
     assert store.create(TopicPartition("t", 9), TOPIC_ID, small, now_ms=0).log_directory == str(tmp_path / "b")
-    assert [description.error is None for description in store.describe()] == [False, True]
+    assert [description.error is None for description in describe_directories(store)] == [False, True]
     store.close()
     assert not os.path.exists(tmp_path / "a/.kafka_cleanshutdown")
     assert os.path.exists(tmp_path / "b/.kafka_cleanshutdown")
@@ -356,3 +412,36 @@ def test_a_hundred_partitions_open_quickly(open_store, batches):
     spent = time.process_time() - started
     assert len(again.logs) == 100
     assert spent < 0.4, f"{spent:.3f} s of CPU"
+
+
+def test_clean_points_follow_their_logs(open_store, small, batches, tmp_path):
+    store = open_store()
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    checkpoint = tmp_path / "data/cleaner-offset-checkpoint"
+    for _ in range(30):
+        batches.append(log)
+    log.flush()
+    assert store.clean_point(log) is None
+    store.record_clean_point(log, 20)
+    assert read(checkpoint) == "0\n1\norders 0 20\n"
+    store.record_clean_point(log, 25, unless=lambda: True)
+    assert store.clean_point(log) == 20
+    log.truncate_to(25)
+    assert store.clean_point(log) == 20
+    log.truncate_to(12)
+    assert read(checkpoint) == "0\n1\norders 0 12\n"
+    store.close()
+    again = open_store()
+    assert again.clean_point(again.get(ORDERS)) == 12
+    again.delete(ORDERS, now_ms=0)
+    assert read(checkpoint) == "0\n0\n"
+    assert again.clean_point(again.create(ORDERS, TOPIC_ID, small, now_ms=0)) is None
+
+
+def test_the_clean_point_of_a_log_that_is_gone_is_dropped_at_the_start(open_store, small, batches, tmp_path):
+    store = open_store()
+    store.record_clean_point(store.create(ORDERS, TOPIC_ID, small, now_ms=0), 0)
+    store.close()
+    (tmp_path / "data/cleaner-offset-checkpoint").write_text("0\n2\norders 0 0\ngone 3 77\n")
+    open_store()
+    assert read(tmp_path / "data/cleaner-offset-checkpoint") == "0\n1\norders 0 0\n"

@@ -1,7 +1,7 @@
 """AddOffsetsToTxn (25), versions 0-4: the offsets of a group take part in a transaction.
 
-Which means that the group's partition of ``__consumer_offsets`` does. Before v2 PRODUCER_FENCED is
-INVALID_PRODUCER_EPOCH.
+Which means that the group's partition of ``__consumer_offsets`` does; the topic is brought into being where nobody has
+asked for a group yet. Before v2 PRODUCER_FENCED is INVALID_PRODUCER_EPOCH.
 """
 
 from msgspec import Struct
@@ -27,7 +27,7 @@ class AddOffsetsToTxnHandler(Struct, frozen=True, kw_only=True):
 
     async def handle(self, context: RequestContext, request: AddOffsetsToTxnRequest) -> AddOffsetsToTxnResponse:
         try:
-            partition = TopicPartition(CONSUMER_OFFSETS, self.groups.partition_of(request.group_id))
+            partition = TopicPartition(CONSUMER_OFFSETS, await self._group_partition(request.group_id))
             command = AddPartitions(
                 transactional_id=request.transactional_id,
                 producer_id=request.producer_id,
@@ -42,3 +42,10 @@ class AddOffsetsToTxnHandler(Struct, frozen=True, kw_only=True):
         if code is ErrorCode.PRODUCER_FENCED and context.api_version < FIRST_PRODUCER_FENCED_VERSION:
             code = ErrorCode.INVALID_PRODUCER_EPOCH
         return AddOffsetsToTxnResponse(error_code=int(code))
+
+    async def _group_partition(self, group_id: str) -> int:
+        try:
+            return self.groups.partition_of(group_id)
+        except KafkaError:
+            await self.groups.locate(group_id)
+            return self.groups.partition_of(group_id)

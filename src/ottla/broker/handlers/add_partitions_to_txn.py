@@ -100,15 +100,16 @@ def partitions_of(topics: list[AddPartitionsToTxnTopic]) -> tuple[TopicPartition
 
 
 def results_of(topics: list[AddPartitionsToTxnTopic], errors: Errors) -> list[AddPartitionsToTxnTopicResult]:
+    """One row a topic, also where the request names it twice."""
+    names = dict.fromkeys(topic.name for topic in topics)
     return [
         AddPartitionsToTxnTopicResult(
-            name=topic.name,
+            name=name,
             results_by_partition=[
-                AddPartitionsToTxnPartitionResult(
-                    partition_index=index, partition_error_code=int(errors[TopicPartition(topic.name, index)])
-                )
-                for index in topic.partitions
+                AddPartitionsToTxnPartitionResult(partition_index=key.partition, partition_error_code=int(code))
+                for key, code in errors.items()
+                if key.topic == name
             ],
         )
-        for topic in topics
+        for name in names
     ]

@@ -1,7 +1,9 @@
 """OffsetCommit (8), versions 2-10: how far a group has read.
 
 v2-4 may ask for a retention of their own; v7+ carries ``group.instance.id``; from v9 a member whose group is not here
-is told GROUP_ID_NOT_FOUND, before that ILLEGAL_GENERATION; v10 names topics by id. Partitions that do not exist are
+is told GROUP_ID_NOT_FOUND, before that ILLEGAL_GENERATION, and members of consumer groups commit with their epoch
+(STALE_MEMBER_EPOCH unless the member has held the partition since then); v10 names topics by id. Partitions that do not
+exist are
 refused one by one (UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID), the others are committed. The topic's id is stored
 with each offset, so that a later topic of the same name does not inherit it.
 """
@@ -28,7 +30,7 @@ from ottla.wire.messages.offset_commit_response import (
 )
 
 LAST_RETENTION_VERSION = 4
-FIRST_GROUP_ID_NOT_FOUND_VERSION = 9
+FIRST_MEMBER_EPOCH_VERSION = 9
 FIRST_TOPIC_ID_VERSION = 10
 
 
@@ -113,8 +115,7 @@ def _command(
         generation_or_epoch=request.generation_id_or_member_epoch,
         retention_ms=request.retention_time_ms if own_retention else None,
         unknown_group_error=(
-            ErrorCode.GROUP_ID_NOT_FOUND
-            if version >= FIRST_GROUP_ID_NOT_FOUND_VERSION
-            else ErrorCode.ILLEGAL_GENERATION
+            ErrorCode.GROUP_ID_NOT_FOUND if version >= FIRST_MEMBER_EPOCH_VERSION else ErrorCode.ILLEGAL_GENERATION
         ),
+        knows_epochs=version >= FIRST_MEMBER_EPOCH_VERSION,
     )

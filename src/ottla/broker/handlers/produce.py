@@ -82,20 +82,24 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
     def handle(
         self, context: RequestContext, request: ProduceRequest
     ) -> ProduceResponse | NoResponse | Deferred[ProduceResponse] | Awaitable[ProduceResponse | NoResponse]:
-        if request.transactional_id is not None:
+        transactional_id = request.transactional_id
+        if transactional_id is not None:
             try:
                 inquiry = self.verification.begin(context, request)
             except KafkaError as error:
                 return refuse_all(request, error)
-            if inquiry is not None:
+            if inquiry is not None or self.verification.is_busy(transactional_id):
                 keep_records(request)
                 return self._handle_verified(context, request, inquiry)
         return self._append_all(Turn(context=context, request=request, verdicts=NO_VERDICTS))
 
     async def _handle_verified(
-        self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry
+        self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry | None
     ) -> ProduceResponse | NoResponse:
-        verdicts = await self.verification.finish(context, request, inquiry)
+        try:
+            verdicts = await self.verification.finish(context, request, inquiry)
+        except KafkaError as error:
+            return refuse_all(request, error)
         answer = self._append_all(Turn(context=context, request=request, verdicts=verdicts))
         return await answer.future() if isinstance(answer, Deferred) else answer
 

@@ -19,6 +19,7 @@ from ottla.broker.partitions import Partitions
 from ottla.broker.produce_verification import ProduceVerification
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.raft_driver import RaftDriver
+from ottla.broker.replica_moves import ReplicaMoves
 from ottla.broker.topic_creation import TopicCreator
 from ottla.broker.transaction_coordinator import TransactionCoordinator
 from ottla.broker.transaction_markers import LocalMarkers
@@ -27,7 +28,8 @@ from ottla.config.broker import BrokerConfig
 from ottla.metadata.image import ClusterImage
 from ottla.replication.fetch_session import FetchSessionCache
 from ottla.runtime.clock import Clock
-from ottla.storage.log_store import LogDirectoryDescription, LogStore
+from ottla.storage.description import LogDirectoryDescription, describe_directories
+from ottla.storage.log_store import LogStore
 from ottla.wire.apis import API_SPECS, ApiKey
 
 GROUP_KEY = 0
@@ -52,12 +54,19 @@ class Parts(Struct, frozen=True, kw_only=True):
     store: LogStore
     driver: RaftDriver
     creator: TopicCreator
+    moves: ReplicaMoves
 
     def image(self) -> ClusterImage:
         return self.partitions.image
 
+    def has_consumer_groups(self) -> bool:
+        """Whether the cluster has finalized the protocol, and this broker is to speak it."""
+        return (
+            "consumer" in self.config.groups.rebalance_protocols and self.image().features.get("group.version", 0) > 0
+        )
+
     async def describe_dirs(self) -> list[LogDirectoryDescription]:
-        return await asyncio.to_thread(self.store.describe)
+        return await asyncio.to_thread(describe_directories, self.store)
 
 
 Build = Callable[[Parts], Handler]
@@ -192,7 +201,9 @@ def _describe_producers(parts: Parts) -> Handler:
 def _describe_log_dirs(parts: Parts) -> Handler:
     from ottla.broker.handlers.describe_log_dirs import DescribeLogDirsHandler
 
-    return DescribeLogDirsHandler(partitions=parts.partitions, describe_dirs=parts.describe_dirs)
+    return DescribeLogDirsHandler(
+        partitions=parts.partitions, describe_dirs=parts.describe_dirs, futures=lambda: parts.store.futures.logs
+    )
 
 
 def _find_coordinator(parts: Parts) -> Handler:
@@ -225,6 +236,20 @@ def _leave_group(parts: Parts) -> Handler:
     from ottla.broker.handlers.leave_group import LeaveGroupHandler
 
     return LeaveGroupHandler(coordinator=parts.groups)
+
+
+def _consumer_group_heartbeat(parts: Parts) -> Handler:
+    from ottla.broker.handlers.consumer_group_heartbeat import ConsumerGroupHeartbeatHandler
+
+    return ConsumerGroupHeartbeatHandler(
+        coordinator=parts.groups, is_enabled=parts.has_consumer_groups, assignors=parts.config.groups.consumer_assignors
+    )
+
+
+def _consumer_group_describe(parts: Parts) -> Handler:
+    from ottla.broker.handlers.consumer_group_describe import ConsumerGroupDescribeHandler
+
+    return ConsumerGroupDescribeHandler(coordinator=parts.groups, is_enabled=parts.has_consumer_groups)
 
 
 def _offset_commit(parts: Parts) -> Handler:
@@ -324,6 +349,12 @@ def _incremental_alter_configs(parts: Parts) -> Handler:
     return IncrementalAlterConfigsHandler(broker=_broker_settings(parts), submit=parts.driver.submit)
 
 
+def _alter_replica_log_dirs(parts: Parts) -> Handler:
+    from ottla.broker.handlers.alter_replica_log_dirs import AlterReplicaLogDirsHandler
+
+    return AlterReplicaLogDirsHandler(alter=parts.moves.alter)
+
+
 def _broker_settings(parts: Parts) -> BrokerSettings:
     return BrokerSettings(node_id=parts.config.node_id, static_config=parts.config.properties, image=parts.image)
 
@@ -356,6 +387,8 @@ BUILDERS: Mapping[ApiKey, Build] = {
     ApiKey.FIND_COORDINATOR: _find_coordinator,
     ApiKey.JOIN_GROUP: _join_group,
     ApiKey.HEARTBEAT: _heartbeat,
+    ApiKey.CONSUMER_GROUP_HEARTBEAT: _consumer_group_heartbeat,
+    ApiKey.CONSUMER_GROUP_DESCRIBE: _consumer_group_describe,
     ApiKey.LEAVE_GROUP: _leave_group,
     ApiKey.SYNC_GROUP: _sync_group,
     ApiKey.DESCRIBE_GROUPS: _describe_groups,
@@ -375,6 +408,7 @@ BUILDERS: Mapping[ApiKey, Build] = {
     ApiKey.DESCRIBE_CONFIGS: _describe_configs,
     ApiKey.ALTER_CONFIGS: _alter_configs,
     ApiKey.DESCRIBE_LOG_DIRS: _describe_log_dirs,
+    ApiKey.ALTER_REPLICA_LOG_DIRS: _alter_replica_log_dirs,
     ApiKey.CREATE_PARTITIONS: _create_partitions,
     ApiKey.DELETE_GROUPS: _delete_groups,
     ApiKey.INCREMENTAL_ALTER_CONFIGS: _incremental_alter_configs,

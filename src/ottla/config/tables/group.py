@@ -3,11 +3,11 @@
 from typing import Final
 
 ROWS: Final = r"""
-consumer.assignment.interval.ms | int | 1000 | medium | cluster-wide | 0.. | planned
+consumer.assignment.interval.ms | int | 1000 | medium | cluster-wide | 0.. | active
     Least time between two assignments of the consumer group.
-consumer.heartbeat.interval.ms | int | 5000 | medium | cluster-wide | 1.. | planned
+consumer.heartbeat.interval.ms | int | 5000 | medium | cluster-wide | 1.. | active
     Heartbeat interval told to members of the consumer group.
-consumer.session.timeout.ms | int | 45000 | medium | cluster-wide | 1.. | planned
+consumer.session.timeout.ms | int | 45000 | medium | cluster-wide | 1.. | active
     A member of the consumer group that is silent for this long is removed.
 share.assignment.interval.ms | int | 1000 | medium | cluster-wide | 0.. | planned
     Least time between two assignments of the share group.

@@ -3,32 +3,32 @@
 from typing import Final
 
 ROWS: Final = r"""
-group.consumer.assignment.interval.ms | int | 1000 | medium | cluster-wide | 0.. | planned
+group.consumer.assignment.interval.ms | int | 1000 | medium | cluster-wide | 0.. | active
     Least time between two assignments of a consumer group.
-group.consumer.assignors | list | uniform,range | medium | read-only | some | planned
+group.consumer.assignors | list | uniform,range | medium | read-only | some | active
     Server-side assignors, the first is the default.
-group.consumer.heartbeat.interval.ms | int | 5000 | medium | read-only | 1.. | planned
+group.consumer.heartbeat.interval.ms | int | 5000 | medium | read-only | 1.. | active
     Heartbeat interval told to members of consumer groups.
-group.consumer.max.assignment.interval.ms | int | 15000 | medium | read-only | 0.. | planned
+group.consumer.max.assignment.interval.ms | int | 15000 | medium | read-only | 0.. | active
     Largest value a group may set for its assignment interval.
-group.consumer.max.heartbeat.interval.ms | int | 15000 | medium | read-only | 1.. | planned
+group.consumer.max.heartbeat.interval.ms | int | 15000 | medium | read-only | 1.. | active
     Largest value a group may set for its heartbeat interval.
-group.consumer.max.session.timeout.ms | int | 60000 | medium | read-only | 1.. | planned
+group.consumer.max.session.timeout.ms | int | 60000 | medium | read-only | 1.. | active
     Largest value a group may set for its session timeout.
-group.consumer.max.size | int | 2147483647 | medium | read-only | 1.. | planned
+group.consumer.max.size | int | 2147483647 | medium | read-only | 1.. | active
     Most members of one consumer group.
 group.consumer.migration.policy | string
-| bidirectional | medium | read-only | nocase DISABLED DOWNGRADE UPGRADE BIDIRECTIONAL | planned
+| bidirectional | medium | read-only | nocase DISABLED DOWNGRADE UPGRADE BIDIRECTIONAL | active
     Which way a group with members may change between the classic and the consumer protocol.
-group.consumer.min.assignment.interval.ms | int | 0 | medium | read-only | 0.. | planned
+group.consumer.min.assignment.interval.ms | int | 0 | medium | read-only | 0.. | active
     Smallest value a group may set for its assignment interval.
-group.consumer.min.heartbeat.interval.ms | int | 5000 | medium | read-only | 1.. | planned
+group.consumer.min.heartbeat.interval.ms | int | 5000 | medium | read-only | 1.. | active
     Smallest value a group may set for its heartbeat interval.
-group.consumer.min.session.timeout.ms | int | 45000 | medium | read-only | 1.. | planned
+group.consumer.min.session.timeout.ms | int | 45000 | medium | read-only | 1.. | active
     Smallest value a group may set for its session timeout.
-group.consumer.regex.refresh.interval.ms | int | 600000 | medium | read-only | 10000.. | planned internal
+group.consumer.regex.refresh.interval.ms | int | 600000 | medium | read-only | 10000.. | active internal
     How often topics are matched again with the patterns of a group.
-group.consumer.session.timeout.ms | int | 45000 | medium | read-only | 1.. | planned
+group.consumer.session.timeout.ms | int | 45000 | medium | read-only | 1.. | active
     A member of a consumer group that is silent for this long is removed.
 group.coordinator.append.linger.ms | int | -1 | medium | read-only | -1.. | inert
     How long the coordinator gathers records before writing them; -1 adapts to the load.
@@ -37,7 +37,7 @@ group.coordinator.background.threads | int | 2 | high | read-only | 1.. | inert
 group.coordinator.cached.buffer.max.bytes | int | 1048588 | medium | cluster-wide | 524288.. | inert
     Largest write buffer the Java coordinator keeps.
 group.coordinator.rebalance.protocols | list
-| classic,consumer,streams | medium | read-only | some-of consumer classic share streams | planned
+| classic,consumer,streams | medium | read-only | some-of consumer classic share streams | active
     Group protocols that are served.
 group.coordinator.threads | int | 4 | high | read-only | 1.. | inert
     Threads of the Java coordinator.

@@ -13,8 +13,8 @@ compression.type | string | producer | high | cluster-wide | one uncompressed zs
     Codec batches are stored in; producer keeps what the producer sent.
 compression.zstd.level | int | 3 | medium | cluster-wide | -131072..22 | active
     Level used where the broker compresses with zstd.
-cordoned.log.dirs | list | "" | medium | per-broker | any | planned
-    Log directories that get no new partitions.
+cordoned.log.dirs | list | "" | medium | per-broker | any | active
+    Log directories that get no new partitions; * means all.
 log.cleaner.backoff.ms | long | 15000 | medium | cluster-wide | 0.. | active
     Pause of the log cleaner when nothing needs cleaning.
 log.cleaner.dedupe.buffer.size | long | 134217728 | medium | cluster-wide | any | active

@@ -13,11 +13,11 @@ leader.imbalance.check.interval.seconds | long | 300 | high | read-only | 1.. | 
     How often the controller looks for leaders that are not the preferred ones.
 leader.replication.throttled.rate | long | 9223372036854775807 | medium | cluster-wide | 0.. | planned
     Bytes each second that throttled replicas may send; only changed at run time.
-num.replica.alter.log.dirs.threads | int | null | high | read-only | any | planned
+num.replica.alter.log.dirs.threads | int | null | high | read-only | any | active
     Threads that move replicas between directories; empty means one for each directory.
 num.replica.fetchers | int | 1 | high | cluster-wide | 1.. | planned
     Connections to each leader for replication.
-replica.alter.log.dirs.io.max.bytes.per.second | long | 9223372036854775807 | medium | cluster-wide | 0.. | planned
+replica.alter.log.dirs.io.max.bytes.per.second | long | 9223372036854775807 | medium | cluster-wide | 0.. | active
     Bytes each second for moving replicas between directories; only changed at run time.
 replica.fetch.backoff.ms | int | 1000 | medium | read-only | 0.. | planned
     Pause of a follower after a failed fetch.

@@ -238,7 +238,9 @@ class ClassicGroup:
         knows_topics = self.uses_consumer_protocol and self.subscribed_topics is not None
         return commit_timestamp if knows_topics and self.state is ClassicState.STABLE else None
 
-    def check_commit(self, *, member_id: str, group_instance_id: str | None, generation_or_epoch: int) -> None:
+    def check_commit(
+        self, *, member_id: str, group_instance_id: str | None, generation_or_epoch: int, knows_epochs: bool
+    ) -> None:
         if generation_or_epoch < 0 and self.state is ClassicState.EMPTY:
             return
         if generation_or_epoch < 0 and not member_id and group_instance_id is None:

@@ -55,7 +55,7 @@ class Membership:
 
     def join(self, command: Join, token: int, turn: Turn) -> None:
         """Always answers by ``turn.reply(token, JoinResult)``, at once or in a later turn."""
-        error = self._join_error(command)
+        error = self.join_error(command)
         if error is not None:
             turn.reply(token, JoinResult(error=error, member_id=command.member_id))
             return
@@ -81,7 +81,13 @@ class Membership:
         if not group.is_stored and not turn.records:
             turn.write(ClassicGroupRecord(group.group_id, _new_group(group)))
 
-    def _join_error(self, command: Join) -> ErrorCode | None:
+    @property
+    def rebalance(self) -> Rebalance:
+        """For groups that come from another protocol."""
+        return self._rebalance
+
+    def join_error(self, command: Join) -> ErrorCode | None:
+        """What is wrong with a join whatever its group."""
         if not command.group_id:
             return ErrorCode.INVALID_GROUP_ID
         settings = self._settings

@@ -16,12 +16,21 @@ from ottla.wire.errors import ErrorCode
 
 
 class Purpose(Enum):
-    """What a deadline of a shard is for: a member's session, a group's join or sync phase, the expiry of offsets."""
+    """What a deadline of a shard is for: a member's session, a group's join or sync phase, the expiry of offsets.
+
+    Of consumer groups: a member's session, the revocation of its partitions, the join and sync of a member that speaks
+    the classic protocol, the next slice of topics for the group's regular expressions.
+    """
 
     SESSION = "session"
     JOIN = "join"
     SYNC = "sync"
     EXPIRY = "expiry"
+    CONSUMER_SESSION = "consumer session"
+    CONSUMER_REVOCATION = "consumer revocation"
+    CONSUMER_JOIN = "consumer join"
+    CONSUMER_SYNC = "consumer sync"
+    CONSUMER_REGEX = "consumer regex"
 
 
 class DeadlineKey(NamedTuple):

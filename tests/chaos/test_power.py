@@ -1,0 +1,89 @@
+"""The recorded node's disk: its journal survives the process, and says what a power cut may leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from harness.power import JournalDisk, cut_power, read_journal
+from ottla.testing.crash_images import PowerCut
+
+
+@pytest.fixture
+def root(tmp_path):
+    directory = tmp_path / "data"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def start(root, tmp_path):
+    return lambda: JournalDisk(str(root), str(tmp_path / "journal"))
+
+
+def put(disk, path, data, *, sync=True):
+    fd = disk.open(str(path), create=True)
+    disk.write(fd, data, 0)
+    if sync:
+        disk.sync(fd)
+        disk.sync_directory(str(Path(path).parent))
+    disk.close(fd)
+
+
+def tree(directory):
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def image(tmp_path, keep):
+    target = tmp_path / f"image-{keep}"
+    PowerCut(read_journal(tmp_path / "journal").changes).write_image(str(target), Random(1), keep=keep)
+    return tree(target)
+
+
+def test_what_was_there_at_the_start_is_durable(start, root, tmp_path):
+    (root / "sub").mkdir()
+    (root / "sub" / "old").write_bytes(b"old")
+    start()
+    assert image(tmp_path, 0.0) == {"sub/old": b"old"}
+
+
+def test_only_what_was_synced_has_to_survive(start, root, tmp_path):
+    disk = start()
+    put(disk, root / "safe", b"safe")
+    put(disk, root / "lost", b"lost", sync=False)
+    assert image(tmp_path, 0.0) == {"safe": b"safe"}
+    assert image(tmp_path, 1.0) == tree(root) == {"safe": b"safe", "lost": b"lost"}
+
+
+def test_a_killed_process_goes_on_with_what_it_had_not_synced(start, root, tmp_path):
+    disk = start()
+    disk.make_directory(str(root / "sub"))
+    disk.sync_directory(str(root))
+    put(disk, root / "sub" / "safe", b"safe")
+    put(disk, root / "sub" / "lost", b"lost", sync=False)
+    disk.rename(str(root / "sub" / "safe"), str(root / "sub" / "moved"))
+    # The last steps before the kill are in the kernel, and not in the journal.
+    (root / "sub" / "lost").write_bytes(b"lost and more")
+    (root / "late").write_bytes(b"late")
+    start()
+    assert image(tmp_path, 0.0) == {"sub/safe": b"safe"}
+    assert image(tmp_path, 1.0) == tree(root)
+    put(start(), root / "after", b"after")
+    assert image(tmp_path, 0.0) == {"sub/safe": b"safe", "after": b"after"} | {"late": b""}
+
+
+def test_a_journal_may_end_in_the_middle_of_a_line(start, root, tmp_path):
+    put(start(), root / "safe", b"safe")
+    whole = read_journal(tmp_path / "journal").changes
+    data = (tmp_path / "journal").read_bytes()
+    (tmp_path / "journal").write_bytes(data[:-7])
+    assert read_journal(tmp_path / "journal").changes == whole[:-1]
+
+
+def test_a_cut_replaces_the_directory(start, root, tmp_path):
+    disk = start()
+    put(disk, root / "safe", b"safe")
+    cut_power(root, tmp_path / "journal", seed=3)
+    assert tree(root)["safe"] == b"safe"

@@ -1,0 +1,465 @@
+"""The transaction coordinator on real logs: what is written when, what is sent again, who waits for whom."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from ottla.broker.context import RequestContext
+from ottla.broker.group_coordinator import GroupCoordinator
+from ottla.broker.handlers.end_txn import EndTxnHandler
+from ottla.broker.handlers.init_producer_id import InitProducerIdHandler
+from ottla.broker.handlers.produce import ProduceHandler
+from ottla.broker.handlers.write_txn_markers import WriteTxnMarkersHandler
+from ottla.broker.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
+from ottla.broker.leader_hints import LeaderHints
+from ottla.broker.machine_driver import BatchProducer, ProducerMarker
+from ottla.broker.partition import FlushPolicy, Isolation
+from ottla.broker.produce_verification import ProduceVerification
+from ottla.broker.producer_ids import ProducerIdBlock, ProducerIds
+from ottla.broker.transaction_coordinator import TransactionCoordinator
+from ottla.broker.transaction_markers import LocalMarkers, MarkerSender
+from ottla.broker.transaction_verification import TransactionVerification
+from ottla.config.broker import BrokerConfig
+from ottla.groups.commands import CommitOffsets, FetchOffsets, OffsetToCommit
+from ottla.metadata.delta import ImageDelta, TopicDelta
+from ottla.metadata.image import ClusterImage, Provenance
+from ottla.model import TopicPartition, Uuid
+from ottla.records.batch import iter_headers
+from ottla.records.builder import BatchBuilder
+from ottla.records.control import EndTransaction as EndMarker
+from ottla.runtime.supervisor import Supervisor
+from ottla.transactions.commands import AddPartitions, EndTransaction, InitProducerId
+from ottla.transactions.transaction import TransactionState
+from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.frame import RequestHeader
+from ottla.wire.messages.end_txn_request import EndTxnRequest
+from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
+from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from ottla.wire.messages.write_txn_markers_request import (
+    WritableTxnMarker,
+    WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest,
+)
+
+DATA = TopicPartition("orders", 0)
+OFFSETS = TopicPartition(CONSUMER_OFFSETS, 0)
+CONFIG = BrokerConfig.parse({"node.id": "1", "offsets.topic.num.partitions": "1"})
+
+
+class Broker:
+    """Partitions, both coordinators on them, and a channel for markers that a test can cut."""
+
+    def __init__(self, bench, one_led):
+        self.bench, self.one_led = bench, one_led
+        self.supervisor = Supervisor()
+        self.ids = ProducerIds(self.allocate)
+        self.groups = GroupCoordinator(
+            node_id=1,
+            config=CONFIG.groups,
+            partitions=bench.partitions,
+            create_topic=None,
+            clock=bench.clock,
+            supervisor=self.supervisor,
+            random=Random(1),
+        )
+        self.local = LocalMarkers(partitions=bench.partitions, groups=self.groups, clock=bench.clock, timeout_seconds=5)
+        self.channel = Channel(self.local)
+        self.transactions = self.new_coordinator()
+        self.image = self.publish("orders", CONSUMER_OFFSETS, TRANSACTION_STATE)
+        self.groups.on_image(ImageDelta(self.image), self.image)
+        self.transactions.on_image(self.image)
+
+    async def allocate(self):
+        return ProducerIdBlock(first=100, length=100)
+
+    def new_coordinator(self):
+        return TransactionCoordinator(
+            node_id=1,
+            config=CONFIG.transactions,
+            partitions=self.bench.partitions,
+            create_topic=None,
+            producer_ids=self.ids,
+            markers=MarkerSender(image=lambda: self.image, channels={1: self.channel}),
+            clock=self.bench.clock,
+            supervisor=self.supervisor,
+        )
+
+    def publish(self, *names):
+        delta = ImageDelta(ClusterImage())
+        topics = {}
+        for number, name in enumerate(names, 1):
+            topic_id = Uuid(bytes([number]) * 16)
+            changed = delta.topics[topic_id] = TopicDelta(name=name, topic_id=topic_id, before=None)
+            changed.changed[0] = self.one_led()
+            topics[name] = changed.finish()
+        image = ClusterImage(
+            provenance=Provenance(offset=1),
+            topics=topics,
+            topics_by_id={topic.topic_id: topic for topic in topics.values()},
+            features={"transaction.version": 2},
+        )
+        self.bench.partitions.on_image(delta, image)
+        return image
+
+    def restart_coordinator(self):
+        self.transactions.close()
+        self.transactions = self.new_coordinator()
+        self.transactions.on_image(self.image)
+
+    # -- requests
+
+    async def init(self, name="tx"):
+        command = InitProducerId(transactional_id=name, timeout_ms=60_000)
+        return await self.transactions.ask_with_producer_id(
+            name, lambda shard, now_ms, _token: shard.init_producer_id(command, now_ms)
+        )
+
+    async def add(self, owner, *places, name="tx"):
+        command = AddPartitions(
+            transactional_id=name,
+            producer_id=owner.producer_id,
+            producer_epoch=owner.producer_epoch,
+            partitions=places or (DATA,),
+        )
+        return await self.transactions.ask(name, lambda shard, now_ms, _: shard.add_partitions(command, now_ms))
+
+    async def end(self, owner, *, commit=True, name="tx", client_version=0):
+        command = EndTransaction(
+            transactional_id=name,
+            producer_id=owner.producer_id,
+            producer_epoch=owner.producer_epoch,
+            commit=commit,
+            client_version=client_version,
+        )
+        return await self.transactions.ask(name, lambda shard, now_ms, _: shard.end_transaction(command, now_ms))
+
+    async def state(self, name="tx"):
+        known = await self.transactions.ask(name, lambda shard, _now, _token: shard.describe(name))
+        return known.state
+
+    async def settled(self, name="tx"):
+        for _ in range(400):
+            state = await self.state(name)
+            if state in (TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT):
+                return state
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"still {state.name}")
+
+    def markers(self, place=DATA):
+        partition = self.bench.partitions.get(*place)
+        data = partition.read(0, 1 << 20, isolation=Isolation.LOG_END, at_least_one=True)
+        if data is None:
+            return []
+        raw = data.pread()
+        data.release()
+        return [header for _, header in iter_headers(raw) if header.is_control]
+
+    def produce(self, owner, sequence, *, version=9, name="tx", partition=0):
+        """The handler's answer, perhaps an awaitable."""
+        builder = BatchBuilder(
+            producer_id=owner.producer_id,
+            producer_epoch=owner.producer_epoch,
+            base_sequence=sequence,
+            transactional=True,
+        )
+        builder.append(self.bench.clock.now_ms(), b"k", b"v")
+        part = PartitionProduceData(index=partition, records=memoryview(bytearray(builder.build())))
+        request = ProduceRequest(
+            transactional_id=name,
+            acks=-1,
+            timeout_ms=1000,
+            topic_data=[TopicProduceData(name="orders", partition_data=[part])],
+        )
+        return self.produce_handler.handle(context(0, version, self.bench.clock), request)
+
+    @property
+    def produce_handler(self):
+        if not hasattr(self, "_produce"):
+            verification = TransactionVerification(
+                coordinator=self.transactions,
+                config=CONFIG.transactions,
+                clock=self.bench.clock,
+                enabled=lambda: True,
+            )
+            self._produce = ProduceHandler(
+                partitions=self.bench.partitions,
+                leader_hints=LeaderHints(image=lambda: self.image),
+                verification=ProduceVerification(partitions=self.bench.partitions, verification=verification),
+            )
+        return self._produce
+
+
+class Channel:
+    """Leads to this broker, unless it is cut."""
+
+    def __init__(self, local):
+        self.local = local
+        self.cut = None
+        self.asked = 0
+
+    async def write(self, marker, partitions):
+        self.asked += 1
+        if self.cut is not None:
+            return dict.fromkeys(partitions, self.cut)
+        return await self.local.write(marker, partitions)
+
+
+def context(api_key, version, clock):
+    header = RequestHeader(api_key=api_key, api_version=version, correlation_id=1, client_id="tester")
+    return RequestContext(
+        header=header, client_address=("10.0.0.9", 4), listener_name="PLAINTEXT", now_ms=clock.now_ms()
+    )
+
+
+def code_of(answer):
+    return ErrorCode(answer.responses[0].partition_responses[0].error_code)
+
+
+@pytest.fixture
+def run(make_bench, one_led):
+    def start(body, policy=FlushPolicy.NEVER):
+        async def main():
+            broker = Broker(make_bench(policy), one_led)
+            try:
+                await body(broker)
+                assert not broker.supervisor.failure.done(), broker.supervisor.failure.result()
+            finally:
+                broker.transactions.close()
+                broker.groups.close()
+                await broker.supervisor.stop()
+
+        asyncio.run(main())
+
+    return start
+
+
+def test_a_transaction_is_marked_and_completed(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        assert code_of(await broker.produce(owner, 0)) is ErrorCode.NONE
+        assert broker.bench.partitions.get(*DATA).last_stable_offset == 0
+        await broker.end(owner)
+        assert await broker.settled() is TransactionState.COMPLETE_COMMIT
+        assert [header.producer_epoch for header in broker.markers()] == [0]
+        assert broker.bench.partitions.get(*DATA).last_stable_offset == 2
+
+    run(body)
+
+
+def test_no_marker_before_the_decision_is_on_disk(run):
+    """A decision that can still be lost must not show in anybody's log."""
+
+    async def body(broker):
+        async def flushed(awaitable):
+            task = asyncio.ensure_future(awaitable)
+            while not task.done():
+                await broker.bench.flushes.flush()
+                await asyncio.sleep(0)
+            return await task
+
+        owner = await flushed(broker.init())
+        await flushed(broker.add(owner))
+        ending = asyncio.ensure_future(broker.end(owner))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not ending.done()
+        assert not broker.markers()
+        await flushed(ending)
+        await asyncio.sleep(0.01)
+        assert len(broker.markers()) == 1
+        assert await flushed(broker.state()) is TransactionState.PREPARE_COMMIT, "the marker is not on disk"
+        assert await flushed(broker.settled()) is TransactionState.COMPLETE_COMMIT
+
+    run(body, FlushPolicy.ALWAYS)
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.REQUEST_TIMED_OUT])
+def test_markers_are_sent_until_they_are_in(run, code):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        broker.channel.cut = code
+        await broker.end(owner, commit=False)
+        await asyncio.sleep(0.2)
+        assert broker.channel.asked > 1
+        assert await broker.state() is TransactionState.PREPARE_ABORT
+        with pytest.raises(KafkaError, match="CONCURRENT_TRANSACTIONS"):
+            await broker.add(owner)
+        broker.channel.cut = None
+        assert await broker.settled() is TransactionState.COMPLETE_ABORT
+
+    run(body)
+
+
+def test_a_marker_that_is_refused_for_good_completes_nothing(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        broker.channel.cut = ErrorCode.TRANSACTION_COORDINATOR_FENCED
+        await broker.end(owner)
+        await asyncio.sleep(0.1)
+        assert broker.channel.asked == 1
+        assert await broker.state() is TransactionState.PREPARE_COMMIT
+
+    run(body)
+
+
+def test_partitions_that_are_gone_need_no_marker(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner, DATA, TopicPartition("deleted", 3))
+        await broker.end(owner)
+        assert await broker.settled() is TransactionState.COMPLETE_COMMIT
+
+    run(body)
+
+
+def test_another_coordinator_takes_up_what_was_decided(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        broker.channel.cut = ErrorCode.NOT_LEADER_OR_FOLLOWER
+        await broker.end(owner)
+        broker.restart_coordinator()
+        broker.channel.cut = None
+        await asyncio.sleep(0.01)
+        assert await broker.settled() is TransactionState.COMPLETE_COMMIT
+        assert len(broker.markers()) >= 1
+
+    run(body)
+
+
+def test_offsets_wait_for_the_marker_in_the_living_shard(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner, OFFSETS)
+        command = CommitOffsets(
+            group_id="g",
+            topics=(("orders", Uuid.ZERO, (OffsetToCommit(partition=0, offset=5),)),),
+            producer_id=owner.producer_id,
+        )
+        guard = broker.bench.partitions.get(*OFFSETS).start_verification(
+            (owner.producer_id, owner.producer_epoch, -1), broker.bench.clock.now_ms(), adds_partition=False
+        )
+        await broker.groups.ask(
+            "g",
+            lambda shard, now_ms, _token: shard.commit_transactional_offsets(command, now_ms),
+            producer=BatchProducer(owner.producer_id, owner.producer_epoch, guard),
+        )
+        assert (await fetched(broker)).offset == -1
+        assert (await fetched(broker, stable=True)).error is ErrorCode.UNSTABLE_OFFSET_COMMIT
+        await broker.end(owner)
+        await broker.settled()
+        assert (await fetched(broker, stable=True)).offset == 5
+
+    async def fetched(broker, *, stable=False):
+        wanted = FetchOffsets(group_id="g", topics=(("orders", Uuid.ZERO, (0,)),), require_stable=stable)
+        found = await broker.groups.ask("g", lambda shard, _now, _token: shard.fetch_offsets(wanted))
+        return found.topics[0][2][0]
+
+    run(body)
+
+
+def test_records_need_the_coordinators_consent(run):
+    async def body(broker):
+        owner = await broker.init()
+        assert code_of(await broker.produce(owner, 0)) is ErrorCode.INVALID_TXN_STATE
+        assert code_of(await broker.produce(owner, 0, version=11)) is ErrorCode.TRANSACTION_ABORTABLE
+        assert code_of(await broker.produce(owner, 0, version=12)) is ErrorCode.NONE, "which is asked for and given"
+        again = broker.produce(owner, 1)
+        assert code_of(again if not hasattr(again, "__await__") else await again) is ErrorCode.NONE
+
+    run(body)
+
+
+def test_a_batch_does_not_overtake_one_that_waits_for_consent(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        answers = await asyncio.gather(*(broker.produce(owner, sequence) for sequence in range(5)))
+        assert [code_of(answer) for answer in answers] == [ErrorCode.NONE] * 5
+        offsets = [answer.responses[0].partition_responses[0].base_offset for answer in answers]
+        assert offsets == list(range(5))
+
+    run(body)
+
+
+def test_several_producers_in_one_request_are_refused(run):
+    async def body(broker):
+        owner = await broker.init()
+        builder = BatchBuilder(producer_id=owner.producer_id + 1, producer_epoch=0, base_sequence=0, transactional=True)
+        builder.append(1, b"k", b"v")
+        other = PartitionProduceData(index=1, records=memoryview(bytearray(builder.build())))
+        builder = BatchBuilder(producer_id=owner.producer_id, producer_epoch=0, base_sequence=0, transactional=True)
+        builder.append(1, b"k", b"v")
+        own = PartitionProduceData(index=0, records=memoryview(bytearray(builder.build())))
+        data = [TopicProduceData(name="orders", partition_data=[own, other])]
+        request = ProduceRequest(transactional_id="tx", acks=-1, timeout_ms=1000, topic_data=data)
+        answer = broker.produce_handler.handle(context(0, 9, broker.bench.clock), request)
+        codes = [part.error_code for part in answer.responses[0].partition_responses]
+        assert codes == [ErrorCode.INVALID_PRODUCER_ID_MAPPING] * 2
+
+    run(body)
+
+
+def test_a_marker_that_comes_in_between_makes_consent_worthless(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        waiting = broker.produce(owner, 0)
+        partition = broker.bench.partitions.get(*DATA)
+        marker = ProducerMarker(owner.producer_id, owner.producer_epoch, EndMarker(False, 0), 0)
+        partition.append_marker(marker, broker.bench.clock.now_ms())
+        assert code_of(await waiting) is ErrorCode.INVALID_TXN_STATE
+        assert partition.log.producers.first_undecided_offset is None
+
+    run(body)
+
+
+def test_old_versions_know_no_fenced_producers(run):
+    async def body(broker):
+        first = await broker.init()
+        await broker.init()
+        handler = EndTxnHandler(coordinator=broker.transactions)
+        for version, code in ((1, ErrorCode.INVALID_PRODUCER_EPOCH), (2, ErrorCode.PRODUCER_FENCED)):
+            request = EndTxnRequest(
+                transactional_id="tx", producer_id=first.producer_id, producer_epoch=0, committed=True
+            )
+            answer = await handler.handle(context(26, version, broker.bench.clock), request)
+            assert answer.error_code == code
+        handler = InitProducerIdHandler(producer_ids=broker.ids, coordinator=broker.transactions)
+        for version, code in ((3, ErrorCode.INVALID_PRODUCER_EPOCH), (4, ErrorCode.PRODUCER_FENCED)):
+            request = InitProducerIdRequest(
+                transactional_id="tx", transaction_timeout_ms=1000, producer_id=999, producer_epoch=3
+            )
+            answer = await handler.handle(context(22, version, broker.bench.clock), request)
+            assert answer.error_code == code
+
+    run(body)
+
+
+def test_an_administrator_ends_a_transaction(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        await broker.produce(owner, 0)
+        marker = WritableTxnMarker(
+            producer_id=owner.producer_id,
+            producer_epoch=owner.producer_epoch,
+            transaction_result=False,
+            coordinator_epoch=-1,
+            topics=[
+                WritableTxnMarkerTopic(name="orders", partition_indexes=[0, 7]),
+                WritableTxnMarkerTopic(name="nowhere", partition_indexes=[0]),
+            ],
+        )
+        answer = await WriteTxnMarkersHandler(markers=broker.local).handle(
+            context(27, 1, broker.bench.clock), WriteTxnMarkersRequest(markers=[marker])
+        )
+        codes = [[part.error_code for part in topic.partitions] for topic in answer.markers[0].topics]
+        assert codes == [[0, 3], [3]]
+        assert broker.bench.partitions.get(*DATA).last_stable_offset == 2
+
+    run(body)
