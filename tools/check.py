@@ -54,6 +54,11 @@ def checks() -> tuple[Check, ...]:
             needs="tools/generate_config_docs.py",
         ),
         Check(
+            name="generated reference",
+            command=(python, "tools/generate_cli_docs.py", "--check"),
+            needs="tools/generate_cli_docs.py",
+        ),
+        Check(
             name="generated clients",
             command=(python, "tools/generate_sync_client.py", "--check"),
             needs="tools/generate_sync_client.py",

@@ -8,7 +8,7 @@ observe. A name nobody knows is refused with the nearest one that exists.
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from ottla.client._errors import ConfigError
 from ottla.client._security import OAuthBearer, Plain, Sasl, ScramSha256, ScramSha512, Tls
@@ -252,6 +252,15 @@ def consumer_options(config: Mapping[str, Any]) -> dict[str, Any]:
 def admin_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of ``Admin``. Raises ``ConfigError``."""
     return _options(config, _ADMIN, "admin")
+
+
+def applicable(config: Mapping[str, Any], kind: Literal["producer", "consumer", "admin"]) -> dict[str, Any]:
+    """What of a configuration for several kinds of client concerns one of them. A name that none knows is kept, so
+    that it is refused.
+    """
+    table = {"producer": _PRODUCER, "consumer": _CONSUMER, "admin": _ADMIN}[kind]
+    others = (_PRODUCER.keys() | _CONSUMER.keys() | _ADMIN.keys()) - table.keys()
+    return {name: value for name, value in config.items() if name not in others}
 
 
 def _options(config: Mapping[str, Any], table: Mapping[str, _Key], kind: str) -> dict[str, Any]:
