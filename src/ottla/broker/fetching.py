@@ -59,6 +59,13 @@ class FetchedPartition(Struct, kw_only=True):
         """An error hides what was found before it."""
         self.error = error
         self.high_watermark = self.last_stable_offset = self.log_start_offset = NOT_TOLD
+        self.release()
+
+    def release(self) -> None:
+        """Unpin the segment of records that are not answered."""
+        if self.region is not None:
+            self.region.release()
+            self.region = None
 
     @property
     def size(self) -> int:
@@ -76,9 +83,7 @@ class FetchPass(Struct, kw_only=True):
     def release(self) -> None:
         """Unpin the segments of a pass that is not answered."""
         for fetched in self.partitions:
-            if fetched.region is not None:
-                fetched.region.release()
-                fetched.region = None
+            fetched.release()
 
 
 def read_once(partitions: Partitions, targets: Sequence[FetchTarget], limits: FetchLimits) -> FetchPass:

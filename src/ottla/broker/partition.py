@@ -408,10 +408,16 @@ class Partition:
                 return self.last_stable_offset
 
     def aborted_transactions(self, offset: int, region: FileRegion | None) -> list[tuple[int, int]]:
-        """Producer id and first offset of each aborted transaction that a fetch of ``region`` from ``offset`` meets."""
+        """Producer id and first offset of each aborted transaction that a fetch of ``region`` from ``offset`` meets.
+
+        Raises ``KafkaError(KAFKA_STORAGE_ERROR)``.
+        """
         if region is None:
             return []
-        found = self.log.aborted_transactions(offset, self.last_stable_offset)
+        try:
+            found = self.log.aborted_transactions(offset, self.last_stable_offset)
+        except OSError as error:
+            raise self.log.unreadable(error) from error
         return [(aborted.producer_id, aborted.first_offset) for aborted in found]
 
     def record_fetch(self, target: FollowerFetch, replica_id: int, broker_epoch: int, now_ms: int) -> None:
@@ -473,6 +479,8 @@ class Partition:
             min_insync_replicas=self.log.config.min_insync_replicas,
             replica_lag_time_max_ms=self._settings.replica_lag_time_max_ms,
         )
+        # Recovery takes every transaction it meets for one whose marker nobody else has yet.
+        self.log.producers.record_high_watermark(self._ledger.high_watermark)
         log.debug("became leader", partition=self.topic_partition, epoch=self.leader_epoch, log_end_offset=end)
         self._appended(self._ledger)
         self._propose_recovered(self._ledger)

@@ -426,9 +426,13 @@ class Log:
         return None
 
     def aborted_transactions(self, start: int, upper: int) -> list[AbortedTransaction]:
-        """The aborted transactions that touch ``[start, upper)``, for a reader of committed records."""
+        """The aborted transactions that touch ``[start, upper)``, for a reader of committed records.
+
+        Raises ``OSError`` and ``CorruptLogError``.
+        """
         found: list[AbortedTransaction] = []
         for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
+            segment.check_indexes()
             more, complete = segment.txn_index.collect(start, upper)
             found.extend(more)
             if complete:

@@ -57,6 +57,7 @@ class Bench:
     """Partitions with one hand on the image and one on the disk."""
 
     def __init__(self, directory: Path, policy: FlushPolicy) -> None:
+        self._directory, self._policy = directory, policy
         self.clock = ManualClock()
         self.flushes = ManualFlushes()
         self.proposals: list[object] = []
@@ -109,6 +110,11 @@ class Bench:
     async def _assign(self, assignments: Sequence[DirectoryAssignment]) -> list[ErrorCode]:
         self.assigned.extend(assignments)
         return [ErrorCode.NONE for _ in assignments]
+
+    def killed(self) -> "Bench":
+        """The same directory as the next start finds it."""
+        self.close()
+        return Bench(self._directory, self._policy)
 
     def close(self) -> None:
         self.store.close(clean=False)

@@ -1,6 +1,7 @@
 """Produce, Fetch, ListOffsets and ApiVersions through the dispatch, frame to frame, without a socket."""
 
 import asyncio
+import errno
 from random import Random
 
 import pytest
@@ -424,5 +425,22 @@ def test_frames_that_make_no_sense_end_the_connection(serve, frame):
         with pytest.raises(CloseConnection):
             served.dispatch.serve(Peer, memoryview(frame))
         assert served.failures == []
+
+    asyncio.run(main())
+
+
+def test_an_error_found_after_the_records_hides_them(serve, make_batch, monkeypatch):
+    async def main():
+        served = serve()
+        await served.produce(make_batch(b"x"))
+        log = served.bench.partitions.get("orders", 0).log
+
+        def broken(start, upper):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(log, "aborted_transactions", broken)
+        part = (await served.fetch(isolation_level=1)).responses[0].partitions[0]
+        assert part.error_code == ErrorCode.KAFKA_STORAGE_ERROR
+        assert not part.records
 
     asyncio.run(main())

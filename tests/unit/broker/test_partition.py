@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from ottla.broker.machine_driver import ProducerMarker
 from ottla.broker.partition import FlushPolicy, Isolation
+from ottla.records.control import EndTransaction
 from ottla.records.validate import Origin
 from ottla.transactions.verification import Asker
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -359,5 +361,35 @@ def test_who_comes_to_wait_after_the_leadership_is_gone_is_told_so(make_bench, o
         assert waiting.done()
         assert waiting.exception().code is ErrorCode.NOT_LEADER_OR_FOLLOWER
         await bench.flushes.flush()
+
+    asyncio.run(main())
+
+
+def test_what_was_decided_before_a_kill_is_stable_after_it(make_bench, one_led, make_batch):
+    """Though nothing is appended any more that would move the high watermark."""
+
+    async def main():
+        bench = make_bench()
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        partition.append(
+            make_batch(b"a", producer=(7, 0, 0), transactional=True),
+            origin=Origin.COORDINATOR,
+            required_acks=-1,
+            now_ms=bench.clock.now_ms(),
+            guard=partition.start_verification(Asker(7, 0, 0), 0, adds_partition=False),
+        )
+        marker = ProducerMarker(7, 0, EndTransaction(committed=True, coordinator_epoch=0), 0)
+        partition.append_marker(marker, bench.clock.now_ms())
+        assert partition.last_stable_offset == 2
+        partition.log.flush()
+        bench.store.checkpoint_recovery_points()
+        bench.store.checkpoint_high_watermarks({partition.topic_partition: partition.high_watermark})
+        again = bench.killed()
+        again.publish(orders=[one_led()])
+        partition = again.partitions.get("orders", 0)
+        assert partition.high_watermark == 2
+        assert partition.last_stable_offset == 2
+        again.close()
 
     asyncio.run(main())

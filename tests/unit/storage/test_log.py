@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ottla.records.batch import iter_headers
+from ottla.records.builder import BatchBuilder
 from ottla.records.control import EndTransaction, end_transaction_batch
 from ottla.storage.disk import Disk
 from ottla.testing.crash_images import FaultyDisk
@@ -372,8 +373,6 @@ def test_an_io_error_takes_the_log_offline(open_log, batches):
 
 
 def test_aborted_transactions_are_indexed(open_log, batches, small):
-    from ottla.records.builder import BatchBuilder
-
     log = open_log()
 
     def transactional(producer_id, sequence):
@@ -513,3 +512,25 @@ def test_a_disk_that_cannot_be_read_is_a_storage_error(open_log, batches, number
             ask()
         assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
     assert (log.failure is not None) is fails
+
+
+def test_a_torn_transaction_index_of_a_later_segment_is_found_by_who_reads_an_earlier_one(open_log, batches):
+    """A reader of committed records looks for aborted transactions behind what it has read."""
+    log = open_log()
+    builder = BatchBuilder(producer_id=1, producer_epoch=0, base_sequence=0, transactional=True)
+    builder.append(1000, None, b"value")
+    batch = builder.build()
+    log.append(batch, list(iter_headers(batch)), 0)
+    log.roll(0)
+    marker = end_transaction_batch(
+        EndTransaction(False, 0), producer_id=1, producer_epoch=0, timestamp=1000, base_offset=1, leader_epoch=0
+    )
+    log.append(marker, list(iter_headers(marker)), 0)
+    log.roll(0)
+    batches.append(log)
+    log.close()
+    (index,) = files(log, ".txnindex")
+    os.truncate(os.path.join(log.directory, index), 33)
+    log = open_log(clean_shutdown=True)
+    log.read(0, 100, upper=1, at_least_one=True)
+    assert [aborted[:3] for aborted in log.aborted_transactions(0, 3)] == [(1, 0, 1)]

@@ -117,8 +117,7 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
                 response.responses.append(topic)
             topic.partitions.append(self._partition_data(fetched, leaders, context.api_version))
         for fetched in by_key.values():
-            if fetched.region is not None:
-                fetched.region.release()
+            fetched.release()
         if leaders and context.api_version >= ENDPOINTS_FROM:
             response.node_endpoints = [
                 NodeEndpoint(node_id=node.node_id, host=node.host, port=node.port, rack=node.rack)
