@@ -125,7 +125,11 @@ class CoordinatorTopic(Generic[DriverT]):
         """Follow the cluster. The partitions of this broker must have followed before."""
         self._image = image
         topic = image.topics.get(self.name)
-        if topic is not self._topic:
+        known = self._topic
+        if topic is not known:
+            if topic is not None and known is not None and topic.topic_id != known.topic_id:
+                # A namesake in the place of a deleted topic: nothing of that holds for it.
+                self._follow(None)
             self._topic = topic
             self._follow(topic)
 

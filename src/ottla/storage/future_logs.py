@@ -63,7 +63,22 @@ class FutureLogs:
             _log.error("a future log cannot be opened", path=path, reason=error)
             return
         log.topic_id = topic_id
+        log.events = self
         self.logs[topic_partition] = log
+
+    def cut_back(self, now_ms: int) -> dict[str, OSError]:
+        """What a log lost in a crash its future log must not keep: other records will have those offsets. At the start,
+        before anything is appended; returns which log directories failed."""
+        failed = {}
+        for topic_partition, future in self.logs.items():
+            current = self._store.logs.get(topic_partition)
+            if current is None or future.log_end_offset <= current.log_end_offset:
+                continue
+            try:
+                future.truncate_to(current.log_end_offset, now_ms)
+            except OSError as error:
+                failed[future.log_directory] = error
+        return failed
 
     def create(self, current: Log, directory: LogDirectory, start_offset: int, *, now_ms: int) -> Log:
         """An empty log that begins at ``start_offset``. Raises ``KafkaError(KAFKA_STORAGE_ERROR)``."""
@@ -79,6 +94,7 @@ class FutureLogs:
         except OSError as error:
             raise storage_error(f"{topic_partition} could not be created in {directory.path}: {error}") from error
         log.topic_id = current.topic_id
+        log.events = self
         log.note_created(os.path.join(path, PARTITION_METADATA))
         self.logs[topic_partition] = log
         return log
@@ -96,6 +112,17 @@ class FutureLogs:
         assert log.directory == os.path.join(log.log_directory, str(log.topic_partition))
         self.logs.pop(log.topic_partition, None)
         self._store.replace(log, now_ms=now_ms)
+
+    # What the logs tell, from whatever thread fills them --------------------------------------------------------------
+
+    def log_rolled(self, log: Log) -> None:
+        """Who fills it flushes it."""
+
+    def log_shrinking(self, log: Log) -> None:
+        self._store.log_shrinking(log)
+
+    def log_failed(self, log: Log, error: OSError) -> None:
+        """Who fills it meets the error."""
 
     def discard(self, log: Log, *, now_ms: int) -> None:
         """Give a future log up that nobody fills any more: its files go as those of deleted topics do."""

@@ -432,8 +432,12 @@ class Log:
         """
         found: list[AbortedTransaction] = []
         for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
-            segment.check_indexes()
-            more, complete = segment.txn_index.collect(start, upper)
+            try:
+                more, complete = segment.txn_index.collect(start, upper)
+            except ValueError:
+                # Nobody has looked at this segment since the start. Checking all of them beforehand would map them all.
+                segment.check_indexes()
+                more, complete = segment.txn_index.collect(start, upper)
             found.extend(more)
             if complete:
                 break

@@ -143,6 +143,8 @@ class LogStore:
                 self._load_directory(directory, config_of, now_ms)
             except OSError as error:
                 self.fail_directory(directory.path, error)
+        for path, failure in self.futures.cut_back(now_ms).items():
+            self.fail_directory(path, failure)
 
     def _load_directory(self, directory: LogDirectory, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         found: list[tuple[str, TopicPartition]] = []

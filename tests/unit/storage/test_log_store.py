@@ -13,6 +13,7 @@ import pytest
 
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
+from ottla.records.batch import iter_headers
 from ottla.storage.description import describe_directories
 from ottla.storage.errors import LogDirectoryError
 from ottla.storage.log import Log
@@ -445,3 +446,43 @@ def test_the_clean_point_of_a_log_that_is_gone_is_dropped_at_the_start(open_stor
     (tmp_path / "data/cleaner-offset-checkpoint").write_text("0\n2\norders 0 0\ngone 3 77\n")
     open_store()
     assert read(tmp_path / "data/cleaner-offset-checkpoint") == "0\n1\norders 0 0\n"
+
+
+def test_a_future_log_does_not_keep_what_its_log_has_lost(open_store, small, batches, values_in):
+    """Whatever comes next at those offsets is something else; how far both agree is known only now."""
+    store = open_store("a", "b")
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    there = next(directory for directory in store.directories if directory.path != log.log_directory)
+    future = store.futures.create(log, there, 0, now_ms=0)
+    for _ in range(3):
+        batch, _ = batches.build(log.log_end_offset)
+        for one in (log, future):
+            one.append(batch, list(iter_headers(batch)), 0)
+    future.flush()
+    kept = list(values_in(log).values())[:2]
+    size = log.size
+    store.checkpoint_recovery_points()
+    store.close(clean=False)
+    with open(log.active_segment.log_path, "r+b") as file:
+        file.truncate(2 * size // 3)
+    store = open_store("a", "b")
+    assert store.get(ORDERS).log_end_offset == 2
+    assert list(values_in(store.futures.logs[ORDERS]).values()) == kept
+    store.close(clean=False)
+    store = open_store("a", "b")
+    assert store.futures.logs[ORDERS].log_end_offset == 2
+
+
+def test_a_future_log_that_was_begun_anew_is_found_after_a_kill(open_store, small, batches):
+    store = open_store("a", "b")
+    log = store.create(ORDERS, TOPIC_ID, small, now_ms=0)
+    there = next(directory for directory in store.directories if directory.path != log.log_directory)
+    future = store.futures.create(log, there, 0, now_ms=0)
+    for one in (log, future):
+        batches.append(one, 5)
+    future.flush()
+    store.checkpoint_recovery_points()
+    future.truncate_fully_and_start_at(2)
+    store.close(clean=False)
+    store = open_store("a", "b")
+    assert store.futures.logs[ORDERS].log_end_offset == 2
