@@ -53,6 +53,16 @@ def checks() -> tuple[Check, ...]:
             command=(python, "tools/generate_config_docs.py", "--check"),
             needs="tools/generate_config_docs.py",
         ),
+        Check(
+            name="generated reference",
+            command=(python, "tools/generate_cli_docs.py", "--check"),
+            needs="tools/generate_cli_docs.py",
+        ),
+        Check(
+            name="generated clients",
+            command=(python, "tools/generate_sync_client.py", "--check"),
+            needs="tools/generate_sync_client.py",
+        ),
         Check(name="types", command=(mypy,), slow=True),
         Check(name="unit tests", command=(python, "-m", "pytest", "-q", "-n", "auto", *suites)),
     )

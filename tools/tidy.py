@@ -39,7 +39,7 @@ FORBIDDEN_IN_PURE = frozenset(
         "uvloop",
     }
 )
-GENERATED = "wire/messages/"
+GENERATED = ("wire/messages/", "client/sync/_admin.py", "client/sync/_consumer.py", "client/sync/_producer.py")
 # The one place that may start tasks: it awaits them and reports their crashes.
 SUPERVISOR = "runtime/supervisor.py"
 TASK_STARTERS = frozenset({"create_task", "ensure_future"})

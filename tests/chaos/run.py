@@ -121,8 +121,9 @@ def run(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: N
         ]
         target.copiers = stage.copiers
         nemesis = Nemesis(target, faults, history, seed=plan.seed, interval=plan.interval)
-        _load(plan, (workers, nemesis), history, say)
-        catch_up(stage, [worker for worker in workers if isinstance(worker, Probe)])
+        broken = _load(plan, (workers, nemesis), history, say)
+        if not broken:
+            catch_up(stage, [worker for worker in workers if isinstance(worker, Probe)])
     verdict = check(history)
     if verdict.kept:
         shutil.rmtree(directory / "data", ignore_errors=True)
@@ -164,27 +165,14 @@ def _cluster(plan: Plan, faults: Sequence[Fault], directory: Path) -> Iterator[T
             node.kill()
 
 
-def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: History, say: Callable[[str], None]) -> None:
-    """From the first operation to the last; nothing is broken any more when this returns."""
+def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: History, say: Callable[[str], None]) -> bool:
+    """From the first operation to the last; all faults are over when this returns. Whether a look found a broken
+    promise already."""
     workers, nemesis = threads
     history.mark(RUN, "start", plan.about)
     for thread in (*workers, nemesis):
         thread.start()
-    began = said = looked = time.monotonic()
-    deadline, broken = began + plan.seconds, False
-    while not _over(plan, nemesis, deadline) and not history.alarmed:
-        if any(thread.failure for thread in (*workers, nemesis)):
-            break
-        time.sleep(0.05)
-        if plan.look_seconds and time.monotonic() - looked > plan.look_seconds:
-            looked = time.monotonic()
-            broken = not check(history).kept
-            if broken:
-                break
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            done = sum(1 for event in history.events if event.ty == "ok")
-            say(f"  {said - began:5.0f} s: {done} operations, {nemesis.periods} times something was broken")
+    broken = _watch(plan, threads, history, say)
     nemesis.finish()
     for _, wave in groupby(sorted(workers, key=lambda worker: worker.wave), key=lambda worker: worker.wave):
         ending = list(wave)
@@ -194,6 +182,28 @@ def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: Histor
             if not worker.finish(1.0 if broken or history.alarmed else worker.patience):
                 history.mark(RUN, "stuck", f"{worker.name} is not answered what it asked for")
     history.mark(RUN, "end")
+    return broken
+
+
+def _watch(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: History, say: Callable[[str], None]) -> bool:
+    """Wait until it has been enough; whether a look found a broken promise."""
+    workers, nemesis = threads
+    began = said = looked = time.monotonic()
+    deadline = began + plan.seconds
+    while not _over(plan, nemesis, deadline) and not any(thread.failure for thread in (*workers, nemesis)):
+        time.sleep(0.05)
+        now = time.monotonic()
+        if plan.look_seconds and now - looked > plan.look_seconds:
+            looked = now
+            if not check(history).kept:
+                return True
+        elif history.alarmed and not plan.look_seconds:
+            return False
+        if now - said > SAY_SECONDS:
+            said = now
+            done = sum(1 for event in history.events if event.ty == "ok")
+            say(f"  {said - began:5.0f} s: {done} operations, {nemesis.periods} times something was broken")
+    return False
 
 
 def _over(plan: Plan, nemesis: Nemesis, deadline: float) -> bool:

@@ -92,6 +92,8 @@ class Worker(threading.Thread):
     """
 
     wave = 0
+    has_operations = True
+    """Whether it can be seen in the history that it gets on."""
     patience = DRAIN_SECONDS
     """Seconds it may take to get the last answers it waits for."""
 
@@ -108,7 +110,8 @@ class Worker(threading.Thread):
         self.pause = workers / stage.rate
 
     def run(self) -> None:
-        self.history.mark(RUN, BEGINS, worker=self.name)
+        if self.has_operations:
+            self.history.mark(RUN, BEGINS, worker=self.name)
         try:
             while not self.enough.is_set():
                 self.process = self.stage.new_process()

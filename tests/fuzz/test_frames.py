@@ -1,6 +1,5 @@
 """The frame fuzzer on a budget: golden frames, mutated by hypothesis."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -8,30 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-SOURCE = Path(__file__).with_name("fuzz_frames.py")
+from harness.fuzzing import INPUT_BYTES_MAX, load
+from harness.mutations import MUTATIONS, mutate
 
-mutations = st.lists(
-    st.one_of(
-        st.tuples(st.just("set"), st.integers(0, 1 << 16), st.integers(0, 255)),
-        st.tuples(st.just("cut"), st.integers(0, 1 << 16), st.integers(0, 64)),
-        st.tuples(st.just("double"), st.integers(0, 1 << 16), st.integers(0, 64)),
-        st.tuples(
-            st.just("lie"), st.integers(0, 1 << 16), st.sampled_from([b"\x7f\xff\xff\xff", b"\xff" * 4 + b"\x0f"])
-        ),
-    ),
-    min_size=1,
-    max_size=4,
-)
+SOURCE = Path(__file__).with_name("fuzz_frames.py")
 
 
 @pytest.fixture(scope="module")
 def fuzzer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz_frames", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SOURCE)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +29,7 @@ def test_the_corpus_itself_passes(fuzzer: ModuleType, corpus: list[bytes]) -> No
 
 
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(number=st.integers(0, 1 << 20), changes=mutations)
+@given(number=st.integers(0, 1 << 20), changes=MUTATIONS)
 def test_mutated_frames(
     fuzzer: ModuleType, corpus: list[bytes], number: int, changes: list[tuple[str, int, int | bytes]]
 ) -> None:
@@ -66,16 +50,4 @@ def test_large_inputs_stay_within_the_bounds(fuzzer: ModuleType, filler: bytes) 
     """Each message in its last version, asked to hold as many elements as 64 KiB of repeated bytes can claim."""
     for number, cls in enumerate(fuzzer.CLASSES):
         head = b"\1" + number.to_bytes(2) + bytes([cls.HIGHEST_VERSION - cls.LOWEST_VERSION])
-        fuzzer.one_input((head + b"\xff\xff\x03" + filler * fuzzer.INPUT_BYTES_MAX)[: fuzzer.INPUT_BYTES_MAX])
-
-
-def mutate(data: bytearray, kind: str, where: int, what: int | bytes) -> None:
-    position = min(4, len(data)) + where % max(len(data) - 4, 1)
-    if isinstance(what, bytes):
-        data[position : position + 4] = what
-    elif kind == "set":
-        data[position : position + 1] = bytes([what])
-    elif kind == "cut":
-        del data[position : position + what]
-    else:
-        data[position:position] = data[position : position + what]
+        fuzzer.one_input((head + b"\xff\xff\x03" + filler * INPUT_BYTES_MAX)[:INPUT_BYTES_MAX])

@@ -21,12 +21,24 @@ EXIT_CODES: Final = (
 )
 
 COMMANDS: Final = {
-    "config": ("ottla.cli.config", "The configuration table."),
+    "bench": ("ottla.cli.bench", "Measure a cluster: produce, consume, latency."),
+    "cluster": ("ottla.cli.cluster", "Brokers, quorum, log directories, features, health."),
+    "completion": ("ottla.cli.completion", "Completion for bash, zsh and fish."),
+    "config": ("ottla.cli.config", "Configurations; the table of all keys."),
     "consume": ("ottla.cli.consume", "Print the records of a topic."),
+    "doctor": ("ottla.cli.doctor", "What is wrong with a cluster or a directory, in words."),
+    "dump": ("ottla.cli.dump", "Read the files of a data directory."),
+    "explain": ("ottla.cli.explain", "What an error of Kafka's means, and what to do."),
+    "group": ("ottla.cli.group", "List, describe, move and delete groups of consumers."),
+    "offsets": ("ottla.cli.offsets", "Where partitions begin and end."),
     "produce": ("ottla.cli.produce", "Send lines or JSON from stdin to a topic."),
+    "profile": ("ottla.cli.profile", "Names for clusters."),
     "start": ("ottla.cli.start", "Run a broker."),
-    "topic": ("ottla.cli.topic", "Create, list, describe and delete topics."),
+    "topic": ("ottla.cli.topic", "Create, list, describe, change, trim and delete topics."),
+    "txn": ("ottla.cli.txn", "Transactions, and those that hang."),
 }
+
+RESERVED: Final = ("acl", "user", "quota")
 
 
 class LazyGroup(click.Group):
@@ -36,14 +48,17 @@ class LazyGroup(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in RESERVED:
+            reserved: click.Command = getattr(import_module("ottla.cli.reserved"), cmd_name)
+            return reserved
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches  # noqa: PLC0415 - only needed to explain a mistake
+        if args and args[0] not in (*COMMANDS, *RESERVED) and not args[0].startswith("-"):
+            from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -102,7 +117,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    from ottla.cli.failures import explain  # noqa: PLC0415 - nothing to explain is the usual case
+    from ottla.cli.failures import explain
 
     text, code = explain(error)
     if text is None:

@@ -9,11 +9,12 @@ only ``value`` and what should be set need to be there.
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ottla.client import ConsumerRecord
+if TYPE_CHECKING:
+    from ottla.client import ConsumerRecord
 
 Header = tuple[str, bytes | None]
 
@@ -51,7 +52,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def encode_line(record: ConsumerRecord) -> bytes:
+def encode_line(record: "ConsumerRecord") -> bytes:
     """A record as a line, without the line's end."""
     return _encoder.encode(
         {
@@ -59,11 +60,16 @@ def encode_line(record: ConsumerRecord) -> bytes:
             "partition": record.partition,
             "offset": record.offset,
             "timestamp": record.timestamp,
-            "key": _to_text(record.key),
-            "value": _to_text(record.value),
-            "headers": [(_name_to_text(name), _to_text(value)) for name, value in record.headers],
+            "key": to_text(record.key),
+            "value": to_text(record.value),
+            "headers": [(_name_to_text(name), to_text(value)) for name, value in record.headers],
         }
     )
+
+
+def encode_bytes(data: bytes | None) -> bytes:
+    """Bytes as they stand in a line."""
+    return _encoder.encode(to_text(data))
 
 
 def decode_line(line: bytes) -> InputRecord:
@@ -79,7 +85,8 @@ def decode_line(line: bytes) -> InputRecord:
         raise ValueError(f"not base64: {error}") from None
 
 
-def _to_text(data: bytes | None) -> Text:
+def to_text(data: bytes | None) -> Text:
+    """Bytes as a line has them."""
     if data is None:
         return None
     try:
@@ -90,7 +97,7 @@ def _to_text(data: bytes | None) -> Text:
 
 def _name_to_text(name: str) -> str | Base64:
     # Names that are not UTF-8 carry their bytes as lone surrogates, which JSON cannot.
-    return name if name.isascii() else _to_text(name.encode("utf-8", "surrogateescape")) or ""
+    return name if name.isascii() else to_text(name.encode("utf-8", "surrogateescape")) or ""
 
 
 def _to_bytes(text: Text) -> bytes | None:

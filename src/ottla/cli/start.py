@@ -51,8 +51,8 @@ def command(
     log_level: str,
 ) -> int:
     """Run a broker. When it can serve, the first line on stdout is `ready bootstrap=HOST:PORT`."""
-    from ottla.runtime import loop  # noqa: PLC0415 - not for --help
-    from ottla.runtime.telemetry import log_to_stderr  # noqa: PLC0415
+    from ottla.runtime import loop
+    from ottla.runtime.telemetry import log_to_stderr
 
     if ephemeral and data is not None:
         raise click.UsageError("--data and --ephemeral exclude each other")
@@ -93,7 +93,7 @@ def read_settings(
 
 
 async def _serve(config: BrokerConfig, *, ephemeral: bool) -> int:
-    from ottla.broker.node import Node  # noqa: PLC0415 - after the configuration was found to be right
+    from ottla.broker.node import Node
 
     raise_open_files_limit()
     stop = asyncio.Event()

@@ -5,27 +5,40 @@ with the cluster's ``close``. When every known broker is gone, the bootstrap add
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from msgspec import Struct, field
 
 from ottla.client._backoff import Backoff
+from ottla.client._errors import error_of
 from ottla.model import TopicPartition, Uuid
-from ottla.net.peer import Peer, PeerLimits, PeerLost
+from ottla.net.peer import Peer, PeerLimits, PeerLost, PeerTimeout, PeerUnreachable
 from ottla.wire.apis import ApiKey
 from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from ottla.wire.messages.metadata_response import MetadataResponse, MetadataResponseTopic
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from ottla.client._security import Credentials, Sasl, Tls
+    from ottla.wire.messages.fetch_response import NodeEndpoint as FetchEndpoint
+    from ottla.wire.messages.produce_response import NodeEndpoint
+
 DEFAULT_PORT: Final = 9092
+START_TRIES: Final = 5
 
 
 class ClusterUnreachable(ConnectionError):
-    """No address of the cluster answers."""
+    """No address of the cluster answers. ``broken``: somebody was there, and the connection was lost."""
+
+    def __init__(self, message: str, *, broken: bool = False) -> None:
+        super().__init__(message)
+        self.broken = broken
 
 
 class BrokerAddress(Struct, frozen=True, kw_only=True):
@@ -74,19 +87,34 @@ class Cluster:
         client_id: str = "ottla",
         limits: PeerLimits | None = None,
         rng: Random | None = None,
+        tls: "bool | Tls | SSLContext" = False,
+        sasl: "Sasl | None" = None,
     ) -> None:
         self.addresses = parse_bootstrap(bootstrap_servers)
+        self._tls, self._sasl = tls, sasl
+        self._credentials: Credentials | None = None
         self.limits = limits or PeerLimits()
         self.rng = rng or Random()
         self._client_id = client_id
         self._known = _Known()
-        self._peers: dict[tuple[str, int], Peer] = {}
-        self._connecting: dict[tuple[str, int], asyncio.Lock] = {}
+        self._peers: dict[tuple[str, int, str], Peer] = {}
+        self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
+        self.listeners: list[Callable[[], object]] = []
+        """Called after what is known of topics has changed."""
 
     async def __aenter__(self) -> Self:
+        backoff = Backoff(self.rng, initial=0.05)
         try:
-            await self.refresh(())
+            for tries_left in reversed(range(START_TRIES)):
+                try:
+                    await self.refresh(())
+                    break
+                except ClusterUnreachable as error:
+                    # Where nobody listens one is told at once; a connection that broke may do better next time.
+                    if not error.broken or not tries_left:
+                        raise
+                    await asyncio.sleep(backoff.next_seconds())
         except BaseException:
             self.close()
             raise
@@ -131,6 +159,16 @@ class Cluster:
         partition = None if topic is None else topic.partitions.get(place.partition)
         return -1 if partition is None else partition.leader
 
+    def leader_epoch(self, place: TopicPartition) -> int:
+        """The epoch of that leader; -1 if nothing is known."""
+        topic = self._known.topics.get(place.topic)
+        partition = None if topic is None else topic.partitions.get(place.partition)
+        return -1 if partition is None else partition.leader_epoch
+
+    def topic_by_id(self, topic_id: Uuid) -> TopicMetadata | None:
+        """What is known of a topic by its id."""
+        return next((topic for topic in self._known.topics.values() if topic.topic_id == topic_id), None)
+
     def note_leader(self, place: TopicPartition, leader: int, leader_epoch: int) -> None:
         """A leader hint out of an answer (KIP-951); older ones than what is known are ignored."""
         topic = self._known.topics.get(place.topic)
@@ -152,6 +190,21 @@ class Cluster:
                 internal=topic.internal,
                 partitions={**topic.partitions, place.partition: changed},
             )
+            self._changed()
+
+    def note_brokers(self, endpoints: "Iterable[NodeEndpoint | FetchEndpoint]") -> None:
+        """Addresses out of an answer that names a new leader (KIP-951)."""
+        for one in endpoints:
+            self._known.brokers[one.node_id] = BrokerAddress(
+                node_id=one.node_id, host=one.host, port=one.port, rack=one.rack
+            )
+
+    def rebootstrap(self) -> None:
+        """Forget brokers and connections; topics are kept until the cluster says otherwise."""
+        self._known.brokers = {}
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
 
     async def refresh(
         self, topics: Iterable[str] | None, *, create: bool = False, seconds: float | None = None
@@ -163,6 +216,10 @@ class Cluster:
         wanted = None if topics is None else [MetadataRequestTopic(name=name) for name in topics]
         request = MetadataRequest(topics=wanted, allow_auto_topic_creation=create)
         response: MetadataResponse = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+        if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED:
+            # What we know leads nowhere: begin again from the addresses we were given (KIP-1102).
+            self.rebootstrap()
+            response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
         known = self._known
         known.brokers = {
             broker.node_id: BrokerAddress(node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack)
@@ -178,7 +235,8 @@ class Cluster:
                 errors[name] = ErrorCode(topic.error_code)
                 known.topics.pop(name, None)
             else:
-                known.topics[name] = _topic_metadata(topic)
+                known.topics[name] = _newest(known.topics.get(name), _topic_metadata(topic))
+        self._changed()
         return errors
 
     async def topic(self, name: str, *, create: bool = False, seconds: float = 60.0) -> TopicMetadata:
@@ -192,64 +250,131 @@ class Cluster:
         backoff = Backoff(self.rng, initial=0.02)
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
-            errors = await self.refresh((name,), create=create)
+            late = asyncio.get_running_loop().time() >= deadline
+            try:
+                errors = await self.refresh((name,), create=create)
+            except ClusterUnreachable:
+                if late or self._closed:
+                    raise
+                await asyncio.sleep(backoff.next_seconds())
+                continue
             error = errors.get(name, ErrorCode.NONE)
             known = self._known.topics.get(name)
             if error is ErrorCode.NONE and known is not None and _led(known):
                 return known
             hopeless = error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and not create
-            late = asyncio.get_running_loop().time() >= deadline
             if late or hopeless or (error is not ErrorCode.NONE and not error.retriable):
                 raise topic_error(name, error if error is not ErrorCode.NONE else ErrorCode.LEADER_NOT_AVAILABLE)
             await asyncio.sleep(backoff.next_seconds())
 
-    async def peer(self, node_id: int) -> Peer:
-        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer."""
+    async def peer(self, node_id: int, *, lane: str = "") -> Peer:
+        """A connection to a broker. Raises ``PeerLost`` if it is unknown or does not answer.
+
+        What must not wait behind other requests (a broker may serve those of a connection one after the other) has a
+        ``lane``, a connection of its own.
+        """
         broker = self._known.brokers.get(node_id)
         if broker is None:
             raise PeerLost(f"broker {node_id} is not known")
-        return await self._connect((broker.host, broker.port))
+        return await self._connect((broker.host, broker.port), lane)
 
-    async def ask_any(self, api_key: ApiKey, request: Message, *, seconds: float | None = None) -> Any:
+    def connected(self, node_id: int) -> Peer | None:
+        """The connection to a broker if there is one."""
+        broker = self._known.brokers.get(node_id)
+        return None if broker is None else self._usable((broker.host, broker.port))
+
+    async def ask_any(
+        self, api_key: ApiKey, request: Message | Callable[[int], Message], *, seconds: float | None = None
+    ) -> Any:
         """Send a request to whichever broker answers: connected ones first, then the others, then bootstrap.
 
-        Raises ``ClusterUnreachable`` with every address's reason.
+        ``request`` may be a function of the version that will be spoken. Raises ``ClusterUnreachable`` with every
+        address's reason.
         """
         reasons: dict[tuple[str, int], str] = {}
+        broken = False
         for address in self._candidates():
             if address in reasons:
                 continue
             try:
                 peer = await self._connect(address)
-                return await peer.request(api_key, request, seconds=seconds)
+                version = peer.version_of(api_key)
+                message = request(version) if callable(request) else request
+                return await peer.request(api_key, message, version, seconds=seconds)
             except PeerLost as error:
                 reasons[address] = str(error)
+                broken = broken or not isinstance(error, PeerUnreachable | PeerTimeout)
             if self._closed:
                 break
-        raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed")
+        raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed", broken=broken)
+
+    def _changed(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def _candidates(self) -> list[tuple[str, int]]:
-        connected = [address for address, peer in self._peers.items() if peer.connected]
+        connected = [(host, port) for (host, port, lane), peer in self._peers.items() if peer.connected and not lane]
         others = [(broker.host, broker.port) for broker in self._known.brokers.values()]
         self.rng.shuffle(others)
         return connected + others + list(self.addresses)
 
-    async def _connect(self, address: tuple[str, int]) -> Peer:
-        peer = self._peers.get(address)
-        if peer is not None and peer.connected:
+    async def _connect(self, address: tuple[str, int], lane: str = "") -> Peer:
+        peer = self._usable(address, lane)
+        if peer is not None:
             return peer
-        async with self._connecting.setdefault(address, asyncio.Lock()):
-            peer = self._peers.get(address)
-            if peer is not None and peer.connected:
+        async with self._connecting.setdefault((*address, lane), asyncio.Lock()):
+            peer = self._usable(address, lane)
+            if peer is not None:
                 return peer
             if self._closed:
                 raise PeerLost("the client is closed")
-            peer = await Peer.connect(*address, client_id=self._client_id, limits=self.limits)
+            peer = await self._open(address)
             if self._closed:
                 peer.close()
                 raise PeerLost("the client is closed")
-            self._peers[address] = peer
+            self._peers[*address, lane] = peer
             return peer
+
+    def _usable(self, address: tuple[str, int], lane: str = "") -> Peer | None:
+        peer = self._peers.get((*address, lane))
+        if peer is None or not peer.connected:
+            return None
+        if peer.renew_at is not None and asyncio.get_running_loop().time() >= peer.renew_at:
+            # Its authentication runs out. What is on its way still gets its answer; whoever asks now gets another.
+            del self._peers[*address, lane]
+            peer.close_when_idle()
+            return None
+        return peer
+
+    async def _open(self, address: tuple[str, int]) -> Peer:
+        if self._tls is False and self._sasl is None:
+            return await Peer.connect(*address, client_id=self._client_id, limits=self.limits)
+        if self._credentials is None:
+            from ottla.client._security import Credentials  # noqa: PLC0415 - for those who need it
+
+            self._credentials = Credentials(self._tls, self._sasl)
+        return await Peer.connect(
+            *address,
+            client_id=self._client_id,
+            limits=self.limits,
+            tls=self._credentials.context,
+            authenticate=self._credentials.authenticate,
+        )
+
+
+def _newest(before: TopicMetadata | None, now: TopicMetadata) -> TopicMetadata:
+    """What a broker says, but for leaders of an epoch that is over already: brokers learn at different times."""
+    if before is None or before.topic_id != now.topic_id:
+        return now
+    later = {
+        number: known
+        for number, known in before.partitions.items()
+        if number in now.partitions and known.leader_epoch > now.partitions[number].leader_epoch
+    }
+    if not later:
+        return now
+    partitions = {**now.partitions, **later}
+    return TopicMetadata(name=now.name, topic_id=now.topic_id, internal=now.internal, partitions=partitions)
 
 
 def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]:
@@ -264,8 +389,8 @@ def parse_bootstrap(servers: str | Sequence[str]) -> tuple[tuple[str, int], ...]
 def topic_error(name: str, code: ErrorCode) -> KafkaError:
     """What the cluster says of a topic, in words."""
     if code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
-        return KafkaError(code, f"topic {name!r} does not exist")
-    return KafkaError(code, f"topic {name!r}: {code.description}")
+        return error_of(code, f"topic {name!r} does not exist")
+    return error_of(code, f"topic {name!r}: {code.description}")
 
 
 def _parse_address(text: str) -> tuple[str, int]:

@@ -1,21 +1,40 @@
-"""Fetched bytes into records: checked, in order, without what transactions have aborted."""
+"""Fetched bytes into batches: checked, in order, without what transactions have aborted.
 
-from collections.abc import Iterator
-from struct import Struct
-from typing import Final, NamedTuple
+A batch is columns first (``ottla.records.scan``): where its fields lie. Records are made of them when somebody asks.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from struct import Struct as Packer
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+
+from msgspec import Struct
 
 from ottla.model import TopicPartition
-from ottla.records.batch import BatchHeader, iter_headers, verify_crc
-from ottla.records.reader import Header, read_body, records_of
+from ottla.records.batch import (
+    BATCH_OVERHEAD,
+    CODEC_MASK,
+    LENGTH_OVERHEAD,
+    LOG_APPEND_TIME_FLAG,
+    BatchHeader,
+    iter_headers,
+    verify_crc,
+)
+from ottla.records.reader import Header, read_body, read_header_fields, records_of
+from ottla.records.scan import Fields, gather, make_records, scan, slices
+
+if TYPE_CHECKING:
+    import pyarrow
 
 DECOMPRESSED_BYTES_MAX: Final = 256 * 1024 * 1024
 """Largest size one batch may decompress to; a broker that sends more is not trusted."""
 
-_CONTROL_KEY: Final = Struct(">hh")
+_CONTROL_KEY: Final = Packer(">hh")
 _ABORT: Final = 0
 
 
-class ConsumerRecord(NamedTuple):
+class ConsumerRecord(Struct, frozen=True, gc=False):
     """A record as it was read. ``timestamp`` is milliseconds; headers are in the order they were sent."""
 
     topic: str
@@ -30,57 +49,264 @@ class ConsumerRecord(NamedTuple):
     leader_epoch: int = -1
 
 
+class BytesColumn(Sequence[bytes | None]):
+    """The keys or the values of a batch. They stay where they lie until they are looked at.
+
+    ``starts`` and ``sizes`` say where in ``data``; a size of -1 is null.
+    """
+
+    __slots__ = ("data", "sizes", "starts")
+
+    def __init__(self, data: bytes, starts: "array[int]", sizes: "array[int]") -> None:
+        self.data = data
+        self.starts = starts
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> "BytesColumn": ...
+    def __getitem__(self, index: int | slice) -> "bytes | BytesColumn | None":
+        if isinstance(index, slice):
+            return BytesColumn(self.data, self.starts[index], self.sizes[index])
+        start, size = self.starts[index], self.sizes[index]
+        return None if size < 0 else self.data[start : start + size]
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return iter(self.to_list())
+
+    def to_list(self) -> list[bytes | None]:
+        """All of them as objects."""
+        return slices(self.data, self.starts, self.sizes)
+
+    def joined(self) -> "tuple[bytes, array[int]]":
+        """All of them without gaps, and where each ends in that, from 0 on: one more number than there are fields."""
+        joined, ends, _ = gather(self.data, self.starts, self.sizes)
+        return joined, ends
+
+    def to_arrow(self) -> "pyarrow.BinaryArray":
+        """As an Arrow array of binary. Needs the extra ``arrow``."""
+        pa = _pyarrow()
+        joined, ends, nulls = gather(self.data, self.starts, self.sizes)
+        valid = pa.py_buffer(_bitmap(self.sizes)) if nulls else None
+        buffers = [valid, pa.py_buffer(ends), pa.py_buffer(joined)]
+        return pa.Array.from_buffers(pa.binary(), len(self.sizes), buffers, null_count=nulls)
+
+
+class RecordBatch(Sequence[ConsumerRecord]):
+    """Records of one partition that lie together in its log: a sequence of records, and the same as columns.
+
+    ``offsets`` and ``timestamps`` are arrays of 64-bit numbers, ``keys`` and ``values`` columns of bytes.
+    """
+
+    __slots__ = ("_body", "_fields", "_header", "_make", "_records", "partition", "topic")
+
+    def __init__(
+        self, place: tuple[str, int], header: BatchHeader, body: bytes, fields: Fields, make: Callable[..., Any]
+    ) -> None:
+        self.topic, self.partition = place
+        self._header = header
+        self._body = body
+        self._fields = fields
+        self._make = make
+        self._records: list[ConsumerRecord] | None = None
+
+    @property
+    def offsets(self) -> "array[int]":
+        return self._fields[0]
+
+    @property
+    def timestamps(self) -> "array[int]":
+        """Milliseconds."""
+        return self._fields[1]
+
+    @property
+    def keys(self) -> BytesColumn:
+        return BytesColumn(self._body, self._fields[2], self._fields[3])
+
+    @property
+    def values(self) -> BytesColumn:
+        return BytesColumn(self._body, self._fields[4], self._fields[5])
+
+    @property
+    def headers(self) -> list[tuple[Header, ...]]:
+        """The headers of each record."""
+        where = self._fields[6]
+        return [
+            read_header_fields(self._body, where[index]) if index in where else () for index in range(len(self.offsets))
+        ]
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the batch. Compacted batches and those of transactions may leave numbers out."""
+        return self._header.next_offset
+
+    @property
+    def leader_epoch(self) -> int:
+        return self._header.partition_leader_epoch
+
+    @property
+    def records(self) -> list[ConsumerRecord]:
+        """The records as objects, made at the first use."""
+        if self._records is None:
+            header = self._header
+            kind = 1 if header.attributes & LOG_APPEND_TIME_FLAG else 0
+            names = (self.topic, self.partition, kind, header.partition_leader_epoch, read_header_fields)
+            self._records = make_records(self._make, names, self._body, self._fields)
+        return self._records
+
+    def tail(self, first: int) -> "RecordBatch":
+        """The batch without the records before number ``first``."""
+        return RecordBatch(
+            (self.topic, self.partition), self._header, self._body, _from(self._fields, first), self._make
+        )
+
+    def __len__(self) -> int:
+        return len(self._fields[0])
+
+    @overload
+    def __getitem__(self, index: int) -> ConsumerRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ConsumerRecord]: ...
+    def __getitem__(self, index: int | slice) -> ConsumerRecord | list[ConsumerRecord]:
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[ConsumerRecord]:
+        return iter(self.records)
+
+    def __repr__(self) -> str:
+        return f"<RecordBatch {self.topic}-{self.partition}, {len(self)} records before offset {self.next_offset}>"
+
+    def to_arrow(self) -> "pyarrow.RecordBatch":
+        """Columns topic, partition, offset, timestamp, key, value, headers. Needs the extra ``arrow``."""
+        pa = _pyarrow()
+        count = len(self)
+        columns = {
+            "topic": pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([self.topic])),
+            "partition": pa.array([self.partition] * count, pa.int32()),
+            "offset": _numbers(self.offsets, pa.int64()),
+            "timestamp": _numbers(self.timestamps, pa.timestamp("ms", tz="UTC")),
+            "key": self.keys.to_arrow(),
+            "value": self.values.to_arrow(),
+        }
+        pairs = pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
+        columns["headers"] = pa.array(
+            [[{"name": name, "value": value} for name, value in headers] for headers in self.headers], pairs
+        )
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
 class Fetched(NamedTuple):
-    """What one answer brought of one partition: whole batches, from ``offset`` on."""
+    """What one answer brought of one partition: whole batches, from ``offset`` up to ``next_offset``."""
 
     place: TopicPartition
     data: memoryview
     offset: int
+    next_offset: int = -1
     aborted: tuple[tuple[int, int], ...] = ()
     """(producer id, first offset) of transactions that were aborted, for readers of committed records."""
 
 
-def next_offset_after(data: memoryview, offset: int) -> int:
-    """Where to fetch next after ``data``; ``offset`` itself if it holds no whole batch."""
+def next_offset_after(data: memoryview, offset: int) -> tuple[int, int]:
+    """Where to fetch next after ``data`` (``offset`` itself if it holds no whole batch), and the last leader epoch."""
+    epoch = -1
     for _, header in iter_headers(data, partial_tail=True):
-        offset = max(offset, header.next_offset)
-    return offset
+        if header.next_offset > offset:
+            offset, epoch = header.next_offset, header.partition_leader_epoch
+    return offset, epoch
 
 
-def iter_batches(fetched: Fetched, *, check_crcs: bool = True) -> Iterator[list[ConsumerRecord]]:
-    """The data records batch by batch, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
-    topic, partition = fetched.place
-    pending = sorted(fetched.aborted, key=lambda entry: entry[1], reverse=True)
-    aborting: set[int] = set()
-    for position, header in iter_headers(fetched.data, partial_tail=True):
-        if header.next_offset <= fetched.offset:
+def iter_batches(
+    fetched: Fetched, *, check_crcs: bool = True, make: Callable[..., Any] = ConsumerRecord
+) -> Iterator[RecordBatch]:
+    """The batches that hold records for the reader, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
+    place, data, offset = fetched.place, fetched.data, fetched.offset
+    aborted = AbortedTransactions(fetched.aborted)
+    for position, header in iter_headers(data, partial_tail=True):
+        if header.next_offset <= offset:
             continue
         if check_crcs:
-            verify_crc(fetched.data, position, header)
-        if header.producer_id >= 0 and (header.is_transactional or header.is_control):
-            while pending and pending[-1][1] <= header.last_offset:
-                aborting.add(pending.pop()[0])
-            if header.is_control:
-                _end_transaction(fetched.data, position, header, aborting)
-                continue
-            if header.producer_id in aborting:
-                continue
-        elif header.is_control:
+            verify_crc(data, position, header)
+        if aborted.hides(data, position, header):
             continue
-        body = read_body(fetched.data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
-        kind, epoch = int(header.timestamp_type), header.partition_leader_epoch
-        yield [
-            ConsumerRecord(topic, partition, offset, timestamp, key, value, headers, kind, epoch)
-            for offset, timestamp, key, value, headers in records_of(header, body)
-            if offset >= fetched.offset
-        ]
+        if header.attributes & CODEC_MASK:
+            body = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
+        else:
+            body = bytes(data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD])
+        fields = scan(header, body)
+        if header.base_offset < offset:
+            fields = _from(fields, bisect_left(fields[0], offset))
+        if len(fields[0]):
+            yield RecordBatch(place, header, body, fields, make)
 
 
-def _end_transaction(data: memoryview, position: int, header: BatchHeader, aborting: set[int]) -> None:
-    """An abort marker ends what was being skipped of its producer."""
+class AbortedTransactions:
+    """Follows the log in offset order and says what its reader must not see: markers, and what was aborted.
+
+    A transaction of an aborted producer begins at the first offset that the broker names and ends at its marker.
+    """
+
+    __slots__ = ("_aborting", "_pending")
+
+    def __init__(self, aborted: Iterable[tuple[int, int]]) -> None:
+        self._pending = sorted(aborted, key=lambda entry: entry[1], reverse=True)
+        self._aborting: set[int] = set()
+
+    def hides(self, data: memoryview, position: int, header: BatchHeader) -> bool:
+        """Whether the batch at ``position``, the next in the log, is to be passed over."""
+        while self._pending and self._pending[-1][1] <= header.last_offset:
+            self._aborting.add(self._pending.pop()[0])
+        if header.is_control:
+            if header.producer_id in self._aborting and _is_abort(data, position, header):
+                self._aborting.discard(header.producer_id)
+            return True
+        return header.is_transactional and header.producer_id in self._aborting
+
+
+def _is_abort(data: memoryview, position: int, header: BatchHeader) -> bool:
     body = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
-    for record in records_of(header, body):
-        if record.key is not None and len(record.key) >= _CONTROL_KEY.size:
-            _, kind = _CONTROL_KEY.unpack_from(record.key)
-            if kind == _ABORT:
-                aborting.discard(header.producer_id)
+    return any(
+        record.key is not None
+        and len(record.key) >= _CONTROL_KEY.size
+        and _CONTROL_KEY.unpack_from(record.key)[1] == _ABORT
+        for record in records_of(header, body)
+    )
+
+
+def _from(fields: Fields, first: int) -> Fields:
+    """The fields without the records before number ``first``."""
+    offsets, times, key_starts, key_sizes, value_starts, value_sizes, headers = fields
+    return (
+        offsets[first:],
+        times[first:],
+        key_starts[first:],
+        key_sizes[first:],
+        value_starts[first:],
+        value_sizes[first:],
+        {index - first: where for index, where in headers.items() if index >= first},
+    )
+
+
+def _bitmap(sizes: "array[int]") -> bytes:
+    """Arrow's validity bits, the lowest first."""
+    bits = bytearray((len(sizes) + 7) // 8)
+    for index, size in enumerate(sizes):
+        if size >= 0:
+            bits[index >> 3] |= 1 << (index & 7)
+    return bytes(bits)
+
+
+def _numbers(values: "array[int]", kind: Any) -> Any:
+    pa = _pyarrow()
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow  # noqa: PLC0415 - an extra, and slow to load
+    except ImportError as error:
+        raise ImportError("Arrow needs the extra: pip install 'ottla[arrow]'") from error
+    return pyarrow

@@ -1,174 +1,244 @@
-"""Keeps a bounded stock of fetched batches: one lane a broker, incremental fetch sessions (KIP-227), read ahead.
+"""Keeps a bounded stock of fetched batches: one lane a broker, a fetch session each, read ahead.
 
 Invariants:
 - A partition's batches are stocked in offset order, and its next fetch begins where the last whole batch ended.
 - What is stocked and not read stays under ``stock_bytes_max``, give or take one answer a broker.
+- Nothing is fetched of a partition whose place is not certain: first it is looked up (a reset), and after a change of
+  leader it is compared with the new leader's log (KIP-320).
 """
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
-
-from msgspec import Struct
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
 from ottla.client._decode import Fetched, next_offset_after
-from ottla.client._offsets import list_offsets
+from ottla.client._errors import error_of
+from ottla.client._fetch_session import SESSION_LOST, TOPIC_ID_VERSION, FetchSession, FetchSettings, Wanted
+from ottla.client._offsets import LATEST, end_of_epoch, find_offsets
+from ottla.client._partitions import Reading, Readings
 from ottla.model import TopicPartition, Uuid
 from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
-from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
 from ottla.wire.messages.fetch_response import FetchResponse, PartitionData
 
-TOPIC_ID_VERSION: Final = 13
-"""From here on Fetch names topics by id."""
-SESSION_LOST: Final = frozenset(
-    (
-        ErrorCode.FETCH_SESSION_ID_NOT_FOUND,
-        ErrorCode.INVALID_FETCH_SESSION_EPOCH,
-        ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR,
-        ErrorCode.UNKNOWN_TOPIC_ID,
-        ErrorCode.INCONSISTENT_TOPIC_ID,
-    )
-)
-METADATA_SECONDS: Final = 300.0
-
-
-class FetchSettings(Struct, frozen=True, kw_only=True):
-    """How to fetch. ``reset_timestamp``: where to go when an offset is gone; ``None``: raise."""
-
-    max_wait_ms: int = 500
-    min_bytes: int = 1
-    max_bytes: int = 16 * 1024 * 1024
-    partition_max_bytes: int = 4 * 1024 * 1024
-    stock_bytes_max: int = 32 * 1024 * 1024
-    read_committed: bool = False
-    reset_timestamp: int | None = None
-    rack: str = ""
-
-
-class Position(Struct):
-    """Where a partition is fetched next. A stale one waits for new metadata."""
-
-    offset: int
-    stale: bool = False
-
-
-class Session:
-    """One broker's fetch session: only what changed since the last request is named."""
-
-    __slots__ = ("_sent", "epoch", "session_id")
-
-    def __init__(self) -> None:
-        self.session_id = 0
-        self.epoch = 0
-        self._sent: dict[TopicPartition, int] = {}
-
-    def changes(self, wanted: Mapping[TopicPartition, int]) -> tuple[dict[TopicPartition, int], list[TopicPartition]]:
-        """What to name and what to forget so that the session holds ``wanted`` (offsets by partition)."""
-        if self.epoch == 0:
-            self._sent = dict(wanted)
-            return dict(wanted), []
-        changed = {place: offset for place, offset in wanted.items() if self._sent.get(place) != offset}
-        forgotten = [place for place in self._sent if place not in wanted]
-        self._sent = dict(wanted)
-        return changed, forgotten
-
-    def answered(self, session_id: int) -> None:
-        """The broker keeps the session, or none (0)."""
-        self.session_id = session_id
-        self.epoch = 0 if session_id == 0 else self.epoch % (2**31 - 1) + 1
-
-    def reset(self) -> None:
-        """Begin anew with a full request."""
-        self.session_id = self.epoch = 0
-        self._sent.clear()
+METADATA_PAUSE_SECONDS: Final = 0.1
+ERRORS_MAX: Final = 16
+FETCH_LANE: Final = "fetch"
+"""Brokers serve the requests of a connection one after the other, and a fetch may wait: it has its own."""
 
 
 class Fetcher:
-    """Fetches ``assign``-ed partitions until ``stop``; ``next`` hands out what was fetched."""
+    """Fetches the ``readings`` until ``stop``; ``next`` hands out what was fetched."""
 
-    def __init__(self, cluster: Cluster, settings: FetchSettings) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: FetchSettings,
+        *,
+        reset_timestamp: Callable[[], int | None],
+        metadata_seconds: float = 300.0,
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
+        self._reset_timestamp = reset_timestamp
+        self._metadata_seconds = metadata_seconds
         self._loop = asyncio.get_running_loop()
-        self._positions: dict[TopicPartition, Position] = {}
-        self.high_watermarks: dict[TopicPartition, int] = {}
-        self._stock: deque[Fetched] = deque()
+        self.readings = Readings()
+        self.refreshed: Callable[[], Awaitable[None]] | None = None
+        """Called after each regular refresh of the metadata, to look for new topics and partitions."""
+        self.dropped: Callable[[], None] = _nothing
+        """Called after readings were put or dropped."""
+        self._stock: deque[tuple[Reading, Fetched]] = deque()
         self._stock_bytes = 0
-        self._changed = asyncio.Event()
-        self._arrived = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._lanes: dict[int, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._error: Exception | None = None
+        self._errors: deque[Exception] = deque(maxlen=ERRORS_MAX)
+        self._ended: Exception | None = None
         self._stopping = False
 
-    def assign(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Fetch these partitions from these offsets on, and no others. What was stocked is dropped."""
-        self._positions = {place: Position(offset) for place, offset in offsets.items()}
-        self._stock.clear()
-        self._stock_bytes = 0
-        self._changed.set()
-
-    def add(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Fetch these partitions too."""
-        self._positions |= {place: Position(offset) for place, offset in offsets.items()}
-        self._changed.set()
+    def changed(self) -> None:
+        """Readings were put or dropped: see what is to be done. What was stocked for others is dropped."""
+        kept = [(reading, fetched) for reading, fetched in self._stock if self.readings.current(reading)]
+        self._stock = deque(kept)
+        self._stock_bytes = sum(len(fetched.data) for _, fetched in kept)
+        self.dropped()
+        self._wake.set()
 
     async def run(self) -> None:
-        """Keep a lane for each leader until ``stop``."""
+        """Keep a lane for each broker that is read from, and every position certain, until ``stop``."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            backoff = Backoff(self._cluster.rng, initial=0.05)
-            refreshed_at = self._loop.time()
+            backoff = Backoff(self._cluster.rng, initial=0.02)
+            refresh_at = self._loop.time() + self._metadata_seconds
             while not self._stopping:
-                pause = METADATA_SECONDS
-                stale = [place for place, position in self._positions.items() if position.stale]
-                if stale or self._loop.time() - refreshed_at >= METADATA_SECONDS:
-                    pause = await self._refresh(stale, backoff)
-                    refreshed_at = self._loop.time()
-                for node_id in {self._leader(place) for place in self._positions} - {-1}:
+                due = self._loop.time() >= refresh_at
+                try:
+                    pause = await self._prepare(regular=due)
+                    backoff.reset()
+                except (ConnectionError, KafkaError) as error:
+                    if isinstance(error, KafkaError) and not error.code.retriable:
+                        self.fail(error)
+                    # Also when woken: what failed is not tried again at once.
+                    await asyncio.sleep(backoff.next_seconds())
+                    pause = 0.0
+                if due:
+                    refresh_at = self._loop.time() + self._metadata_seconds
+                for node_id in {self._source(reading) for reading in self.readings.all()} - {-1}:
                     self._lane(node_id).set()
-                await _wait(self._changed, pause)
-                self._changed.clear()
+                await _wait(self._wake, min(pause, max(0.0, refresh_at - self._loop.time())))
+                self._wake.clear()
             for lane in self._lanes.values():
                 lane.set()
 
-    async def next(self, seconds: float | None = None) -> Fetched | None:
+    async def next(self, seconds: float | None) -> tuple[Reading, Fetched] | None:
         """The next piece of the stock, waiting up to ``seconds`` for one. Raises what stopped the fetching."""
-        while not self._stock:
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            self._arrived.clear()
-            if not await _wait(self._arrived, seconds):
+        deadline = None if seconds is None else self._loop.time() + seconds
+        while True:
+            if self._errors:
+                raise self._errors.popleft()
+            if self._ended is not None:
+                raise self._ended
+            while self._stock:
+                reading, fetched = self._stock.popleft()
+                self._sold(reading, len(fetched.data))
+                if self.readings.current(reading):
+                    return reading, fetched
+            left = None if deadline is None else deadline - self._loop.time()
+            if left is not None and left <= 0:
                 return None
-        fetched = self._stock.popleft()
-        before = self._stock_bytes
-        self._stock_bytes -= len(fetched.data)
-        if before >= self._settings.stock_bytes_max > self._stock_bytes:
-            for lane in self._lanes.values():
-                lane.set()
-        return fetched
-
-    def read_position(self, place: TopicPartition) -> int:
-        """The offset after everything ``next`` has handed out of a partition; -1 if it is not assigned."""
-        for fetched in self._stock:
-            if fetched.place == place:
-                return fetched.offset
-        position = self._positions.get(place)
-        return -1 if position is None else position.offset
+            await self._arrival(left)
 
     def stop(self) -> None:
         """End ``run``."""
         self._stopping = True
-        self._changed.set()
+        self._wake.set()
+        self._arrived()
 
-    def _leader(self, place: TopicPartition) -> int:
-        return self._cluster.leader(place)
+    def fail(self, error: Exception, *, for_good: bool = False) -> None:
+        """Let the reader know: of the same failure once, or ``for_good`` whenever it comes."""
+        if for_good:
+            self._ended = error
+        elif not any(str(known) == str(error) for known in self._errors):
+            self._errors.append(error)
+        self._arrived()
+
+    def _sold(self, reading: Reading, size: int) -> None:
+        before = self._stock_bytes
+        self._stock_bytes -= size
+        reading.stocked_bytes -= size
+        if reading.reset_to is not None:
+            self._wake.set()
+        if before >= self._settings.stock_bytes_max > self._stock_bytes:
+            for lane in self._lanes.values():
+                lane.set()
+
+    async def _arrival(self, seconds: float | None) -> None:
+        self._waiter = waiter = self._loop.create_future()
+        timer = None if seconds is None else self._loop.call_later(seconds, _settle, waiter)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def _arrived(self) -> None:
+        if self._waiter is not None:
+            _settle(self._waiter)
+
+    def _source(self, reading: Reading) -> int:
+        """The broker to ask: the follower that the leader named, else the leader."""
+        if reading.replica >= 0:
+            if self._loop.time() < reading.replica_until and reading.replica in self._cluster.brokers:
+                return reading.replica
+            reading.replica = -1
+        return self._cluster.leader(reading.place)
+
+    # Certain positions
+
+    async def _prepare(self, *, regular: bool) -> float:
+        """Refresh metadata where due, look up positions, compare with new leaders; seconds until it is worth again."""
+        pause = self._metadata_seconds
+        stale = [reading for reading in self.readings.all() if reading.stale or self._source(reading) < 0]
+        if stale or regular:
+            errors = await self._cluster.refresh({*self.readings.topics(), *self._cluster.topic_names})
+            for reading in stale:
+                reading.stale = self._cluster.leader(reading.place) < 0
+            self._refuse(errors)
+            if any(reading.stale for reading in stale):
+                pause = METADATA_PAUSE_SECONDS
+        if regular and self.refreshed is not None:
+            await self.refreshed()
+        lost = [
+            reading
+            for reading in self.readings.all()
+            # What was fetched before its place was lost is read first.
+            if reading.reset_to is not None and not reading.stale and reading.stocked_bytes <= 0
+        ]
+        if lost:
+            await self._look_up(lost)
+        for reading in self.readings.all():
+            if reading.fetchable and self._needs_validation(reading):
+                await self._validate(reading)
+        return pause
+
+    def _refuse(self, errors: Mapping[str, ErrorCode]) -> None:
+        for name, code in errors.items():
+            if not code.retriable and name in self.readings.topics():
+                self.readings.drop([place for place in self.readings.places() if place.topic == name])
+                self.fail(error_of(code, f"topic {name!r}"))
+
+    async def _look_up(self, readings: list[Reading]) -> None:
+        asked = {reading: reading.reset_to for reading in readings if reading.reset_to is not None}
+        timestamps = {reading.place: timestamp for reading, timestamp in asked.items()}
+        found = await find_offsets(
+            self._cluster, timestamps, read_committed=self._settings.read_committed, seconds=METADATA_PAUSE_SECONDS
+        )
+        for reading, timestamp in asked.items():
+            if self.readings.current(reading) and reading.reset_to == timestamp:
+                offset, epoch = found[reading.place]
+                if offset >= 0:
+                    reading.move(offset, epoch)
+                else:
+                    reading.reset_to = LATEST
+                    self._wake.set()
+
+    def _needs_validation(self, reading: Reading) -> bool:
+        epoch = self._cluster.leader_epoch(reading.place)
+        if reading.epoch < 0 or reading.validated_epoch < 0:
+            # Where nothing is known of the past there is nothing to compare.
+            reading.validated_epoch = epoch
+            return 0 <= reading.epoch < epoch
+        return epoch > reading.validated_epoch
+
+    async def _validate(self, reading: Reading) -> None:
+        """Ask the new leader where the epoch of our position ended: before it, then what we have read was cut off."""
+        epoch = self._cluster.leader_epoch(reading.place)
+        end = await end_of_epoch(self._cluster, reading.place, reading.epoch, epoch)
+        reading.validated_epoch = epoch
+        if end is None or not self.readings.current(reading) or end >= reading.fetched:
+            return
+        if self._reset_timestamp() is None:
+            self.readings.drop((reading.place,))
+            self.fail(
+                KafkaError(
+                    ErrorCode.OFFSET_OUT_OF_RANGE,
+                    f"the log of {reading.place} was truncated to {end}, but records up to {reading.fetched} were read",
+                )
+            )
+            return
+        cut = Reading(reading.place, end)
+        cut.validated_epoch = epoch
+        self.readings.put(cut)
+        self.changed()
+
+    # Fetching
 
     def _lane(self, node_id: int) -> asyncio.Event:
         lane = self._lanes.get(node_id)
@@ -179,7 +249,7 @@ class Fetcher:
         return lane
 
     async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:
-        session = Session()
+        session = FetchSession()
         backoff = Backoff(self._cluster.rng, initial=0.05)
         while not self._stopping:
             wanted = self._wanted(node_id)
@@ -189,169 +259,145 @@ class Fetcher:
                 continue
             wake.clear()
             try:
-                peer = await self._cluster.peer(node_id)
+                peer = await self._cluster.peer(node_id, lane=FETCH_LANE)
+                throttled = peer.throttled_until - self._loop.time()
+                if throttled > 0:
+                    await asyncio.sleep(throttled)
                 await self._fetch(peer, session, wanted)
                 backoff.reset()
             except (ConnectionError, KafkaError) as error:
                 session.reset()
                 if isinstance(error, KafkaError) and not error.code.retriable:
-                    self._fail(error)
+                    self.fail(error)
                 self._mark_stale(wanted)
                 await asyncio.sleep(backoff.next_seconds())
 
-    def _wanted(self, node_id: int) -> dict[TopicPartition, int]:
-        return {
-            place: position.offset
-            for place, position in self._positions.items()
-            if not position.stale and self._leader(place) == node_id
-        }
+    def _wanted(self, node_id: int) -> list[Reading]:
+        wanted = []
+        for reading in self.readings.all():
+            if reading.fetchable and self._source(reading) == node_id:
+                if self._needs_validation(reading):
+                    self._wake.set()
+                else:
+                    wanted.append(reading)
+        return wanted
 
-    async def _fetch(self, peer: Peer, session: Session, wanted: dict[TopicPartition, int]) -> None:
-        names = {self._topic_id(place.topic): place.topic for place in wanted}
+    async def _fetch(self, peer: Peer, session: FetchSession, readings: list[Reading]) -> None:
+        wanted = {
+            reading.place: Wanted(
+                reading.fetched, self._topic_id(reading.place.topic), self._cluster.leader_epoch(reading.place)
+            )
+            for reading in readings
+        }
+        names = {want.topic_id: place.topic for place, want in wanted.items()}
         version = peer.version_of(ApiKey.FETCH)
         if version >= TOPIC_ID_VERSION and Uuid.ZERO in names:
             version = TOPIC_ID_VERSION - 1
-        request = self._request(session, wanted, by_id=version >= TOPIC_ID_VERSION)
+        request = session.request(wanted, self._settings, version)
         seconds = self._settings.max_wait_ms / 1000 + peer.limits.request_seconds
         response: FetchResponse = await peer.request(ApiKey.FETCH, request, version, seconds=seconds)
         if response.error_code != ErrorCode.NONE:
-            code = ErrorCode(response.error_code)
-            session.reset()
-            if code not in SESSION_LOST:
-                raise KafkaError(code, "fetch")
+            self._session_failed(session, ErrorCode.of(response.error_code), readings)
             return
         session.answered(response.session_id)
+        self._cluster.note_brokers(response.node_endpoints)
+        by_place = {reading.place: reading for reading in readings}
         for topic in response.responses:
             name = topic.topic or names.get(topic.topic_id, "")
             for partition in topic.partitions:
-                await self._take(TopicPartition(name, partition.partition_index), partition, wanted)
+                reading = by_place.get(TopicPartition(name, partition.partition_index))
+                if reading is not None and reading.fetched == wanted[reading.place].offset:
+                    self._take(reading, partition)
 
-    def _request(self, session: Session, wanted: dict[TopicPartition, int], *, by_id: bool) -> FetchRequest:
-        changed, forgotten = session.changes(wanted)
-        settings = self._settings
-        topics: dict[str, FetchTopic] = {}
-        for place, offset in changed.items():
-            entry = topics.get(place.topic)
-            if entry is None:
-                entry = topics[place.topic] = FetchTopic(partitions=[])
-                if by_id:
-                    entry.topic_id = self._topic_id(place.topic)
-                else:
-                    entry.topic = place.topic
-            entry.partitions.append(
-                FetchPartition(
-                    partition=place.partition, fetch_offset=offset, partition_max_bytes=settings.partition_max_bytes
-                )
-            )
-        return FetchRequest(
-            max_wait_ms=settings.max_wait_ms,
-            min_bytes=settings.min_bytes,
-            max_bytes=settings.max_bytes,
-            isolation_level=int(settings.read_committed),
-            session_id=session.session_id,
-            session_epoch=session.epoch,
-            topics=list(topics.values()),
-            forgotten_topics_data=self._forgotten(forgotten, by_id=by_id),
-            rack_id=settings.rack,
-        )
-
-    def _forgotten(self, places: Iterable[TopicPartition], *, by_id: bool) -> list[ForgottenTopic]:
-        partitions: defaultdict[str, list[int]] = defaultdict(list)
-        for place in places:
-            partitions[place.topic].append(place.partition)
-        return [
-            ForgottenTopic(topic_id=self._topic_id(name), partitions=numbers)
-            if by_id
-            else ForgottenTopic(topic=name, partitions=numbers)
-            for name, numbers in partitions.items()
-        ]
+    def _session_failed(self, session: FetchSession, code: ErrorCode, readings: Iterable[Reading]) -> None:
+        session.reset()
+        if code not in SESSION_LOST:
+            raise error_of(code, "fetch")
+        if code.stale_metadata:
+            self._mark_stale(readings)
 
     def _topic_id(self, name: str) -> Uuid:
         topic = self._cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
-    async def _take(self, place: TopicPartition, answer: PartitionData, wanted: dict[TopicPartition, int]) -> None:
-        position = self._positions.get(place)
-        if position is None or position.offset != wanted.get(place):
-            # Assigned anew while the request was on its way.
+    def _take(self, reading: Reading, answer: PartitionData) -> None:
+        if not self.readings.current(reading) or not reading.fetchable:
+            # Assigned, moved or paused while the request was on its way.
             return
-        code = ErrorCode(answer.error_code)
-        if code is ErrorCode.OFFSET_OUT_OF_RANGE:
-            await self._reset(place, position)
+        code = ErrorCode.of(answer.error_code)
+        if code is ErrorCode.NONE:
+            if answer.preferred_read_replica >= 0:
+                reading.replica = answer.preferred_read_replica
+                reading.replica_until = self._loop.time() + self._metadata_seconds
+                self._wake.set()
+            self._put(reading, answer)
+        elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
+            self._out_of_range(reading)
         elif code.retriable:
-            self._cluster.note_leader(place, answer.current_leader.leader_id, answer.current_leader.leader_epoch)
-            self._mark_stale((place,))
-        elif code is not ErrorCode.NONE:
-            del self._positions[place]
-            self._fail(KafkaError(code, f"fetch from {place}"))
+            hint = answer.current_leader
+            asked = self._cluster.leader(reading.place)
+            self._cluster.note_leader(reading.place, hint.leader_id, hint.leader_epoch)
+            hinted = self._cluster.leader(reading.place) != asked
+            self._mark_stale((reading,), refresh=not hinted and code is not ErrorCode.OFFSET_NOT_AVAILABLE)
         else:
-            self._put(place, position, answer)
+            self.readings.drop((reading.place,))
+            self.fail(error_of(code, f"fetch from {reading.place}"))
 
-    def _put(self, place: TopicPartition, position: Position, answer: PartitionData) -> None:
-        self.high_watermarks[place] = answer.high_watermark
+    def _put(self, reading: Reading, answer: PartitionData) -> None:
+        reading.high_watermark, reading.start_offset = answer.high_watermark, answer.log_start_offset
+        reading.end_offset = answer.last_stable_offset if self._settings.read_committed else answer.high_watermark
         data = memoryview(answer.records) if isinstance(answer.records, bytes | memoryview) else memoryview(b"")
         if not data:
-            self._arrived.set()
             return
-        after = next_offset_after(data, position.offset)
-        if after == position.offset:
-            self._fail(KafkaError(ErrorCode.CORRUPT_MESSAGE, f"{place} has no whole batch at offset {position.offset}"))
-            self._mark_stale((place,))
+        after, epoch = next_offset_after(data, reading.fetched)
+        if after == reading.fetched:
+            self.readings.drop((reading.place,))
+            message = f"{reading.place} has no whole batch at offset {reading.fetched}"
+            self.fail(error_of(ErrorCode.CORRUPT_MESSAGE, message))
             return
         aborted = tuple((one.producer_id, one.first_offset) for one in answer.aborted_transactions or ())
-        self._stock.append(Fetched(place, data, position.offset, aborted if self._settings.read_committed else ()))
+        fetched = Fetched(reading.place, data, reading.fetched, after, aborted if self._settings.read_committed else ())
+        self._stock.append((reading, fetched))
         self._stock_bytes += len(data)
-        position.offset = after
-        self._arrived.set()
+        reading.stocked_bytes += len(data)
+        reading.fetched = after
+        reading.epoch = max(reading.epoch, epoch)
+        self._arrived()
 
-    async def _reset(self, place: TopicPartition, position: Position) -> None:
-        timestamp = self._settings.reset_timestamp
-        if timestamp is None:
-            self._positions.pop(place, None)
-            self._fail(
-                KafkaError(
-                    ErrorCode.OFFSET_OUT_OF_RANGE, f"{place} has no offset {position.offset} and no reset is configured"
-                )
-            )
+    def _out_of_range(self, reading: Reading) -> None:
+        if reading.replica >= 0:
+            # A follower may be behind, or ahead of what it has deleted: only the leader knows.
+            reading.replica = -1
+            self._wake.set()
             return
-        offset = (await list_offsets(self._cluster, {place: timestamp}))[place]
-        position.offset = max(offset, 0)
+        timestamp = self._reset_timestamp()
+        if timestamp is None:
+            self.readings.drop((reading.place,))
+            message = f"{reading.place} has no offset {reading.fetched} and no reset is configured"
+            self.fail(error_of(ErrorCode.OFFSET_OUT_OF_RANGE, message))
+            return
+        reading.reset_to = timestamp
+        self._wake.set()
 
-    def _mark_stale(self, places: Iterable[TopicPartition]) -> None:
-        for place in places:
-            if place in self._positions:
-                self._positions[place].stale = True
-        self._changed.set()
-
-    async def _refresh(self, stale: list[TopicPartition], backoff: Backoff) -> float:
-        """Learn the leaders anew; the seconds to wait before the next try if some are still missing."""
-        topics = {place.topic for place in self._positions}
-        try:
-            await self._cluster.refresh(topics)
-        except (ConnectionError, KafkaError):
-            return backoff.next_seconds()
-        led = 0
-        for place in stale:
-            position = self._positions.get(place)
-            if position is not None and self._leader(place) >= 0:
-                position.stale = False
-                led += 1
-        if led == len(stale):
-            backoff.reset()
-            return METADATA_SECONDS
-        return backoff.next_seconds()
-
-    def _fail(self, error: Exception) -> None:
-        self._error = error
-        self._arrived.set()
+    def _mark_stale(self, readings: Iterable[Reading], *, refresh: bool = True) -> None:
+        for reading in readings:
+            reading.replica = -1
+            reading.stale = refresh
+        self._wake.set()
 
 
-async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
-    if event.is_set():
-        return True
+def _nothing() -> None:
+    """What nobody has asked to hear."""
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
     except TimeoutError:
-        return False
-    return True
+        return

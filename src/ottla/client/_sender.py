@@ -1,223 +1,347 @@
 """Batches out to their leaders: one lane a broker, answers in any order, retries in order.
 
+Everything between a record and the socket is synchronous: a full or lingered-out batch marks its queue, the lane of the
+partition's leader takes what is due in the same turn of the loop. Tasks only wait: for connections, metadata, ids.
+
 Invariants:
 - A lane submits its requests one after the other, so a partition's batches reach the broker in sequence order.
-- Under idempotence a batch whose fate is unknown is either sent again with its numbers or given up together with the
-  producer id: nothing is written twice.
-- Every batch ends by ``delivery_seconds``; after ``close`` nothing is open.
+- Under idempotence a batch whose fate is unknown is either sent again with its numbers or given up, and then its
+  partition goes on in the next epoch: nothing is written twice.
+- Every batch ends by ``delivery_seconds``; after ``stop`` nothing is open.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from ottla.client._accumulator import Accumulator, Batch, PartitionQueue
+from msgspec import Struct
+
+from ottla.client._accumulator import NO_PRODUCER, Accumulator, Batch, PartitionQueue
 from ottla.client._backoff import Backoff
-from ottla.client._cluster import Cluster, ClusterUnreachable
+from ottla.client._cluster import Cluster
+from ottla.client._errors import KafkaTimeoutError, ProducerClosedError, error_of
 from ottla.model import TopicPartition, Uuid
-from ottla.net.peer import Peer, PeerLost
+from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
-from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
-from ottla.wire.messages.init_producer_id_response import InitProducerIdResponse
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from ottla.wire.messages.produce_response import PartitionProduceResponse, ProduceResponse
 
 TOPIC_ID_VERSION: Final = 13
 """From here on Produce names topics by id."""
-METADATA_PAUSE_SECONDS: Final = 0.05
-IDLE_SECONDS: Final = 60.0
+EXPIRY_PAUSE_MAX: Final = 1.0
+TIMER_TOLERANCE: Final = 0.002
+NUMBERS_REFUSED: Final = (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID)
 
 
-class SenderSettings:
+class SenderSettings(Struct, frozen=True, kw_only=True):
     """How batches are sent. ``acks``: -1 all, 1, 0."""
 
-    __slots__ = ("acks", "delivery_seconds", "idempotent", "in_flight_max", "request_bytes_max", "request_seconds")
+    acks: int
+    idempotent: bool
+    in_flight_max: int
+    request_bytes_max: int
+    request_seconds: float
+    delivery_seconds: float
+    retry_seconds: float = 0.1
+    retry_seconds_max: float = 1.0
+    metadata_seconds: float = 300.0
 
-    def __init__(
-        self,
-        *,
-        acks: int,
-        idempotent: bool,
-        in_flight_max: int,
-        request_bytes_max: int,
-        request_seconds: float,
-        delivery_seconds: float,
-    ) -> None:
-        self.acks = acks
-        self.idempotent = idempotent
-        self.in_flight_max = in_flight_max
-        self.request_bytes_max = request_bytes_max
-        self.request_seconds = request_seconds
-        self.delivery_seconds = delivery_seconds
+
+class Transaction(Protocol):
+    """What the sender asks of the transaction in whose name it sends."""
+
+    transactional_id: str
+    producer: tuple[int, int]
+
+    def may_send(self, place: TopicPartition) -> bool:
+        """Whether the coordinator knows the partition; if not, it is told, and the sender is woken afterwards."""
+        ...
+
+    def produce_version(self, newest: int) -> int: ...
+    def fail(self, error: KafkaError) -> None: ...
+
+
+class Lane:
+    """One broker's share: queues with something due, requests in flight."""
+
+    def __init__(self, sender: "Sender", node_id: int) -> None:
+        self.sender = sender
+        self.node_id = node_id
+        self.ready: deque[PartitionQueue] = deque()
+        self.in_flight = 0
+        self._scheduled = False
+        self._waiting = False
+        """While a task gets a connection, or waits for it to take more."""
+
+    def schedule(self) -> None:
+        """Pump later in this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.sender.loop.call_soon(self._pump)
+
+    def release(self) -> list[PartitionQueue]:
+        """Hand back every queue: somebody else may lead them now."""
+        queues = list(self.ready)
+        self.ready.clear()
+        for queue in queues:
+            queue.queued = False
+        return queues
+
+    def _pump(self) -> None:
+        self._scheduled = False
+        sender = self.sender
+        if sender.stopping or self._waiting or not self.ready or not sender.have_producer():
+            return
+        peer = sender.cluster.connected(self.node_id)
+        if peer is None or not peer.ready:
+            self._waiting = True
+            sender.spawn(self._wait_ready(), f"producer lane {self.node_id}")
+            return
+        throttled = peer.throttled_until - sender.loop.time()
+        if throttled > 0:
+            self._waiting = True
+            sender.loop.call_later(throttled, self._go_on)
+            return
+        while self.ready and self.in_flight < sender.settings.in_flight_max:
+            if not peer.ready:
+                self.schedule()
+                return
+            batches = self._take()
+            if not batches:
+                return
+            sender.submit(self, peer, batches)
+
+    def _go_on(self) -> None:
+        self._waiting = False
+        self.schedule()
+
+    async def _wait_ready(self) -> None:
+        """Get a connection that takes requests, as long as anything waits for this broker."""
+        sender = self.sender
+        backoff = Backoff(sender.cluster.rng, initial=sender.settings.retry_seconds)
+        try:
+            while self.ready and not sender.stopping:
+                try:
+                    peer = await sender.cluster.peer(self.node_id)
+                    await peer.wait_ready()
+                    return
+                except KafkaError as error:
+                    # Wrong credentials, a broker that is too old: time does not help.
+                    for queue in self.release():
+                        sender.give_up_waiting(queue, error)
+                except ConnectionError:
+                    sender.want_metadata(queue.place.topic for queue in self.ready)
+                    await asyncio.sleep(backoff.next_seconds())
+        finally:
+            self._go_on()
+
+    def _take(self) -> list[Batch]:
+        """At most one batch of each partition, together at most one request's size."""
+        sender = self.sender
+        accumulator, settings = sender.accumulator, sender.settings
+        now = sender.loop.time() + TIMER_TOLERANCE
+        room = settings.request_bytes_max
+        batches: list[Batch] = []
+        again: list[PartitionQueue] = []
+        for _ in range(len(self.ready)):
+            queue = self.ready.popleft()
+            queue.queued = False
+            if not queue.may_send(settings.in_flight_max):
+                continue
+            if sender.cluster.leader(queue.place) != self.node_id:
+                sender.mark(queue)
+                continue
+            if accumulator.due_at(queue) > now:
+                if queue.muted_until > now:
+                    sender.loop.call_at(queue.muted_until, sender.mark, queue)
+                continue
+            size = queue.waiting[0].size
+            if batches and size > room:
+                again.append(queue)
+                continue
+            batch = sender.take(queue)
+            if batch is None:
+                continue
+            batches.append(batch)
+            room -= size
+            if queue.waiting:
+                again.append(queue)
+        for queue in again:
+            queue.queued = True
+            self.ready.append(queue)
+        return batches
 
 
 class Sender:
     """Moves batches from the accumulator to the brokers until it is stopped."""
 
-    def __init__(self, cluster: Cluster, accumulator: Accumulator, settings: SenderSettings) -> None:
-        self._cluster = cluster
-        self._accumulator = accumulator
-        self._settings = settings
-        self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._progress = asyncio.Event()
-        self._lanes: dict[int, asyncio.Event] = {}
-        self._in_flight: defaultdict[int, int] = defaultdict(int)
+    def __init__(
+        self,
+        cluster: Cluster,
+        accumulator: Accumulator,
+        settings: SenderSettings,
+        transaction: Transaction | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.accumulator = accumulator
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.stopping = False
+        self._transaction = transaction
+        self._lanes: dict[int, Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
-        self._producer_id = -1
-        self._producer_epoch = -1
-        self._sequences_broken = False
-        self._stopping = False
+        self._stop = asyncio.Event()
+        self._producer = NO_PRODUCER
+        self._producer_wanted = False
+        self._topics_wanted: set[str] = set()
+        self._refreshing = False
+        self._room: list[asyncio.Future[None]] = []
+        self.on_stop: list[Callable[[], object]] = []
+        """Called when nothing more is sent, for whatever reason."""
 
     async def run(self) -> None:
-        """Distribute work to the lanes until ``stop``."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            backoff = Backoff(self._cluster.rng)
-            while not self._stopping:
-                try:
-                    await self._prepare_producer_id()
-                    pause = await self._distribute()
-                    backoff.reset()
-                except (ConnectionError, KafkaError) as error:
-                    if isinstance(error, KafkaError) and not error.code.retriable:
-                        self._give_up_all(error)
-                    self._expire()
-                    pause = backoff.next_seconds()
-                await _wait(self._wake, pause)
-                self._wake.clear()
-            for lane in self._lanes.values():
-                lane.set()
-
-    def wake(self) -> None:
-        """There may be something to send."""
-        self._wake.set()
+        """Send until ``stop``."""
+        self.cluster.listeners.append(self._metadata_changed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self.spawn(self._expire_batches(), "producer expiry")
+                self.spawn(self._keep_metadata_fresh(), "producer metadata age")
+                await self._stop.wait()
+                for task in self._tasks:
+                    task.cancel()
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """End ``run``; what was not acknowledged fails."""
-        self._stopping = True
-        self._give_up_all(KafkaError(ErrorCode.REQUEST_TIMED_OUT, "the producer was closed before it was acknowledged"))
-        self._wake.set()
+        self.stopping = True
+        for callback in self.on_stop:
+            callback()
+        self._give_up_all(closed_error())
+        self._stop.set()
 
-    async def wait_progress(self, seconds: float) -> None:
-        """Wait until a batch's fate was decided since the last call, at most ``seconds``."""
-        await _wait(self._progress, seconds)
-        self._progress.clear()
-
-    async def _prepare_producer_id(self) -> None:
-        if not self._settings.idempotent or (self._producer_id >= 0 and not self._sequences_broken):
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Start something that waits; it ends with the sender."""
+        assert self._group is not None, "run() comes first"
+        if self.stopping:
+            coroutine.close()
             return
-        if self._sequences_broken:
-            if any(queue.in_flight for _, queue in self._accumulator.queues()):
-                return
-            lost = KafkaError(
-                ErrorCode.UNKNOWN_PRODUCER_ID,
-                "an earlier batch failed, so it is not known whether this one was written",
-            )
-            for batch in self._accumulator.restart_sequences():
-                self._finish(batch, error=lost)
-        elif next(self._accumulator.queues(), None) is None:
+        task = self._group.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def opened(self, batch: Batch) -> None:
+        """A batch was opened: it goes when it has lingered, or before, when it is full."""
+        linger = self.accumulator.linger_seconds
+        if linger > 0 and not self.accumulator.flushing:
+            self.loop.call_at(batch.created_at + linger, self._lingered, batch)
+        else:
+            self.mark(batch.queue)
+
+    def _lingered(self, batch: Batch) -> None:
+        if batch.attempts == 0 and not batch.settled:
+            batch.full = True
+            self.mark(batch.queue)
+
+    def mark(self, queue: PartitionQueue) -> None:
+        """Something of a queue may be due."""
+        if queue.queued or not queue.waiting:
             return
-        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
-        response: InitProducerIdResponse = await self._cluster.ask_any(ApiKey.INIT_PRODUCER_ID, request)
-        if response.error_code != ErrorCode.NONE:
-            raise KafkaError(ErrorCode(response.error_code), "no producer id")
-        self._producer_id, self._producer_epoch = response.producer_id, response.producer_epoch
-        self._sequences_broken = False
-
-    async def _distribute(self) -> float:
-        """Wake the lanes of brokers that have something due; the seconds until something else will be."""
-        self._expire()
-        now = self._loop.time()
-        pause = IDLE_SECONDS
-        if self._sequences_broken:
-            return METADATA_PAUSE_SECONDS
-        leaderless: set[str] = set()
-        for place, queue in list(self._accumulator.queues()):
-            if not queue.may_send(self._settings.in_flight_max):
-                continue
-            due_at = self._accumulator.due_at(queue)
-            if due_at > now:
-                pause = min(pause, due_at - now)
-                continue
-            leader = self._cluster.leader(place)
-            if leader < 0:
-                leaderless.add(place.topic)
-            else:
-                self._lane(leader).set()
-        if leaderless:
-            await self._cluster.refresh(leaderless)
-            pause = min(pause, METADATA_PAUSE_SECONDS)
-        return pause
-
-    def _lane(self, node_id: int) -> asyncio.Event:
+        node_id = self.cluster.leader(queue.place)
+        if node_id < 0:
+            self.want_metadata((queue.place.topic,))
+            return
         lane = self._lanes.get(node_id)
         if lane is None:
-            lane = self._lanes[node_id] = asyncio.Event()
-            assert self._group is not None
-            self._group.create_task(self._run_lane(node_id, lane), name=f"producer lane {node_id}")
-        return lane
+            lane = self._lanes[node_id] = Lane(self, node_id)
+        queue.queued = True
+        lane.ready.append(queue)
+        lane.schedule()
 
-    async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:
-        """Submit what is due for one broker, as long as it takes more."""
-        backoff = Backoff(self._cluster.rng)
-        while not self._stopping:
-            await wake.wait()
-            wake.clear()
+    def mark_all(self) -> None:
+        """Look at every queue again."""
+        for queue in self.accumulator.busy_queues():
+            self.mark(queue)
+
+    async def wait_room(self, seconds: float) -> bool:
+        """Wait until the accumulator has room, at most ``seconds``; whether it has."""
+        deadline = self.loop.time() + seconds
+        while self.accumulator.full and not self.stopping:
+            future = self.loop.create_future()
+            self._room.append(future)
+            self.mark_all()
             try:
-                peer = await self._cluster.peer(node_id)
-                throttled = peer.throttled_until - self._loop.time()
-                if throttled > 0:
-                    await asyncio.sleep(throttled)
-                while self._in_flight[node_id] < self._settings.in_flight_max and not self._stopping:
-                    batches = self._take(node_id)
-                    if not batches:
-                        break
-                    await self._submit(peer, node_id, batches)
-                backoff.reset()
-            except (ConnectionError, KafkaError):
-                await asyncio.sleep(backoff.next_seconds())
-                await self._refresh_metadata()
-                self._wake.set()
+                async with asyncio.timeout_at(deadline):
+                    await future
+            except TimeoutError:
+                return not self.accumulator.full
+        return True
 
-    def _take(self, node_id: int) -> list[Batch]:
-        """At most one batch of each partition the broker leads, together at most one request's size."""
-        now = self._loop.time()
-        room = self._settings.request_bytes_max
-        batches: list[Batch] = []
-        if self._sequences_broken or (self._settings.idempotent and self._producer_id < 0):
-            return batches
-        for place, queue in list(self._accumulator.queues()):
-            if not queue.may_send(self._settings.in_flight_max) or self._accumulator.due_at(queue) > now:
-                continue
-            size = queue.waiting[0].builder.estimated_size
-            if self._cluster.leader(place) != node_id or (batches and size > room):
-                continue
-            batches.append(self._accumulator.take(queue, self._producer_id, self._producer_epoch))
-            room -= size
-        return batches
+    def have_producer(self) -> bool:
+        """Whether there is a producer id where one is needed; otherwise one is asked for."""
+        if not self.settings.idempotent or self._transaction is not None or self._producer[0] >= 0:
+            return True
+        if not self._producer_wanted:
+            self._producer_wanted = True
+            self.spawn(self._fetch_producer(), "producer id")
+        return False
 
-    async def _submit(self, peer: Peer, node_id: int, batches: list[Batch]) -> None:
+    def take(self, queue: PartitionQueue) -> Batch | None:
+        """The head of a queue, unless its transaction has to do something first."""
+        transaction = self._transaction
+        if transaction is None:
+            return self.accumulator.take(queue, self._producer, transactional=False)
+        if not transaction.may_send(queue.place):
+            return None
+        return self.accumulator.take(queue, transaction.producer, transactional=True)
+
+    def submit(self, lane: Lane, peer: Peer, batches: list[Batch]) -> None:
+        """Put a request on the connection."""
         try:
             version, request = self._request(peer, batches)
-            if self._settings.acks == 0:
-                await peer.post(ApiKey.PRODUCE, request, version)
-                for batch in batches:
-                    self._finish(batch, base_offset=-1)
-                return
-            answer = await peer.submit(ApiKey.PRODUCE, request, version, seconds=self._settings.request_seconds + 1)
-        except (ConnectionError, KafkaError) as error:
+        except KafkaError as error:
             for batch in batches:
-                self._failed(batch, ErrorCode.NETWORK_EXCEPTION, str(error))
-            raise
-        self._in_flight[node_id] += 1
-        answer.add_done_callback(partial(self._answered, node_id, batches))
+                self._give_up(batch, error)
+            return
+        if self.settings.acks == 0:
+            peer.post_now(ApiKey.PRODUCE, request, version)
+            for batch in batches:
+                self._finish(batch)
+            return
+        oldest = min(batch.created_at for batch in batches)
+        left = oldest + self.settings.delivery_seconds - self.loop.time()
+        seconds = max(0.05, min(self.settings.request_seconds, left))
+        answer = peer.submit_now(ApiKey.PRODUCE, request, version, seconds=seconds)
+        lane.in_flight += 1
+        answer.add_done_callback(partial(self._answered, lane, batches))
 
-    def _request(self, peer: Peer, batches: Sequence[Batch]) -> tuple[int, ProduceRequest]:
+    def want_metadata(self, topics: Iterable[str]) -> None:
+        """Refresh what is known of topics, soon and until their leaders are known."""
+        self._topics_wanted.update(topics)
+        if not self._refreshing and not self.stopping:
+            self._refreshing = True
+            self.spawn(self._refresh_metadata(), "producer metadata")
+
+    def give_up_waiting(self, queue: PartitionQueue, error: KafkaError) -> None:
+        """Fail everything of a queue that is not in flight."""
+        for batch in list(queue.waiting):
+            self._give_up(batch, error)
+
+    def give_up_all_waiting(self, error: KafkaError) -> None:
+        """Fail everything that is not in flight."""
+        for queue in self.accumulator.busy_queues():
+            self.give_up_waiting(queue, error)
+
+    def _request(self, peer: Peer, batches: list[Batch]) -> tuple[int, ProduceRequest]:
         version = peer.version_of(ApiKey.PRODUCE)
+        transaction = self._transaction
+        if transaction is not None:
+            version = transaction.produce_version(version)
         ids = {batch.place.topic: self._topic_id(batch.place.topic) for batch in batches}
         if version >= TOPIC_ID_VERSION and Uuid.ZERO in ids.values():
             version = TOPIC_ID_VERSION - 1
@@ -226,98 +350,199 @@ class Sender:
             name: TopicProduceData(topic_id=topic_id) if by_id else TopicProduceData(name=name)
             for name, topic_id in ids.items()
         }
-        for name, topic in topics.items():
-            topic.partition_data = [
-                PartitionProduceData(index=batch.place.partition, records=batch.encoded())
-                for batch in batches
-                if batch.place.topic == name
-            ]
-        timeout_ms = int(self._settings.request_seconds * 1000)
-        request = ProduceRequest(acks=self._settings.acks, timeout_ms=timeout_ms, topic_data=list(topics.values()))
-        return version, request
+        for topic in topics.values():
+            topic.partition_data = []
+        for batch in batches:
+            data = PartitionProduceData(index=batch.place.partition, records=batch.encoded())
+            topics[batch.place.topic].partition_data.append(data)
+        return version, ProduceRequest(
+            transactional_id=None if transaction is None else transaction.transactional_id,
+            acks=self.settings.acks,
+            timeout_ms=int(self.settings.request_seconds * 1000),
+            topic_data=list(topics.values()),
+        )
 
     def _topic_id(self, name: str) -> Uuid:
-        topic = self._cluster.known_topic(name)
+        topic = self.cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
-    def _answered(self, node_id: int, batches: list[Batch], answer: asyncio.Future[Any]) -> None:
-        self._in_flight[node_id] -= 1
-        self._wake.set()
+    def _answered(self, lane: Lane, batches: list[Batch], answer: asyncio.Future[Any]) -> None:
+        lane.in_flight -= 1
         error = None if answer.cancelled() else answer.exception()
         if answer.cancelled() or error is not None:
             for batch in batches:
                 self._failed(batch, ErrorCode.NETWORK_EXCEPTION, str(error))
-            return
-        results = _by_place(
-            answer.result(), {self._topic_id(batch.place.topic): batch.place.topic for batch in batches}
-        )
+        else:
+            response: ProduceResponse = answer.result()
+            self.cluster.note_brokers(response.node_endpoints)
+            results = _by_place(response, {self._topic_id(batch.place.topic): batch.place.topic for batch in batches})
+            for batch in batches:
+                self._resolve(batch, results.get(batch.place))
+        if lane.ready:
+            lane.schedule()
         for batch in batches:
-            result = results.get(batch.place)
-            if result is None:
-                self._failed(batch, ErrorCode.UNKNOWN_SERVER_ERROR, "the broker's answer left the partition out")
-            elif result.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
-                self._finish(batch, base_offset=result.base_offset, log_append_time=result.log_append_time_ms)
-            else:
-                hint = result.current_leader
-                self._cluster.note_leader(batch.place, hint.leader_id, hint.leader_epoch)
-                self._failed(batch, ErrorCode(result.error_code), result.error_message)
+            queue = batch.queue
+            if queue.gap and queue.close_gap() and queue.producer == NO_PRODUCER:
+                self._producer = NO_PRODUCER
+            self.mark(queue)
+
+    def _resolve(self, batch: Batch, result: PartitionProduceResponse | None) -> None:
+        if result is None:
+            self._failed(batch, ErrorCode.UNKNOWN_SERVER_ERROR, "the broker's answer left the partition out")
+        elif result.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
+            batch.queue.unproven = False
+            self._finish(batch, base_offset=result.base_offset, log_append_time=result.log_append_time_ms)
+        else:
+            hint = result.current_leader
+            self.cluster.note_leader(batch.place, hint.leader_id, hint.leader_epoch)
+            self._failed(batch, ErrorCode.of(result.error_code), result.error_message)
 
     def _failed(self, batch: Batch, code: ErrorCode, message: str | None) -> None:
         """Try again if that can help and there is time, else give up."""
-        queue = self._accumulator.queue(batch.place)
+        queue = batch.queue
         if batch not in queue.in_flight:
             return
-        behind_another = queue.in_flight[0] is not batch
-        gap = code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and (behind_another or batch.attempts == 1)
-        in_time = self._loop.time() < batch.created_at + self._settings.delivery_seconds
-        if (code.retriable or gap) and in_time and not self._stopping:
+        now = self.loop.time()
+        in_time = now < batch.created_at + self.settings.delivery_seconds and not self.stopping
+        retry = code.retriable
+        if code in NUMBERS_REFUSED and self.settings.idempotent and in_time:
+            oldest = queue.oldest_sent(batch)
+            if oldest and self._transaction is None and (queue.gap or batch.attempts == 1):
+                # It is not in the log, and nothing before it can still get there.
+                queue.refuse(batch)
+                return
+            retry = not oldest
+        if retry and in_time:
             queue.in_flight.remove(batch)
-            queue.put_back(batch, self._loop.time() + 0.1)
+            pause = self.settings.retry_seconds * 2.0 ** min(batch.attempts - 1, 10)
+            pause = min(pause, self.settings.retry_seconds_max) * self.cluster.rng.uniform(0.8, 1.2)
+            queue.put_back(batch, now + pause)
             if code.stale_metadata:
-                assert self._group is not None
-                self._group.create_task(self._refresh_metadata(batch.place.topic), name="producer metadata")
+                self.want_metadata((batch.place.topic,))
             return
-        if self._settings.idempotent:
+        self._give_up(batch, self._reason(batch, code, message, in_time=in_time))
+
+    def _reason(self, batch: Batch, code: ErrorCode, message: str | None, *, in_time: bool) -> KafkaError:
+        if in_time:
+            return error_of(code, message or f"not written to {batch.place}: {code.description}")
+        if self.stopping:
+            return closed_error()
+        why = message or code.description
+        return self._late(batch, f"; the last try: {why}")
+
+    def _late(self, batch: Batch, why: str = "") -> KafkaError:
+        text = f"not acknowledged by {batch.place} within {self.settings.delivery_seconds:g} s{why}"
+        return KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, text)
+
+    def _give_up(self, batch: Batch, error: KafkaError) -> None:
+        if batch.attempts and self.settings.idempotent:
             # Its numbers are used up, so whatever follows would look like a gap to the broker.
-            self._sequences_broken = True
-        self._finish(batch, error=KafkaError(code, message or f"not written to {batch.place}"))
+            batch.queue.gap = True
+        if self._transaction is not None:
+            self._transaction.fail(error)
+        self._finish(batch, error=error)
+        if batch.queue.gap and batch.queue.close_gap():
+            self.mark(batch.queue)
 
     def _finish(
         self, batch: Batch, *, base_offset: int = -1, log_append_time: int = -1, error: Exception | None = None
     ) -> None:
-        queue = self._accumulator.queue(batch.place)
-        _discard(queue, batch)
-        self._accumulator.release(batch)
-        if error is None:
-            batch.acknowledge(base_offset, log_append_time)
-        else:
-            batch.fail(error)
-        self._progress.set()
+        self.accumulator.finish(batch)
+        batch.settle(base_offset=base_offset, log_append_time=log_append_time, error=error)
+        if self._room and not self.accumulator.full:
+            waiting, self._room = self._room, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
-    def _expire(self) -> None:
-        """Give up what waits longer than it may; what is in flight ends by its request's deadline."""
-        oldest = self._loop.time() - self._settings.delivery_seconds
-        for place, queue in list(self._accumulator.queues()):
-            while queue.waiting and queue.waiting[0].created_at < oldest:
-                batch = queue.waiting[0]
-                if batch.attempts and self._settings.idempotent:
-                    self._sequences_broken = True
-                late = f"not acknowledged by {place} within {self._settings.delivery_seconds:g} s"
-                self._finish(batch, error=KafkaError(ErrorCode.REQUEST_TIMED_OUT, late))
-
-    def _give_up_all(self, error: Exception) -> None:
-        for batch in self._accumulator.drop_all():
+    def _give_up_all(self, error: KafkaError) -> None:
+        for batch in list(self.accumulator.open.values()):
             self._finish(batch, error=error)
+        for future in self._room:
+            if not future.done():
+                future.set_result(None)
 
-    async def _refresh_metadata(self, topic: str | None = None) -> None:
-        topics = {place.topic for place, _ in self._accumulator.queues()} if topic is None else {topic}
-        try:
-            await self._cluster.refresh(topics)
-        except (ClusterUnreachable, PeerLost, KafkaError):
-            # The lanes go on trying with what is known; batches end by their own deadline.
+    def _metadata_changed(self) -> None:
+        if self.stopping:
             return
+        for lane in self._lanes.values():
+            lane.release()
+        self.mark_all()
+
+    async def _expire_batches(self) -> None:
+        """Give up what waits longer than it may; what is in flight ends by its request's deadline."""
+        pause = min(EXPIRY_PAUSE_MAX, max(0.01, self.settings.delivery_seconds / 10))
+        while True:
+            await asyncio.sleep(pause)
+            oldest = self.loop.time() - self.settings.delivery_seconds
+            for batch in list(self.accumulator.open.values()):
+                if batch.created_at >= oldest:
+                    break
+                if batch not in batch.queue.in_flight:
+                    self._give_up(batch, self._late(batch))
+
+    async def _keep_metadata_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.metadata_seconds)
+            self.want_metadata(self.cluster.topic_names)
+
+    async def _refresh_metadata(self) -> None:
+        backoff = Backoff(self.cluster.rng, initial=self.settings.retry_seconds)
+        try:
+            while self._topics_wanted:
+                topics, self._topics_wanted = self._topics_wanted, set()
+                try:
+                    errors = await self.cluster.refresh(topics)
+                except (ConnectionError, KafkaError) as error:
+                    if isinstance(error, KafkaError) and error.fatal:
+                        self.give_up_all_waiting(error)
+                    self._topics_wanted |= topics
+                else:
+                    self._refuse_topics(errors)
+                if self._topics_wanted:
+                    await asyncio.sleep(backoff.next_seconds())
         finally:
-            self._wake.set()
+            self._refreshing = False
+
+    def _refuse_topics(self, errors: dict[str, ErrorCode]) -> None:
+        """Fail what goes to topics that the cluster will not let us write to."""
+        refused = {name: code for name, code in errors.items() if not code.retriable}
+        for queue in self.accumulator.busy_queues():
+            code = refused.get(queue.place.topic)
+            if code is not None:
+                self.give_up_waiting(queue, error_of(code, f"topic {queue.place.topic!r}: {code.description}"))
+
+    async def _fetch_producer(self) -> None:
+        """Get a producer id, for as long as anything waits to be sent."""
+        from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest  # noqa: PLC0415 - loaded on demand
+
+        backoff = Backoff(self.cluster.rng, initial=0.02)
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
+        try:
+            while self._producer[0] < 0 and not self.accumulator.empty:
+                try:
+                    response = await self.cluster.ask_any(ApiKey.INIT_PRODUCER_ID, request)
+                    code = ErrorCode.of(response.error_code)
+                    if code is ErrorCode.NONE:
+                        self._producer = response.producer_id, response.producer_epoch
+                        break
+                    if not code.retriable:
+                        raise error_of(code, "the cluster gives no producer id")
+                except ConnectionError:
+                    pass
+                except KafkaError as error:
+                    self.give_up_all_waiting(error)
+                await asyncio.sleep(backoff.next_seconds())
+        finally:
+            self._producer_wanted = False
+        for lane in self._lanes.values():
+            lane.schedule()
+        self.mark_all()
+
+
+def closed_error() -> KafkaError:
+    """What happens to records that were on their way."""
+    return ProducerClosedError(ErrorCode.REQUEST_TIMED_OUT, "the producer was closed before it was acknowledged")
 
 
 def _by_place(response: ProduceResponse, names: dict[Uuid, str]) -> dict[TopicPartition, PartitionProduceResponse]:
@@ -326,18 +551,3 @@ def _by_place(response: ProduceResponse, names: dict[Uuid, str]) -> dict[TopicPa
         for topic in response.responses
         for partition in topic.partition_responses
     }
-
-
-def _discard(queue: PartitionQueue, batch: Batch) -> None:
-    if batch in queue.in_flight:
-        queue.in_flight.remove(batch)
-    elif batch in queue.waiting:
-        queue.waiting.remove(batch)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -10,8 +10,8 @@ Invariants:
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping
-from typing import Any, Final, Self, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from msgspec import Struct
 
@@ -19,7 +19,10 @@ from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
-from ottla.wire.frame import RequestHeader, encode_request, read_response_header
+from ottla.wire.frame import RequestHeader, encode_request, encode_request_parts, read_response_header
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 SCRATCH_BYTES: Final = 64 * 1024
 """Answers smaller than this are cut out of one shared buffer, larger ones are received in place."""
@@ -31,6 +34,10 @@ _UNSUPPORTED_VERSION: Final = ErrorCode.UNSUPPORTED_VERSION.to_bytes(2, "big")
 
 class PeerLost(ConnectionError):
     """The connection is gone; whether the request was carried out is not known."""
+
+
+class PeerUnreachable(PeerLost):
+    """There was no connection to begin with: nobody listens, or it could not be secured."""
 
 
 class PeerTimeout(PeerLost):
@@ -71,17 +78,38 @@ class Peer:
         self._failure: PeerLost | None = None
         self.throttled_until = 0.0
         """Loop time before which the broker asked not to be sent more."""
+        self.features: Mapping[str, int] = {}
+        """The finalized level of each feature of the cluster, as the broker knew it when asked."""
+        self._closing = False
+        self.renew_at: float | None = None
+        """Loop time at which to use another connection, since the authentication of this one runs out (KIP-368)."""
 
     @classmethod
-    async def connect(cls, host: str, port: int, *, client_id: str = "ottla", limits: PeerLimits | None = None) -> Self:
-        """Connect and learn the broker's versions. Raises ``PeerLost``."""
+    async def connect(
+        cls,
+        host: str,
+        port: int,
+        *,
+        client_id: str = "ottla",
+        limits: PeerLimits | None = None,
+        tls: "SSLContext | None" = None,
+        authenticate: "Callable[[Peer], Awaitable[float]] | None" = None,
+    ) -> Self:
+        """Connect, encrypted with ``tls``, learn the broker's versions and ``authenticate``, which returns for how many
+        seconds that is good (0: for ever). Raises ``PeerLost`` and what ``authenticate`` raises.
+        """
         limits = limits or PeerLimits()
         peer = cls((host, port), client_id, limits)
         try:
             async with asyncio.timeout(limits.connect_seconds):
                 sock = await _open_socket(host, port, limits.receive_buffer_bytes)
-                await peer._loop.create_connection(lambda: _Link(peer), sock=sock)
+                await peer._loop.create_connection(
+                    lambda: _Link(peer), sock=sock, ssl=tls, server_hostname=host if tls else None
+                )
                 await peer._negotiate()
+                if authenticate is not None:
+                    good_for = await authenticate(peer)
+                    peer.renew_at = peer._loop.time() + good_for if good_for > 0 else None
         except TimeoutError:
             peer.close()
             raise PeerTimeout(f"{host}:{port} did not answer within {limits.connect_seconds:g} s") from None
@@ -89,7 +117,7 @@ class Peer:
             peer.close()
             if isinstance(error, PeerLost):
                 raise
-            raise PeerLost(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
+            raise PeerUnreachable(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
         except BaseException:
             peer.close()
             raise
@@ -138,13 +166,39 @@ class Peer:
         """
         if version is None:
             version = self.version_of(api_key)
-        link = await self._writable()
+        return self._send(await self._writable(), api_key, message, version, seconds)
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``submit_now`` may be called."""
+        link = self._link
+        if self._failure is not None or link is None:
+            return False
+        return len(self._pending) < self.limits.pending_requests_max and link.takes_more
+
+    def submit_now(
+        self, api_key: ApiKey, message: Message, version: int, *, seconds: float | None = None
+    ) -> asyncio.Future[Any]:
+        """``submit`` without waiting, while ``ready``. Raises ``EncodeError``."""
+        assert self._link is not None, "ready was not asked"
+        return self._send(self._link, api_key, message, version, seconds)
+
+    async def wait_ready(self) -> None:
+        """Wait until ``ready``. Raises ``PeerLost``."""
+        await self._writable()
+
+    def _send(
+        self, link: "_Link", api_key: ApiKey, message: Message, version: int, seconds: float | None
+    ) -> asyncio.Future[Any]:
         correlation_id = self._next_correlation_id()
-        frame = encode_request(RequestHeader(api_key, version, correlation_id, self._client_id), message)
+        parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self._client_id), message)
         answer: asyncio.Future[Any] = self._loop.create_future()
         timer = self._loop.call_later(seconds or self.limits.request_seconds, self._expire, correlation_id)
         self._pending[correlation_id] = _Pending(api_key, version, answer, timer)
-        link.transport.write(frame)
+        if len(parts) == 1:
+            link.transport.write(parts[0])
+        else:
+            link.transport.writelines(parts)
         return answer
 
     async def post(self, api_key: ApiKey, message: Message, version: int | None = None) -> None:
@@ -154,6 +208,18 @@ class Peer:
         link = await self._writable()
         header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
         link.transport.write(encode_request(header, message))
+
+    def post_now(self, api_key: ApiKey, message: Message, version: int) -> None:
+        """``post`` without waiting, while ``ready``. Raises ``EncodeError``."""
+        assert self._link is not None, "ready was not asked"
+        header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
+        self._link.transport.write(encode_request(header, message))
+
+    def close_when_idle(self) -> None:
+        """Close as soon as every request has its answer."""
+        self._closing = True
+        if not self._pending:
+            self.close()
 
     def close(self, reason: PeerLost | None = None) -> None:
         """Close at once; waiting requests fail with ``reason``."""
@@ -182,6 +248,7 @@ class Peer:
         if response.error_code != ErrorCode.NONE:
             raise KafkaError(ErrorCode(response.error_code), "the broker refused to tell its versions")
         self._versions = {entry.api_key: (entry.min_version, entry.max_version) for entry in response.api_keys}
+        self.features = {entry.name: entry.max_version_level for entry in response.finalized_features}
 
     async def _writable(self) -> "_Link":
         """The link once it takes another request. Raises ``PeerLost``."""
@@ -241,6 +308,8 @@ class Peer:
             self.throttled_until = max(self.throttled_until, self._loop.time() + throttle_ms / 1000)
         if not entry.answer.done():
             entry.answer.set_result(message)
+        if self._closing and not self._pending:
+            self.close()
 
     def _decode(self, entry: _Pending, frame: bytes | bytearray) -> Any:
         version = entry.version
@@ -294,6 +363,11 @@ class _Link(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.wake_writers()
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether the operating system keeps up with what is written."""
+        return self._writable is None
 
     def wake_writers(self) -> None:
         """Let those who wait to write look again."""

@@ -1,13 +1,18 @@
-"""The records of a batch parsed just as far as their keys: what compaction asks of them, in a third of the time."""
+"""The records of a batch parsed just as far as their keys: what compaction asks of them, in a third of the time.
+
+Where the scanner is compiled, it is quicker still.
+"""
 
 from typing import Final, NamedTuple
 
 from ottla.records.batch import BatchHeader
 from ottla.records.errors import CorruptRecord
-from ottla.records.reader import RECORD_BYTES_MIN
+from ottla.records.scan import RECORD_BYTES_MIN, Fields, scan, slices
 from ottla.records.varint import read_varint
 
-__all__ = ["Outline", "outline"]
+__all__ = ["Outline", "outline", "parse"]
+
+SCAN_IS_COMPILED: Final = not hasattr(scan, "__code__")
 
 NULL: Final = 1
 """The varint of -1: a value that is not there."""
@@ -25,11 +30,26 @@ class Outline(NamedTuple):
 
 def outline(header: BatchHeader, body: bytes) -> Outline:
     """Parse ``body``, the decompressed records of a batch with this header. Raises ``CorruptRecord``."""
+    return _of_fields(scan(header, body), body) if SCAN_IS_COMPILED else parse(header, body)
+
+
+def _of_fields(fields: Fields, body: bytes) -> Outline:
+    offsets, _, key_starts, key_sizes, value_starts, value_sizes, headers = fields
+    # Behind the value comes the count of headers, and nothing more where that is zero.
+    ends = [start + (max(0, size)) + 1 for start, size in zip(value_starts, value_sizes, strict=True)]
+    for number, (_, end) in headers.items():
+        ends[number] = end
+    tombstones = [number for number, size in enumerate(value_sizes) if size < 0]
+    return Outline(offsets.tolist(), slices(body, key_starts, key_sizes), ends, tombstones)
+
+
+def parse(header: BatchHeader, body: bytes) -> Outline:
+    """The same without a compiler's help: quicker than the scanner as Python, which finds more."""
     count = header.record_count
     if count < 0 or count * RECORD_BYTES_MIN > len(body):
         raise CorruptRecord(f"batch announces {count} records in {len(body)} bytes")
     try:
-        found = _outline(header.base_offset, count, body)
+        found = _parse(header.base_offset, count, body)
     except IndexError:
         raise CorruptRecord(f"the last of {count} records exceeds the batch") from None
     offsets = found.offsets
@@ -42,7 +62,7 @@ def outline(header: BatchHeader, body: bytes) -> Outline:
     return found
 
 
-def _outline(  # noqa: C901, PLR0912, PLR0915 - varints of one and two bytes are read in line: compaction's hot loop
+def _parse(  # noqa: C901, PLR0912, PLR0915 - varints of one and two bytes are read in line: compaction's hot loop
     base_offset: int, count: int, body: bytes
 ) -> Outline:
     """``IndexError`` past the end. That records end where they should is seen by the key before and the record behind.

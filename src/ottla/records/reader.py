@@ -19,14 +19,12 @@ from ottla.records.batch import (
 )
 from ottla.records.compression import DECOMPRESSED_BYTES_MAX, decompress
 from ottla.records.errors import CorruptRecord
+from ottla.records.scan import RECORD_BYTES_MIN
 from ottla.records.varint import read_varint
 
-__all__ = ["Header", "Record", "read_all_records", "read_body", "read_records", "records_of"]
+__all__ = ["Header", "Record", "read_all_records", "read_body", "read_header_fields", "read_records", "records_of"]
 
 _new_tuple: Final = tuple.__new__
-
-RECORD_BYTES_MIN: Final = 7
-"""Length, attributes, two deltas, two lengths, header count: a byte each."""
 
 Header = tuple[str, bytes | None]
 
@@ -160,6 +158,19 @@ def _read_record(  # noqa: C901, PLR0912, PLR0915 - varints of one and two bytes
     if position != record_end:
         raise CorruptRecord(f"record announces {size} bytes and has {position - start}")
     return timestamp_delta, delta, key, value, headers, position
+
+
+def read_header_fields(body: bytes, where: tuple[int, int]) -> tuple[Header, ...]:
+    """The headers of a record that begin and end ``where`` says. Raises ``CorruptRecord``."""
+    start, end = where
+    try:
+        count, position = read_varint(body, start)
+        headers, position = _read_headers(body, position, end, count)
+    except IndexError:
+        raise CorruptRecord("record headers exceed the batch") from None
+    if position != end:
+        raise CorruptRecord(f"{end - position} bytes remain behind the headers of a record")
+    return headers
 
 
 def _read_headers(body: bytes, position: int, end: int, count: int) -> tuple[tuple[Header, ...], int]:

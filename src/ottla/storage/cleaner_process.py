@@ -99,6 +99,9 @@ class Orders:
         pause = 0.0
         if elapsed >= THROTTLE_INTERVAL_S or self._bytes > self._bytes_per_second * THROTTLE_INTERVAL_S:
             pause = max(self._bytes / self._bytes_per_second - elapsed, 0.0)
+        if self._buffer:
+            # It came together with the order.
+            raise Stopped
         if select.select([self._fd], [], [], pause)[0]:
             self._fill()
             raise Stopped

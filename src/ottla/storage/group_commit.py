@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
@@ -161,13 +161,16 @@ class _KernelRounds:
         self._running: dict[int, tuple[PendingFlush, list[Waiter]]] = {}
         self._begin_soon = False
         self._closed = False
+        self._closing = Lock()
+        """Between the loop and ``close``, which may come from any thread."""
         loop.add_reader(kernel.fileno(), self._on_synced)
 
     def add(self, waiter: Waiter) -> None:
-        if self._closed:
-            self._pass_on(waiter)
-            return
-        self._waiting.append(waiter)
+        with self._closing:
+            if self._closed:
+                self._pass_on(waiter)
+                return
+            self._waiting.append(waiter)
         if not self._running and not self._begin_soon:
             # Not now: whatever else this turn of the loop appends shares the round.
             self._begin_soon = True
@@ -175,11 +178,11 @@ class _KernelRounds:
 
     def close(self) -> None:
         """Wait for the round that runs; what waits for the next goes to the lanes. Any thread."""
-        self._closed = True
+        with self._closing:
+            self._closed = True
+            self._give_up(self._waiting)
+            self._waiting = []
         ended = self._kernel.close()
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            self._pass_on(waiter)
         try:
             self._loop.call_soon_threadsafe(self._end, ended)
         except RuntimeError:
@@ -193,9 +196,11 @@ class _KernelRounds:
 
     def _begin(self) -> None:
         self._begin_soon = False
-        if self._closed:
-            return  # what waits is for ``close`` to pass on
-        waiting, self._waiting = self._waiting, []
+        with self._closing:
+            waiting, self._waiting = self._waiting, []
+            self._submit(waiting)
+
+    def _submit(self, waiting: list[Waiter]) -> None:
         by_log: dict[int, list[Waiter]] = {}
         for waiter in waiting:
             by_log.setdefault(id(waiter.log), []).append(waiter)

@@ -1,5 +1,6 @@
 """Every API: its key, versions, header versions, listeners, and (loaded on demand) its message classes."""
 
+from functools import cache
 from importlib import import_module
 from typing import cast
 
@@ -55,6 +56,7 @@ def request_header_version(api_key: int, version: int) -> int:
     return 1 if spec is None else spec.request_header_version(version)
 
 
+@cache
 def _load(module: str, name: str) -> type[Message]:
     return cast(type[Message], getattr(import_module(f"ottla.wire.messages.{module}"), name))
 

@@ -154,6 +154,16 @@ class ErrorCode(IntEnum):
         return self in _STALE_METADATA
 
     @property
+    def abortable(self) -> bool:
+        """Whether a transactional client may abort and go on."""
+        return self in _ABORTABLE
+
+    @property
+    def fatal(self) -> bool:
+        """Whether a client that hears this can do nothing more."""
+        return self in _FATAL
+
+    @property
     def description(self) -> str:
         """The name as a sentence's subject: ``unknown topic or partition``."""
         return self.name.lower().replace("_", " ")
@@ -174,6 +184,21 @@ class KafkaError(Exception):
         super().__init__(code, message)
         self.code = code
         self.message = message
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same again may help."""
+        return self.code.retriable
+
+    @property
+    def abortable(self) -> bool:
+        """Whether aborting the transaction makes the client usable again."""
+        return self.code.abortable
+
+    @property
+    def fatal(self) -> bool:
+        """Whether this client can do nothing more."""
+        return self.code.fatal
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message or self.code.description}"
@@ -231,5 +256,36 @@ _STALE_METADATA = frozenset(
         ErrorCode.ELECTION_NOT_NEEDED,
         ErrorCode.UNKNOWN_TOPIC_ID,
         ErrorCode.INCONSISTENT_TOPIC_ID,
+    }
+)
+
+_ABORTABLE = frozenset(
+    {
+        ErrorCode.TRANSACTION_ABORTABLE,
+        ErrorCode.ILLEGAL_GENERATION,
+        ErrorCode.UNKNOWN_MEMBER_ID,
+        ErrorCode.FENCED_INSTANCE_ID,
+        ErrorCode.STALE_MEMBER_EPOCH,
+        ErrorCode.FENCED_MEMBER_EPOCH,
+        ErrorCode.INVALID_PRODUCER_ID_MAPPING,
+        ErrorCode.UNKNOWN_PRODUCER_ID,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode.GROUP_AUTHORIZATION_FAILED,
+    }
+)
+
+_FATAL = frozenset(
+    {
+        ErrorCode.PRODUCER_FENCED,
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+        ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
+        ErrorCode.SASL_AUTHENTICATION_FAILED,
+        ErrorCode.UNSUPPORTED_SASL_MECHANISM,
+        ErrorCode.ILLEGAL_SASL_STATE,
+        ErrorCode.UNSUPPORTED_VERSION,
+        ErrorCode.INVALID_TXN_STATE,
+        ErrorCode.INVALID_TRANSACTION_TIMEOUT,
     }
 )

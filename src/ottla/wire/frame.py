@@ -48,6 +48,11 @@ def read_request_header(buf: bytes | bytearray | memoryview) -> tuple[RequestHea
 
 def encode_request(header: RequestHeader, message: Message) -> bytes:
     """The whole frame, length first. Raises ``EncodeError``."""
+    return b"".join(encode_request_parts(header, message))
+
+
+def encode_request_parts(header: RequestHeader, message: Message) -> list[bytes]:
+    """The frame as the pieces to send, length first, large records among them uncopied. Raises ``EncodeError``."""
     raw = b"" if header.client_id is None else header.client_id.encode()
     n = -1 if header.client_id is None else len(raw)
     prefix = bytearray(_PREFIX.pack(header.api_key, header.api_version, header.correlation_id, n))
@@ -59,7 +64,8 @@ def encode_request(header: RequestHeader, message: Message) -> bytes:
         if not isinstance(segment, bytes):
             raise EncodeError("a request cannot carry a file region")
         parts.append(segment)
-    return b"".join([_INT32.pack(sum(map(len, parts))), *parts])
+    parts[0] = _INT32.pack(sum(map(len, parts))) + parts[0]
+    return parts
 
 
 def response_header(api_key: int, version: int, correlation_id: int) -> bytes:

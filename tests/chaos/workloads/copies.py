@@ -43,6 +43,7 @@ class Copier(Worker):
     """Keeps a copying program alive, and has it killed on demand; ends when everything is copied."""
 
     wave = 1
+    has_operations = False
     patience = PATIENCE_SECONDS
 
     def __init__(self, stage: Stage, name: str, topics: tuple[str, str], *, java: bool = False) -> None:

@@ -19,6 +19,7 @@ from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import KafkaError
 from ottla.wire.messages.find_coordinator_request import FindCoordinatorRequest
+from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
 from ottla.wire.messages.offset_commit_request import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -376,6 +377,46 @@ def test_committed_offsets_outlive_the_cleaning_of_their_topic(tmp_path: Path) -
             assert (await committed(node))["group-3"] == 1_000
 
     in_loop(scenario)
+
+
+def test_transactional_ids_outlive_the_cleaning_of_their_topic(tmp_path: Path) -> None:
+    settings = {"transaction_state_log_num_partitions": "1", "log_cleaner_min_cleanable_ratio": "0.01"}
+
+    async def scenario() -> None:
+        async with running(tmp_path, **settings) as node:
+            for turn in range(200):
+                await producer_of(node, f"id-{turn % 7}")
+                if turn % 60 == 59:
+                    states = next(p for p in node.partitions if p.topic_partition.topic == "__transaction_state")
+                    states.log.roll(0)
+            await until(lambda: (node._store.clean_point(states.log) or 0) > 150)
+            await until(lambda: states.log.cleaning is None)
+            held = sum(header.record_count for segment in states.log.segments for _, header in segment.headers())
+            assert held < 100
+            expected = [await producer_of(node, f"id-{number}") for number in range(7)]
+        async with running(tmp_path, **settings) as node:
+            found = [await producer_of(node, f"id-{number}") for number in range(7)]
+            assert found == [(producer_id, epoch + 1) for producer_id, epoch in expected]
+
+    in_loop(scenario)
+
+
+async def producer_of(node: Node, transactional_id: str) -> tuple[int, int]:
+    """Producer id and epoch that the coordinator gives next."""
+    host, port = node.bootstrap.rsplit(":", 1)
+    peer = await Peer.connect(host, int(port))
+    try:
+        while True:
+            lookup = FindCoordinatorRequest(key_type=1, coordinator_keys=[transactional_id])
+            await peer.request(ApiKey.FIND_COORDINATOR, lookup, 4)
+            request = InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout_ms=60_000)
+            answer = await peer.request(ApiKey.INIT_PRODUCER_ID, request, 4)
+            if answer.error_code not in {14, 15, 16, 51}:
+                assert answer.error_code == 0
+                return answer.producer_id, answer.producer_epoch
+            await asyncio.sleep(0.05)
+    finally:
+        peer.close()
 
 
 async def ask_coordinator(node: Node, key: ApiKey, request: object, version: int) -> object:

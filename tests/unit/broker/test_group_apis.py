@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import CONSUMER_OFFSETS, GroupCoordinator
+from ottla.broker.handlers.consumer_group_describe import ConsumerGroupDescribeHandler
+from ottla.broker.handlers.consumer_group_heartbeat import ConsumerGroupHeartbeatHandler
 from ottla.broker.handlers.delete_groups import DeleteGroupsHandler
 from ottla.broker.handlers.describe_groups import DescribeGroupsHandler
 from ottla.broker.handlers.find_coordinator import FindCoordinatorHandler
@@ -24,7 +26,14 @@ from ottla.broker.handlers.sync_group import SyncGroupHandler
 from ottla.broker.partition import FlushPolicy
 from ottla.config.broker import BrokerConfig
 from ottla.metadata.delta import ImageDelta, TopicDelta
-from ottla.metadata.image import BrokerRegistration, ClusterImage, Endpoint, Provenance
+from ottla.metadata.image import (
+    BrokerRegistration,
+    ClusterImage,
+    ConfigResource,
+    Endpoint,
+    Provenance,
+    ResourceType,
+)
 from ottla.model import Uuid
 from ottla.runtime.supervisor import Supervisor
 from ottla.wire import decode, encode
@@ -48,6 +57,8 @@ HANDLERS = {
     ApiKey.DESCRIBE_GROUPS: DescribeGroupsHandler,
     ApiKey.LIST_GROUPS: ListGroupsHandler,
     ApiKey.DELETE_GROUPS: DeleteGroupsHandler,
+    ApiKey.CONSUMER_GROUP_HEARTBEAT: ConsumerGroupHeartbeatHandler,
+    ApiKey.CONSUMER_GROUP_DESCRIBE: ConsumerGroupDescribeHandler,
 }
 
 
@@ -59,6 +70,8 @@ class Broker:
         self.one_led = one_led
         self.created = []
         self.creation_error = None
+        self.has_consumer_groups = True
+        self.configs = {}
         self.supervisor = Supervisor()
         self.coordinator = self.new_coordinator()
         self.publish(orders=[one_led(), one_led()])
@@ -99,8 +112,10 @@ class Broker:
         registered = BrokerRegistration(
             broker_id=NODE_ID, epoch=1, incarnation_id=Uuid.ONE, endpoints=endpoints, fenced=False
         )
+        delta.changed_configs.update(dict.fromkeys(self.configs))
         image = ClusterImage(
             provenance=Provenance(offset=before.provenance.offset + 1),
+            configs=self.configs,
             brokers={NODE_ID: registered},
             topics=by_name,
             topics_by_id={topic.topic_id: topic for topic in by_name.values()},
@@ -136,7 +151,13 @@ class Broker:
         request_class = API_SPECS[key].load()[0]
         request = decode(request_class, encode(build(request_class, fields), version), version)
         handler_class = HANDLERS[key]
-        options = {"coordinator": self.coordinator, "image": lambda: self.image, "lookups": {0: self.coordinator}}
+        options = {
+            "coordinator": self.coordinator,
+            "image": lambda: self.image,
+            "lookups": {0: self.coordinator},
+            "is_enabled": lambda: self.has_consumer_groups,
+            "assignors": ("uniform", "range"),
+        }
         wanted = handler_class.__struct_fields__
         handler = handler_class(**{name: value for name, value in options.items() if name in wanted})
         header = RequestHeader(api_key=int(key), api_version=version, correlation_id=1, client_id="tester")
@@ -594,3 +615,87 @@ def test_a_commit_is_answered_when_it_is_durable(run):
         assert (await asking).topics[0].partitions[0].error_code == 0
 
     run(body, policy=FlushPolicy.ALWAYS)
+
+
+# -- ConsumerGroupHeartbeat and ConsumerGroupDescribe
+
+
+def joining(**fields):
+    return {"group_id": "g", "rebalance_timeout_ms": 30_000, "topic_partitions": [], **fields}
+
+
+@pytest.mark.parametrize("version", versions(ApiKey.CONSUMER_GROUP_HEARTBEAT))
+def test_a_consumer_group_of_every_version(run, version):
+    async def body(broker):
+        beat, describe = ApiKey.CONSUMER_GROUP_HEARTBEAT, ApiKey.CONSUMER_GROUP_DESCRIBE
+        mine = {"member_id": "m"} if version else {}
+        joined = await broker.ask(beat, version, **joining(subscribed_topic_names=["orders"], **mine))
+        assert (joined.error_code, joined.member_epoch, joined.heartbeat_interval_ms) == (0, 2, 5_000)
+        [row] = joined.assignment.topic_partitions
+        assert (row.topic_id, row.partitions) == (TOPIC_ID, [0, 1])
+        me = {"group_id": "g", "member_id": joined.member_id}
+        quiet = await broker.ask(beat, version, **me, member_epoch=2)
+        assert (quiet.error_code, quiet.assignment) == (0, None)
+
+        described = await broker.ask(describe, version, group_ids=["g", "", "no"], include_authorized_operations=True)
+        group, unnamed, unknown = described.groups
+        assert (group.group_state, group.group_epoch, group.assignor_name) == ("Stable", 2, "uniform")
+        [member] = group.members
+        assert member.client_host == "/10.0.0.9"
+        assert member.assignment.topic_partitions[0].topic_name == "orders"
+        assert (unnamed.error_code, unknown.error_code) == (
+            ErrorCode.INVALID_GROUP_ID,
+            ErrorCode.GROUP_ID_NOT_FOUND,
+        )
+        fenced = await broker.ask(beat, version, **me, member_epoch=9)
+        assert fenced.error_code == ErrorCode.FENCED_MEMBER_EPOCH
+        assert "greater member epoch (9)" in fenced.error_message
+        left = await broker.ask(beat, version, **me, member_epoch=-1)
+        assert (left.error_code, left.member_epoch) == (0, -1)
+
+    run(body)
+
+
+def test_members_follow_the_image_with_their_next_heartbeat(run, one_led):
+    async def body(broker):
+        beat = ApiKey.CONSUMER_GROUP_HEARTBEAT
+        await broker.ask(beat, 1, **joining(member_id="m", subscribed_topic_names=["orders", "later"]))
+        broker.bench.clock.advance(2_000)
+        broker.publish(orders=[one_led(), one_led(), one_led()])
+        grown = await broker.ask(beat, 1, group_id="g", member_id="m", member_epoch=2)
+        assert [row.partitions for row in grown.assignment.topic_partitions] == [[0, 1, 2]]
+        broker.bench.clock.advance(2_000)
+        broker.publish(later=[one_led()])
+        more = await broker.ask(beat, 1, group_id="g", member_id="m", member_epoch=3)
+        assert sorted(row.partitions for row in more.assignment.topic_partitions) == [[0], [0, 1, 2]]
+
+    run(body)
+
+
+def test_consumer_groups_are_refused_where_the_cluster_has_none(run):
+    async def body(broker):
+        broker.has_consumer_groups = False
+        beat = await broker.ask(ApiKey.CONSUMER_GROUP_HEARTBEAT, 1, **joining(member_id="m"))
+        assert beat.error_code == ErrorCode.UNSUPPORTED_VERSION
+        described = await broker.ask(ApiKey.CONSUMER_GROUP_DESCRIBE, 1, group_ids=["a", "b"])
+        assert [group.error_code for group in described.groups] == [ErrorCode.UNSUPPORTED_VERSION] * 2
+
+    run(body)
+
+
+def test_a_group_may_have_times_of_its_own_within_the_brokers_bounds(run):
+    async def body(broker):
+        own = {"consumer.heartbeat.interval.ms": "9000", "consumer.session.timeout.ms": "1"}
+        broker.configs = {ConfigResource(ResourceType.GROUP, "g"): own}
+        broker.publish()
+        for group, expected in (("g", 9_000), ("other", 5_000)):
+            fields = joining(member_id="m", subscribed_topic_names=["orders"]) | {"group_id": group}
+            answer = await broker.ask(ApiKey.CONSUMER_GROUP_HEARTBEAT, 1, **fields)
+            assert answer.heartbeat_interval_ms == expected
+        times = broker.coordinator._settings.consumer.times_of("g")
+        assert times.session_timeout_ms == 45_000, "not below group.consumer.min.session.timeout.ms"
+        broker.configs = {ConfigResource(ResourceType.GROUP, "g"): {}}
+        broker.publish()
+        assert broker.coordinator._settings.consumer.own == {}
+
+    run(body)

@@ -37,6 +37,7 @@ class Proxy:
         self._cut_after = cut_after
         self.cuts_left = cuts
         self.port = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Proxy":  # noqa: PYI034 - nobody derives from it
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -45,8 +46,13 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         towards = asyncio.ensure_future(self._pump(reader, upstream_writer, None))
         back = asyncio.ensure_future(self._pump(upstream_reader, writer, self._cut_after))

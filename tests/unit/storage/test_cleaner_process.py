@@ -53,8 +53,10 @@ class Worker:
 def worker() -> Iterator[Worker]:
     made = Worker()
     yield made
-    if made.process.poll() is None and not made.process.stdin.closed:
-        made.close()
+    made.process.kill()
+    made.process.wait()
+    made.process.stdin.close()
+    made.process.stdout.close()
 
 
 @pytest.fixture
@@ -95,6 +97,9 @@ def test_segments_are_offered_one_by_one(worker, log, cleaner):
 
 
 def test_a_stop_ends_a_cleaning_and_the_next_one_begins_anew(worker, log, cleaner):
+    worker.order(log, cleaner, rate=30_000)
+    worker.tell(STOP)
+    assert worker.hear().stopped
     worker.order(log, cleaner, rate=30_000)
     time.sleep(0.3)
     worker.tell(STOP)

@@ -201,7 +201,7 @@ class StubKernel:
         return self._event
 
     def submit(self, syncs):
-        taken = list(syncs[: self.takes])
+        taken = [] if self.closed else list(syncs[: self.takes])
         self.submitted += taken
         self.rounds += bool(taken)
         return len(taken)

@@ -1,0 +1,1 @@
+"""What several commands ask of a cluster, through the client's ``Admin``, as the rows they show."""

@@ -1,0 +1,73 @@
+"""Transactions: which are open, what they hold up, and which of them nobody will end (KIP-664)."""
+
+from ottla.cli.rows import ProducerRow, Transaction, TransactionRow
+from ottla.client import Admin, ErrorCode, KafkaError
+from ottla.model import TopicPartition
+
+
+async def list_transactions(
+    admin: Admin, states: tuple[str, ...] = (), longer_ms: int | None = None
+) -> list[TransactionRow]:
+    """What every coordinator knows, by transactional id."""
+    found = await admin.list_transactions(states=states, open_longer_than_ms=-1 if longer_ms is None else longer_ms)
+    return [
+        TransactionRow(transactional_id=one.transactional_id, producer_id=one.producer_id, state=one.state)
+        for one in sorted(found, key=lambda one: one.transactional_id)
+    ]
+
+
+async def describe_transaction(admin: Admin, name: str) -> Transaction:
+    """One transactional id."""
+    one = (await admin.describe_transactions([name]))[name]
+    if isinstance(one, KafkaError):
+        if one.code is ErrorCode.TRANSACTIONAL_ID_NOT_FOUND:
+            raise KafkaError(one.code, f"transactional id {name!r} does not exist")
+        raise one
+    return Transaction(
+        transactional_id=name,
+        producer_id=one.producer_id,
+        producer_epoch=one.producer_epoch,
+        state=one.state,
+        coordinator=one.coordinator,
+        timeout_ms=one.timeout_ms,
+        started_ms=one.started_at if one.started_at > 0 else None,
+        partitions=[str(place) for place in one.partitions],
+    )
+
+
+async def producers(admin: Admin, places: list[TopicPartition]) -> list[ProducerRow]:
+    """Whom the leaders of these partitions know as producers, open transactions among them."""
+    rows = []
+    for place, found in (await admin.describe_producers(places)).items():
+        if isinstance(found, KafkaError):
+            raise found
+        rows += [
+            ProducerRow(
+                topic=place.topic,
+                partition=place.partition,
+                producer_id=one.producer_id,
+                producer_epoch=one.producer_epoch,
+                coordinator_epoch=one.coordinator_epoch,
+                last_sequence=one.last_sequence,
+                last_ms=one.last_timestamp,
+                open_since_offset=one.transaction_start_offset if one.transaction_start_offset >= 0 else None,
+            )
+            for one in found
+        ]
+    return rows
+
+
+async def hanging(admin: Admin, places: list[TopicPartition], older_ms: int, now_ms: int) -> list[ProducerRow]:
+    """Open transactions of partitions that no coordinator will end: it does not know them, or not of the partition."""
+    open_ones = [row for row in await producers(admin, places) if row.open_since_offset is not None]
+    suspects = [row for row in open_ones if now_ms - row.last_ms >= older_ms]
+    if not suspects:
+        return []
+    names = {row.producer_id: row.transactional_id for row in await list_transactions(admin)}
+    wanted = {names[row.producer_id] for row in suspects if row.producer_id in names}
+    described = {name: (await describe_transaction(admin, name)).partitions for name in sorted(wanted)}
+    return [
+        row
+        for row in suspects
+        if f"{row.topic}-{row.partition}" not in described.get(names.get(row.producer_id, ""), ())
+    ]

@@ -1,0 +1,47 @@
+"""A group's coordinator as the consumer asks it: in its own versions, joins on a connection of their own."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ottla.client._cluster import Cluster
+from ottla.client._coordinator import CoordinatorKind, CoordinatorLink
+from ottla.net.peer import Peer
+from ottla.wire.apis import ApiKey
+from ottla.wire.codec import Message
+from ottla.wire.errors import ErrorCode
+
+GROUP_LANE: Final = "group"
+"""A join waits at the broker for the other members, and so would what is behind it on its connection."""
+NOTHING: Final[frozenset[ErrorCode]] = frozenset()
+
+
+class GroupCoordinator:
+    """The coordinator of one group."""
+
+    def __init__(self, cluster: Cluster, group_id: str) -> None:
+        self._link = CoordinatorLink(cluster, CoordinatorKind.GROUP, group_id)
+        self.group_id = group_id
+
+    async def ask(
+        self,
+        api_key: ApiKey,
+        request: Callable[[int], Message],
+        *,
+        code_of: Callable[[Any], int],
+        seconds: float,
+        version_max: int | None = None,
+        lane: str = "",
+    ) -> Any:
+        """Send a request, made anew for each try in the version spoken, until there is an answer to it.
+
+        "Ask another" and "not yet" are no answers. Raises ``KafkaTimeoutError`` after ``seconds``.
+        """
+
+        def made(peer: Peer) -> tuple[Message, int]:
+            version = peer.version_of(api_key)
+            version = min(version, version_max or version)
+            return request(version), version
+
+        return await self._link.ask(
+            api_key, made, code_of, seconds=seconds, again=NOTHING, lane=lane, answer_seconds=seconds
+        )

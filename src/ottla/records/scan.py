@@ -1,0 +1,187 @@
+"""Where the fields of a batch's records lie: one pass over the varints, no object made of any record.
+
+This module is written once and runs twice: as Python, and, where a compiler was at hand when Ottla was installed, as
+the extension that Cython makes of it with the types in ``scan.pxd``; a property test holds both equal.
+
+Compiled, ``data`` is a bare pointer, so every read must be inside ``body`` by the code's own checks. They rest on two
+facts: a ``bytes`` object ends with a NUL that is not counted, so a varint that begins at or before the end stops there;
+and a field's length is compared with what is left of its record before it is used.
+"""
+
+from array import array
+from collections.abc import Callable
+from typing import Any, Final
+
+from ottla.records.batch import LOG_APPEND_TIME_FLAG, BatchHeader
+from ottla.records.errors import CorruptRecord
+
+__all__ = ["RECORD_BYTES_MIN", "Fields", "gather", "make_records", "scan", "slices"]
+
+RECORD_BYTES_MIN: Final = 7
+"""Length, attributes, two deltas, two lengths, header count: a byte each."""
+TIMESTAMP_MAX: Final = 2**61
+"""Nobody's milliseconds; sums of two below it stay in 64 bits."""
+
+Fields = tuple[
+    "array[int]", "array[int]", "array[int]", "array[int]", "array[int]", "array[int]", dict[int, tuple[int, int]]
+]
+"""Offsets, timestamps, key starts, key sizes, value starts, value sizes (-1: null), and by record number where its
+headers begin and end, for records that have any. Starts count from the beginning of the body."""
+
+
+def scan(header: BatchHeader, body: bytes) -> Fields:  # noqa: C901, PLR0912, PLR0915 - varints are read in line
+    """The fields of the records in ``body``, the decompressed records of a batch. Raises ``CorruptRecord``.
+
+    Headers are not looked into.
+    """
+    count = header.record_count
+    end = len(body)
+    if count < 0 or count * RECORD_BYTES_MIN > end:
+        raise CorruptRecord(f"batch announces {count} records in {end} bytes")
+    places = _places(count)
+    offsets, times, key_starts, key_sizes, value_starts, value_sizes, headers = places
+    data = body
+    base_offset, delta_max = header.base_offset, header.last_offset_delta
+    base_time, append_time = _times(header)
+    position, last_delta = 0, -1
+    size_min, time_max = RECORD_BYTES_MIN - 1, TIMESTAMP_MAX
+    try:
+        for index in range(count):
+            raw = data[position]
+            position += 1
+            if raw > 0x7F:
+                raw, position = _long_varint(data, position, raw)
+            start, size = position, (raw >> 1) ^ -(raw & 1)
+            if size < size_min or size > end - start:
+                raise CorruptRecord(f"record {index} announces {size} bytes, {end - start} are left")
+            record_end = start + size
+            raw = data[start + 1]
+            position = start + 2
+            if raw > 0x7F:
+                raw, position = _long_varint(data, position, raw)
+            time = (raw >> 1) ^ -(raw & 1)
+            raw = data[position] if position < record_end else _past_end(index)
+            position += 1
+            if raw > 0x7F:
+                raw, position = _long_varint(data, position, raw)
+            delta = (raw >> 1) ^ -(raw & 1)
+            if not last_delta < delta <= delta_max or not -time_max < time < time_max:
+                raise CorruptRecord(f"record {index}: offset delta {delta} after {last_delta}, timestamp delta {time}")
+            offsets[index] = base_offset + delta
+            times[index] = base_time + time if append_time < 0 else append_time
+            last_delta = delta
+            raw = data[position] if position < record_end else _past_end(index)
+            position += 1
+            if raw > 0x7F:
+                raw, position = _long_varint(data, position, raw)
+            size = (raw >> 1) ^ -(raw & 1)
+            key_starts[index], key_sizes[index] = position, size if 0 <= size <= record_end - position else -1
+            if size > 0:
+                position = position + size if size <= record_end - position else _past_end(index)
+            raw = data[position] if position < record_end else _past_end(index)
+            position += 1
+            if raw > 0x7F:
+                raw, position = _long_varint(data, position, raw)
+            size = (raw >> 1) ^ -(raw & 1)
+            value_starts[index], value_sizes[index] = position, size if 0 <= size <= record_end - position else -1
+            if size > 0:
+                position = position + size if size <= record_end - position else _past_end(index)
+            if (data[position] if position < record_end else _past_end(index)) != 0:
+                headers[index] = (position, record_end)
+            elif position + 1 != record_end:
+                raise CorruptRecord(f"record {index} has {record_end - position - 1} bytes behind its end")
+            position = record_end
+    except IndexError:
+        raise CorruptRecord("a record exceeds the batch") from None
+    if position != end:
+        raise CorruptRecord(f"{end - position} bytes remain behind the last of {count} records")
+    return places
+
+
+def make_records(make: Callable[..., Any], names: tuple[Any, ...], body: bytes, fields: Fields) -> list[Any]:
+    """``make(topic, partition, offset, timestamp, key, value, headers, timestamp_type, leader_epoch)`` of each record.
+
+    ``names`` is topic, partition, timestamp type, leader epoch and the function that reads headers.
+    """
+    offsets, times, key_starts, key_sizes, value_starts, value_sizes, headers = fields
+    topic, partition, kind, epoch, read_headers = names
+    data = body
+    nothing: tuple[Any, ...] = ()
+    records = []
+    for index in range(len(offsets)):
+        start, size = key_starts[index], key_sizes[index]
+        key = data[start : start + size] if size >= 0 else None
+        start, size = value_starts[index], value_sizes[index]
+        value = data[start : start + size] if size >= 0 else None
+        some = read_headers(body, headers[index]) if headers and index in headers else nothing
+        records.append(make(topic, partition, offsets[index], times[index], key, value, some, kind, epoch))
+    return records
+
+
+def gather(body: bytes, starts: "array[int]", sizes: "array[int]") -> "tuple[bytes, array[int], int]":
+    """The fields themselves, laid one after the other; where each ends (from 0 on); how many are null."""
+    ends = array("i", bytes(4 * (len(starts) + 1)))
+    data = body
+    starts_, sizes_, ends_ = starts, sizes, ends
+    parts = []
+    position = nulls = 0
+    for index in range(len(starts_)):
+        start, size = starts_[index], sizes_[index]
+        if size < 0:
+            nulls += 1
+        elif size:
+            parts.append(data[start : start + size])
+            position += size
+        ends_[index + 1] = position
+    return b"".join(parts), ends, nulls
+
+
+def slices(body: bytes, starts: "array[int]", sizes: "array[int]") -> list[bytes | None]:
+    """The fields as objects."""
+    data = body
+    starts_, sizes_ = starts, sizes
+    parts: list[bytes | None] = []
+    for index in range(len(starts_)):
+        start, size = starts_[index], sizes_[index]
+        parts.append(data[start : start + size] if size >= 0 else None)
+    return parts
+
+
+def _long_varint(data: bytes, position: int, raw: int) -> tuple[int, int]:
+    """A varint of more than one byte, of which ``raw`` is the first: the number, not yet unfolded, and what follows."""
+    raw &= 0x7F
+    shift = 7
+    while True:
+        byte = data[position]
+        position += 1
+        if shift == 63 and byte > 1:
+            raise CorruptRecord(f"varint at position {position - 10} is longer than 64 bits")
+        raw |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return raw, position
+        shift += 7
+
+
+def _places(count: int) -> Fields:
+    wide, narrow = bytes(8 * count), bytes(4 * count)
+    return (
+        array("q", wide),
+        array("q", wide),
+        array("i", narrow),
+        array("i", narrow),
+        array("i", narrow),
+        array("i", narrow),
+        {},
+    )
+
+
+def _times(header: BatchHeader) -> tuple[int, int]:
+    """The base timestamp, and the time of appending or -1."""
+    if not -TIMESTAMP_MAX < header.base_timestamp < TIMESTAMP_MAX:
+        raise CorruptRecord(f"the base timestamp is {header.base_timestamp}")
+    append_time = header.max_timestamp if header.attributes & LOG_APPEND_TIME_FLAG else -1
+    return header.base_timestamp, append_time
+
+
+def _past_end(index: int) -> int:
+    raise CorruptRecord(f"a field exceeds record {index}")

@@ -1,0 +1,223 @@
+"""The fetcher against brokers that answer by script: followers, hints, truncation, throttling, silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
+from ottla.wire.apis import ApiKey
+from ottla.wire.messages.fetch_response import FetchResponse, LeaderIdAndEpoch, NodeEndpoint
+from ottla.wire.messages.offset_for_leader_epoch_response import (
+    EpochEndOffset,
+    OffsetForLeaderEpochResponse,
+    OffsetForLeaderTopicResult,
+)
+
+
+def _scripted() -> ModuleType:
+    import importlib.util
+    import sys
+
+    path = Path(__file__).with_name("scripted.py")
+    spec = importlib.util.spec_from_file_location("scripted_cluster", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+scripted = _scripted()
+PLACE = TopicPartition(scripted.TOPIC, 0)
+
+
+def run(main: Awaitable[None]) -> None:
+    async def limited() -> None:
+        await asyncio.wait_for(main, 30)
+
+    asyncio.run(limited())
+
+
+async def offsets(consumer: Consumer, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        found += [record.offset for record in await consumer.get_many(count - len(found), 5.0)]
+    return found
+
+
+def test_sessions_name_only_what_changed() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            cluster.append(b"0", b"1")
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                assert await offsets(consumer, 2) == [0, 1]
+                while len(cluster.asked(ApiKey.FETCH)) < 4:
+                    await asyncio.sleep(0.01)
+            first, second, third = cluster.asked(ApiKey.FETCH)[:3]
+            assert (first.session_id, first.session_epoch) == (0, 0)
+            assert (second.session_id, second.session_epoch) == (5, 1)
+            assert second.topics[0].partitions[0].fetch_offset == 2
+            assert (third.session_epoch, third.topics, third.forgotten_topics_data) == (2, [], [])
+
+    run(main())
+
+
+def test_reads_from_the_follower_that_the_leader_names_and_returns_where_that_fails() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster(nodes=2) as cluster:
+            cluster.append(b"0")
+            behind = False
+
+            def fetch(node: int, request: Any) -> FetchResponse:
+                if node == 0 and not behind:
+                    return cluster.fetch(node, request, records=None, preferred_read_replica=1)
+                if node == 1 and behind:
+                    return cluster.fetch(node, request, records=None, error_code=ErrorCode.OFFSET_OUT_OF_RANGE)
+                return cluster.fetch(node, request)
+
+            cluster.handlers[ApiKey.FETCH] = fetch
+            async with Consumer(
+                cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest", client_rack="near"
+            ) as consumer:
+                assert await offsets(consumer, 1) == [0]
+                assert cluster.asked(ApiKey.FETCH, 1)
+                assert cluster.asked(ApiKey.FETCH, 0)[0].rack_id == "near"
+                behind = True
+                cluster.append(b"1")
+                consumer.seek({PLACE: 1})
+                assert await offsets(consumer, 1) == [1]
+
+    run(main())
+
+
+def test_follows_a_hint_without_asking_for_metadata() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster(nodes=2) as cluster:
+            cluster.append(b"0")
+            cluster.known_nodes = 1
+
+            def fetch(node: int, request: Any) -> FetchResponse:
+                if node == 1:
+                    return cluster.fetch(node, request)
+                hint = LeaderIdAndEpoch(leader_id=1, leader_epoch=4)
+                answer = cluster.fetch(
+                    node, request, records=None, error_code=ErrorCode.NOT_LEADER_OR_FOLLOWER, current_leader=hint
+                )
+                answer.node_endpoints = [NodeEndpoint(node_id=1, host="127.0.0.1", port=cluster.ports[1])]
+                return answer
+
+            cluster.handlers[ApiKey.FETCH] = fetch
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                known = len(cluster.asked(ApiKey.METADATA))
+                assert await offsets(consumer, 1) == [0]
+                assert len(cluster.asked(ApiKey.METADATA)) == known
+                fetched = cluster.asked(ApiKey.FETCH, 1)[0].topics[0].partitions[0]
+                assert fetched.current_leader_epoch == 4
+
+    run(main())
+
+
+def truncating(cluster: Any) -> None:
+    """The new leader's log of epoch 0 ended at offset 3."""
+
+    def end(node: int, request: Any) -> OffsetForLeaderEpochResponse:
+        asked = request.topics[0].partitions[0]
+        assert (asked.leader_epoch, asked.current_leader_epoch) == (0, 1)
+        answer = EpochEndOffset(partition=0, leader_epoch=0, end_offset=3)
+        return OffsetForLeaderEpochResponse(
+            topics=[OffsetForLeaderTopicResult(topic=scripted.TOPIC, partitions=[answer])]
+        )
+
+    cluster.handlers[ApiKey.OFFSET_FOR_LEADER_EPOCH] = end
+
+
+@pytest.mark.parametrize("reset", ["earliest", "none"])
+def test_a_truncated_log_is_noticed(reset: Any) -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            truncating(cluster)
+            cluster.append(b"0", b"1", b"2", b"3", b"4")
+            async with Consumer(
+                cluster.bootstrap,
+                topics=[scripted.TOPIC],
+                offsets={PLACE: 0},
+                auto_offset_reset=reset,
+                metadata_max_age_ms=200,
+            ) as consumer:
+                assert await offsets(consumer, 5) == [0, 1, 2, 3, 4]
+                cluster.log, cluster.end, cluster.leader_epoch = b"", 0, 1
+                cluster.append(b"0", b"1", b"2", epoch=0)
+                cluster.append(b"other")
+                if reset == "none":
+                    with pytest.raises(KafkaError, match="truncated to 3"):
+                        await consumer.get_many(1, 10.0)
+                else:
+                    (record,) = await consumer.get_many(1, 10.0)
+                    assert (record.offset, record.value) == (3, b"other")
+
+    run(main())
+
+
+def test_throttling_is_honoured() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            cluster.append(b"0")
+
+            def fetch(node: int, request: Any) -> FetchResponse:
+                answer = cluster.fetch(node, request)
+                answer.throttle_time_ms = 400
+                return answer
+
+            cluster.handlers[ApiKey.FETCH] = fetch
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                await offsets(consumer, 1)
+                while len(cluster.asked(ApiKey.FETCH)) < 3:
+                    await asyncio.sleep(0.02)
+            times = [when for _, key, _, when in cluster.requests if key is ApiKey.FETCH]
+            assert times[1] - times[0] > 0.39
+            assert times[2] - times[1] > 0.39
+
+    run(main())
+
+
+def test_silence_does_not_hang() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            cluster.handlers[ApiKey.FETCH] = lambda _node, _request: None
+            began = asyncio.get_running_loop().time()
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC]) as consumer:
+                assert await consumer.poll(0.2) == []
+            assert asyncio.get_running_loop().time() - began < 5.0
+
+    run(main())
+
+
+def test_a_damaged_batch_is_fetched_again() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            cluster.append(b"0")
+            cluster.append(b"1")
+            whole = cluster.log
+            cluster.log = whole[:-1] + b"\xff"
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                assert await offsets(consumer, 1) == [0]
+                with pytest.raises(KafkaError) as caught:
+                    await consumer.get_many(1, 5.0)
+                assert caught.value.code is ErrorCode.CORRUPT_MESSAGE
+                assert consumer.position(PLACE) == 1
+                cluster.log = whole
+                while True:
+                    try:
+                        assert await offsets(consumer, 1) == [1]
+                        break
+                    except KafkaError:
+                        continue
+
+    run(main())
