@@ -178,8 +178,10 @@ def _load(plan: Plan, threads: tuple[Sequence[Worker], Nemesis], history: Histor
         ending = list(wave)
         for worker in ending:
             worker.enough.set()
+        asked = time.monotonic()
         for worker in ending:
-            if not worker.finish(1.0 if broken or history.alarmed else worker.patience):
+            patience = 1.0 if broken or history.alarmed else worker.patience
+            if not worker.finish(max(1.0, asked + patience - time.monotonic())):
                 history.mark(RUN, "stuck", f"{worker.name} is not answered what it asked for")
     history.mark(RUN, "end")
     return broken

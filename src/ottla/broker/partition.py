@@ -539,8 +539,8 @@ class Partition:
 
     def _flushed(self, log: Log, error: KafkaError | None) -> None:
         self._flush_running = False
-        if log is not self.log:
-            # The partition has moved to another directory meanwhile: what became of the old log says nothing.
+        if log is not self.log or (error is not None and error.code is ErrorCode.NOT_LEADER_OR_FOLLOWER):
+            # Moved to another directory meanwhile, or truncated: what became of that flush says nothing of this log.
             error = None
         if error is not None:
             self.set_offline(f"flush of {self.topic_partition}: {error}")

@@ -99,6 +99,26 @@ def test_a_log_whose_partition_could_not_be_opened_is_not_set_aside(make_bench, 
     asyncio.run(main())
 
 
+def test_a_log_that_is_truncated_under_a_flush_stays_online(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"))
+        append(partition, make_batch(b"b"))
+        ((_, running),) = bench.flushes.waiting
+        bench.flushes.waiting = []
+        partition.log.truncate_to(1)
+        running(KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated"))
+        await bench.flushes.flush()
+        assert partition.high_watermark == 1
+        append(partition, make_batch(b"c"))
+        await bench.flushes.flush()
+        assert partition.high_watermark == 2
+
+    asyncio.run(main())
+
+
 def test_appends_during_a_flush_are_taken_by_the_next(make_bench, one_led, make_batch):
     async def main():
         bench = make_bench(FlushPolicy.AUTO)
