@@ -164,7 +164,10 @@ class LogCleaner:
         try:
             return cleanable(held, self._store.clean_point(held), partition.last_stable_offset, now_ms)
         except (KafkaError, OSError) as error:
-            self._set_aside(held, str(error))
+            if isinstance(error, OSError) and error.errno in SHORTAGES:
+                log.warning("cleaning put off", partition=held.topic_partition, reason=error)
+            else:
+                self._set_aside(held, str(error))
             return None
 
     def _forget_gone(self) -> None:

@@ -142,6 +142,8 @@ class Dispatch:
     def _failed(self, ready: _Ready, header: RequestHeader, error: Exception) -> Segments:
         """An error that a handler did not turn into its answer."""
         name = f"{ready.route.api_key.name} v{header.api_version}"
+        if isinstance(error, CloseConnection):
+            raise error
         if isinstance(error, AssertionError):
             self._fail(error)
             raise CloseConnection(f"{name}: broken invariant") from error

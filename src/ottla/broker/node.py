@@ -354,6 +354,7 @@ class Node:
                 config=self.config.transactions,
                 clock=self._clock,
                 enabled=self._verifies_transactions,
+                seconds_max=self.config.network.request_timeout_ms / 1000,
             ),
             housekeeping=self._housekeeping,
             store=self._store,

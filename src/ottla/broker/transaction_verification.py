@@ -43,12 +43,16 @@ class Asking(Enum):
 
 
 class TransactionVerification(Struct, frozen=True, kw_only=True):
-    """Puts the question. ``enabled`` says whether anybody is asked about clients that add partitions themselves."""
+    """Puts the question, and waits ``seconds_max`` for its answer.
+
+    ``enabled`` says whether anybody is asked about clients that add partitions themselves.
+    """
 
     coordinator: TransactionCoordinator
     config: TransactionsConfig
     clock: Clock
     enabled: Callable[[], bool]
+    seconds_max: float
 
     def is_needed(self, asking: Asking) -> bool:
         return asking.adds_partition or self.enabled()
@@ -65,14 +69,17 @@ class TransactionVerification(Struct, frozen=True, kw_only=True):
             client_version=FIRST_VERSION_WITH_EPOCH_BUMP,
         )
         try:
-            if asking.adds_partition:
-                await self.coordinator.ask(
-                    transactional_id, lambda shard, now_ms, _token: shard.add_partitions(command, now_ms)
+            async with asyncio.timeout(self.seconds_max):
+                if asking.adds_partition:
+                    await self.coordinator.ask(
+                        transactional_id, lambda shard, now_ms, _token: shard.add_partitions(command, now_ms)
+                    )
+                    return {}
+                found = await self.coordinator.ask(
+                    transactional_id, lambda shard, _now_ms, _token: shard.verify_partitions(command)
                 )
-                return {}
-            found = await self.coordinator.ask(
-                transactional_id, lambda shard, _now_ms, _token: shard.verify_partitions(command)
-            )
+        except TimeoutError:
+            found = dict.fromkeys(partitions, ErrorCode.NETWORK_EXCEPTION)
         except KafkaError as error:
             found = dict.fromkeys(partitions, error.code)
         return {key: _in_words_of(asking, code) for key, code in found.items() if code is not ErrorCode.NONE}

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple, Self
 
 FILES_MAX: Final = 128
-"""Syncs in flight at once; what comes on top waits for the next round."""
+"""Syncs in flight at once; what comes on top goes to threads."""
 
 _COMMAND_FDSYNC: Final = 3
 _FLAG_EVENT_DESCRIPTOR: Final = 1

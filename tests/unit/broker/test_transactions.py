@@ -19,7 +19,7 @@ from ottla.broker.produce_verification import ProduceVerification
 from ottla.broker.producer_ids import ProducerIdBlock, ProducerIds
 from ottla.broker.transaction_coordinator import TransactionCoordinator
 from ottla.broker.transaction_markers import LocalMarkers, MarkerSender
-from ottla.broker.transaction_verification import TransactionVerification
+from ottla.broker.transaction_verification import Asking, TransactionVerification
 from ottla.config.broker import BrokerConfig
 from ottla.groups.commands import CommitOffsets, FetchOffsets, OffsetToCommit
 from ottla.metadata.delta import ImageDelta, TopicDelta
@@ -28,6 +28,7 @@ from ottla.model import TopicPartition, Uuid
 from ottla.records.batch import iter_headers
 from ottla.records.builder import BatchBuilder
 from ottla.records.control import EndTransaction as EndMarker
+from ottla.runtime.clock import ManualClock
 from ottla.runtime.supervisor import Supervisor
 from ottla.transactions.commands import AddPartitions, EndTransaction, InitProducerId
 from ottla.transactions.transaction import TransactionState
@@ -181,6 +182,7 @@ class Broker:
                 config=CONFIG.transactions,
                 clock=self.bench.clock,
                 enabled=lambda: True,
+                seconds_max=30.0,
             )
             self._produce = ProduceHandler(
                 partitions=self.bench.partitions,
@@ -188,6 +190,30 @@ class Broker:
                 verification=ProduceVerification(partitions=self.bench.partitions, verification=verification),
             )
         return self._produce
+
+
+class Mute:
+    """A coordinator that never answers."""
+
+    async def ask(self, transactional_id, command):
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("asking", [Asking.ADDING, Asking.ABORTABLE_ERROR])
+def test_a_verification_without_an_answer_ends(asking):
+    async def main():
+        verification = TransactionVerification(
+            coordinator=Mute(),
+            config=CONFIG.transactions,
+            clock=ManualClock(),
+            enabled=lambda: True,
+            seconds_max=0.01,
+        )
+        place = TopicPartition("orders", 0)
+        refusals = await asyncio.wait_for(verification.ask("id", (1, 0), [place], asking), 5)
+        assert refusals == {place: ErrorCode.NETWORK_EXCEPTION}
+
+    asyncio.run(main())
 
 
 class Channel:
