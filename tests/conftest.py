@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ for place in (TESTS, TESTS.parent / "tools"):
 
 import oracle  # noqa: E402  # the path above comes first
 from harness import clusters  # noqa: E402  # the path above comes first
+
+
+def pytest_configure() -> None:
+    """A suite that a shell started in the background ignores SIGINT, and so would the processes it interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
