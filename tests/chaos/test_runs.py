@@ -78,7 +78,7 @@ def test_acknowledged_records_survive_kill_9(cluster_kind, request, seed, tmp_pa
         rate=170,
         interval=0.5,
     )
-    assert carry_out(plan, tmp_path).verdict.faults["kill"] == rounds
+    assert carry_out(plan, tmp_path).verdict.faults["kill"] >= rounds
 
 
 def test_the_same_seed_breaks_the_same_things_in_the_same_order(tmp_path):
