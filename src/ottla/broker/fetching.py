@@ -13,6 +13,7 @@ from ottla.broker.partition import Isolation, Partition
 from ottla.broker.partitions import Partitions
 from ottla.model import Uuid
 from ottla.net.deferred import Deferred
+from ottla.runtime.turn import of_running_loop
 from ottla.storage.region import FileRegion
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -173,14 +174,14 @@ class DelayedFetch:
         self._limits = limits
         self._watched: list[Partition] = []
         self._missing = limits.min_bytes
-        self._loop = asyncio.get_running_loop()
+        self._turn = of_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._reads_soon = False
         self._time_is_up = False
 
     def watch(self, already_bytes: int, max_wait_ms: int) -> None:
         self._missing = self._limits.min_bytes - already_bytes
-        self._timer = self._loop.call_later(max_wait_ms / 1000, self._on_time_up)
+        self._timer = self._turn.loop.call_later(max_wait_ms / 1000, self._on_time_up)
         for target in self._targets:
             try:
                 partition = self._partitions.get(target.topic or "", target.partition)
@@ -201,7 +202,7 @@ class DelayedFetch:
         """Not within the append that brought the bytes: others may follow in the same turn."""
         if not self._reads_soon:
             self._reads_soon = True
-            self._loop.call_soon(self._read)
+            self._turn.at_end(self._read)
 
     def _on_time_up(self) -> None:
         self._time_is_up = True

@@ -21,6 +21,7 @@ from msgspec import Struct
 from ottla.net.deferred import Deferred
 from ottla.net.outbox import Outbox, Segment
 from ottla.runtime.telemetry import get_logger
+from ottla.runtime.turn import of_running_loop
 
 log = get_logger(__name__)
 
@@ -77,6 +78,7 @@ class Connection:
         "_serve_soon",
         "_sock",
         "_spawn",
+        "_turn",
         "_view",
         "_write_position",
         "_writing",
@@ -95,7 +97,8 @@ class Connection:
         spawn: Callable[..., object],
         on_close: Callable[["Connection"], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._turn = of_running_loop()
+        self._loop = self._turn.loop
         self._sock = sock
         self.peer = peer
         self.limits = limits
@@ -116,7 +119,7 @@ class Connection:
         self._closed = False
         self._draining = False
         self.last_active_at = self._loop.time()
-        self._loop.add_reader(sock.fileno(), self._on_readable)
+        self._listen()
 
     @property
     def busy(self) -> bool:
@@ -141,6 +144,9 @@ class Connection:
         empty = self._write_position == self._read_position
         if empty and len(self._buffer) > BUFFER_BYTES_START and now - self.last_active_at > BUFFER_IDLE_SECONDS:
             self._reset_buffer(kept_bytes=BUFFER_BYTES_START)
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._sock.fileno(), self._turn.run, self._on_readable)
 
     def _pause_reading(self) -> None:
         if not self._closed and not self._paused:
@@ -346,9 +352,9 @@ class Connection:
             self._paused = False
             if self._write_position > self._read_position:
                 self._serve_soon = True
-                self._loop.call_soon(self._serve_buffered)
+                self._loop.call_soon(self._turn.run, self._serve_buffered)
             else:
-                self._loop.add_reader(self._sock.fileno(), self._on_readable)
+                self._listen()
 
     def _may_read(self) -> bool:
         return not (self._closed or self._paused or self._serve_soon)
@@ -365,7 +371,7 @@ class Connection:
             return
         self._send_ready()
         if self._may_read():
-            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            self._listen()
 
     def drain_and_stop(self) -> None:
         """Part of a graceful stop: no further request is read, not even when limits allow it again."""

@@ -15,11 +15,13 @@ import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
+from ottla.runtime.turn import Turn, of_running_loop
 from ottla.storage.errors import storage_error
 from ottla.storage.kernel_sync import KernelSync, Synced
 from ottla.storage.log import Log, PendingFlush
@@ -53,11 +55,12 @@ class GroupCommit:
 
         ``kernel`` is closed with this.
         """
-        self._loop = asyncio.get_running_loop()
+        self._turn = of_running_loop()
+        self._loop = self._turn.loop
         self._on_failed = on_failed
         self._lanes: dict[str, _Lane] = {}
         self._failed: set[str] = set()
-        self._kernel = None if kernel is None else _KernelRounds(kernel, self._loop, self._queue, self._finish)
+        self._kernel = None if kernel is None else _KernelRounds(kernel, self._turn, self._queue, self._finish)
         self.rounds = 0
         """Flush rounds that have ended."""
 
@@ -79,7 +82,7 @@ class GroupCommit:
     def when_flushed(self, log: Log, offset: int, resolve: Resolve) -> None:
         """The same by a call on the loop, in the step that learns of it; never within this one."""
         if self._has_failed(log) or log.recovery_point >= offset:
-            self._loop.call_soon(resolve, self._verdict(log, offset))
+            self._turn.at_end(partial(resolve, self._verdict(log, offset)))
         else:
             self._add(Waiter(log, offset, resolve))
 
@@ -115,7 +118,7 @@ class GroupCommit:
         directory = log.log_directory
         lane = self._lanes.get(directory)
         if lane is None:
-            lane = self._lanes[directory] = _Lane(directory, self._loop, self._finish)
+            lane = self._lanes[directory] = _Lane(directory, self._turn, self._finish)
         return lane
 
     def _finish(self, directory: str, waiters: list[Waiter], error: Exception | None) -> None:
@@ -149,12 +152,13 @@ class _KernelRounds:
     def __init__(
         self,
         kernel: KernelSync,
-        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
         pass_on: Callable[[Waiter], None],
         finish: Callable[[str, list[Waiter], Exception | None], None],
     ) -> None:
         self._kernel = kernel
-        self._loop = loop
+        self._turn = turn
+        self._loop = turn.loop
         self._pass_on = pass_on
         self._finish = finish
         self._waiting: list[Waiter] = []
@@ -163,7 +167,7 @@ class _KernelRounds:
         self._closed = False
         self._closing = Lock()
         """Between the loop and ``close``, which may come from any thread."""
-        loop.add_reader(kernel.fileno(), self._on_synced)
+        self._loop.add_reader(kernel.fileno(), turn.run, self._on_synced)
 
     def add(self, waiter: Waiter) -> None:
         with self._closing:
@@ -172,9 +176,9 @@ class _KernelRounds:
                 return
             self._waiting.append(waiter)
         if not self._running and not self._begin_soon:
-            # Not now: whatever else this turn of the loop appends shares the round.
+            # Not now: whatever else this turn appends shares the round.
             self._begin_soon = True
-            self._loop.call_soon(self._begin)
+            self._turn.at_end(self._begin)
 
     def close(self) -> None:
         """Wait for the round that runs; what waits for the next goes to the lanes. Any thread."""
@@ -184,7 +188,7 @@ class _KernelRounds:
             self._waiting = []
         ended = self._kernel.close()
         try:
-            self._loop.call_soon_threadsafe(self._end, ended)
+            self._loop.call_soon_threadsafe(self._turn.run, partial(self._end, ended))
         except RuntimeError:
             # The loop has been closed: nobody waits any more.
             self._kernel.close_descriptor()
@@ -242,13 +246,14 @@ class _Lane:
     def __init__(
         self,
         directory: str,
-        loop: asyncio.AbstractEventLoop,
+        turn: Turn,
         finish: Callable[[str, list[Waiter], Exception | None], None],
     ) -> None:
         self.directory = directory
         self.queue: SimpleQueue[Waiter | None] = SimpleQueue()
         self.pool = ThreadPoolExecutor(PARALLEL_FLUSHES, thread_name_prefix="ottla-flush")
-        self._loop = loop
+        self._turn = turn
+        self._loop = turn.loop
         self._finish = finish
         self._failure: Exception | None = None
         self.thread = Thread(target=self._serve, name="ottla-group-commit", daemon=True)
@@ -266,7 +271,9 @@ class _Lane:
                 except Exception as error:  # whatever it is: these waiters must not be acknowledged
                     self._failure = error
             try:
-                self._loop.call_soon_threadsafe(self._finish, self.directory, waiters, self._failure)
+                self._loop.call_soon_threadsafe(
+                    self._turn.run, partial(self._finish, self.directory, waiters, self._failure)
+                )
             except RuntimeError:
                 return  # The loop has been closed: nobody waits any more.
 

@@ -12,7 +12,6 @@ for clients of transaction version 2: the same question adds the partition. v11+
 older client is told INVALID_TXN_STATE; NOT_ENOUGH_REPLICAS stands for "ask again".
 """
 
-import asyncio
 from collections.abc import Awaitable
 from functools import partial
 
@@ -28,6 +27,7 @@ from ottla.model import TopicPartition
 from ottla.net.connection import CloseConnection
 from ottla.net.deferred import Deferred
 from ottla.records.validate import Origin, RecordsRejected, read_produce_batch
+from ottla.runtime.turn import of_running_loop
 from ottla.transactions.verification import Guard
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -186,15 +186,14 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
 class Acknowledgement:
     """Waits for every partition of one request; ``response`` resolves when all have acknowledged or time is up."""
 
-    __slots__ = ("_answer", "_loop", "_timer", "_unresolved", "response")
+    __slots__ = ("_answer", "_timer", "_turn", "_unresolved", "response")
 
     def __init__(self, waiting: list[Unacknowledged], answer: ProduceResponse, timeout_ms: int) -> None:
-        loop = asyncio.get_running_loop()
         self.response: Deferred[ProduceResponse] = Deferred()
-        self._loop = loop
+        self._turn = of_running_loop()
         self._answer = answer
         self._unresolved = dict(enumerate(waiting))
-        self._timer = loop.call_later(max(timeout_ms, 0) / 1000, self._finish)
+        self._timer = self._turn.loop.call_later(max(timeout_ms, 0) / 1000, self._finish)
         for key, item in enumerate(waiting):
             resolve = partial(self._resolve, key)
             if item.partition.when_acknowledged(item.last_offset, resolve, item.acks):
@@ -215,7 +214,7 @@ class Acknowledgement:
             record_late_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
         self._unresolved.clear()
         # Not within the step that moved the high watermark: consumers hear of it first.
-        self._loop.call_soon(self.response.set, self._answer)
+        self._turn.at_end(partial(self.response.set, self._answer))
 
 
 def record_error(result: PartitionProduceResponse, error: KafkaError) -> None:
