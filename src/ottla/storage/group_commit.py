@@ -106,6 +106,8 @@ class GroupCommit:
         return log.failure is not None or (bool(self._failed) and log.log_directory in self._failed)
 
     def _add(self, waiter: Waiter) -> None:
+        log = waiter.log
+        log.zero_ahead.before_flush(log.active_segment, log.config.segment_bytes)
         if self._kernel is not None:
             self._kernel.add(waiter)
         else:

@@ -35,6 +35,7 @@ from ottla.storage.region import FileHandle, FileRegion
 from ottla.storage.retention import expired_segments
 from ottla.storage.segment import Segment
 from ottla.storage.txn_index import AbortedTransaction
+from ottla.storage.zero_ahead import ZeroAhead
 from ottla.transactions.producer_state import CompletedTransaction, ProducerStateTable
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -118,6 +119,7 @@ class Log:
         self._snapshots: ProducerSnapshots = loaded.snapshots
         self._condemned = CondemnedFiles(disk)
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
+        self.zero_ahead = ZeroAhead()
         self._flush_lock = Lock()
         self._recovery_point_lock = Lock()
         self._released = False
@@ -283,13 +285,14 @@ class Log:
             )
             if self.config.preallocate:
                 new.preallocate(self.config.segment_bytes)
-            old.seal(cut_log=self.config.preallocate)
+            cut = old.seal(cut_log=self.config.preallocate)
         except OSError:
             self._undo_roll(old, base)
             raise
         new.created_ms = now_ms
         self._take_snapshot(base)
-        for path in (*old.paths[1:], self.directory):
+        # A cut that is lost would leave a segment with no batch at its end, and others behind it.
+        for path in (*old.paths[0 if cut else 1 :], self.directory):
             self._note_unsynced(path)
         self.segments.append(new)
         self._bases.append(base)

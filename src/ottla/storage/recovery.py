@@ -12,6 +12,7 @@ files take the place of the segments they replace. Loading twice gives the same 
 """
 
 import os
+from binascii import crc32
 from bisect import bisect_right
 from collections.abc import Iterator
 from mmap import mmap
@@ -138,7 +139,7 @@ def verify(segment: Segment, expected_offset: int) -> Verdict:
     for window, at, header in _batches(segment):
         if isinstance(header, str):
             return Verdict(size=position, next_offset=expected_offset, flaw=header)
-        if header.magic != MAGIC and 0 <= header.magic < MAGIC:
+        if 0 <= header.magic < MAGIC and _is_old_message(window[at : at + header.size]):
             reason = f"message format {header.magic} is not supported"
             return Verdict(size=position, next_offset=expected_offset, flaw=reason, unsupported=True)
         flaw = _flaw_of(segment, header, expected_offset)
@@ -152,6 +153,12 @@ def verify(segment: Segment, expected_offset: int) -> Verdict:
         position += header.size
         expected_offset = header.next_offset
     return Verdict(size=position, next_offset=expected_offset, flaw=None)
+
+
+def _is_old_message(message: memoryview) -> bool:
+    """Whether it is a message of format 0 or 1, by its checksum: where a write was torn the magic may be 0 as well."""
+    crc = int.from_bytes(message[LENGTH_OVERHEAD : LENGTH_OVERHEAD + 4])
+    return crc == crc32(message[LENGTH_OVERHEAD + 4 :])
 
 
 def _flaw_of(segment: Segment, header: BatchHeader, expected_offset: int) -> str | None:
@@ -187,6 +194,16 @@ def _batches(segment: Segment) -> Iterator[tuple[memoryview, int, BatchHeader | 
             window, window_at, at = memoryview(segment.read(position, max(size, SCAN_READ_BYTES))), position, 0
         yield window, at, header
         position += size
+
+
+def only_zeros_from(segment: Segment, position: int) -> bool:
+    """Whether nothing follows but what was preallocated or written ahead."""
+    while position < segment.size:
+        window = segment.read(position, min(SCAN_READ_BYTES, segment.size - position))
+        if not window or window.count(0) != len(window):
+            return False
+        position += len(window)
+    return True
 
 
 def good_batch_after(disk: Disk, segment: Segment, verdict: Verdict) -> bool:
@@ -369,7 +386,9 @@ class _Loader:
         _log.warning("rebuilding indexes", path=segment.log_path)
         verdict = verify(segment, segment.base_offset)
         if verdict.flaw is not None:
-            raise CorruptLogError(segment.log_path, verdict.size, verdict.flaw)
+            if not only_zeros_from(segment, verdict.size):
+                raise CorruptLogError(segment.log_path, verdict.size, verdict.flaw)
+            segment.cut(verdict.size)
         producers = ProducerStateTable()
         self._replay_up_to(segment.base_offset, producers)
         rebuild_indexes(segment, self.config, producers, self.hints.now_ms)
@@ -423,6 +442,8 @@ class _Loader:
             return max(self.hints.log_start_offset, 0)
         bases = [segment.base_offset for segment in self.segments]
         first = max(bisect_right(bases, self.hints.recovery_point) - 1, 0)
+        if first:
+            self._cut_ahead(self.segments[first - 1])
         verdicts = self._verify_from(first)
         end = verdicts[-1].next_offset
         kept = first + len(verdicts)
@@ -484,6 +505,9 @@ class _Loader:
         if verdict.flaw is None:
             return
         surplus = segment.size - verdict.size
+        if only_zeros_from(segment, verdict.size):
+            segment.cut(verdict.size)
+            return
         _log.warning(
             "cutting the torn end of a log",
             path=segment.log_path,
@@ -495,6 +519,16 @@ class _Loader:
         )
         self.bytes_cut += surplus
         segment.cut(verdict.size)
+
+    def _cut_ahead(self, segment: Segment) -> None:
+        """All of ``segment`` was durable, but it may have been sealed just then, and the cut of the zeros behind its
+        batches lost."""
+        try:
+            segment.next_offset()
+        except CorruptLogError as error:
+            if only_zeros_from(segment, error.position):
+                segment.cut(error.position)
+                self.unsynced.append(segment.log_path)
 
     def _drop(self, segment: Segment) -> None:
         _log.warning("dropping a segment behind the torn end", path=segment.log_path, bytes_cut=segment.size)

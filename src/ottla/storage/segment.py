@@ -64,6 +64,7 @@ class Segment:
         "size",
         "time_index",
         "txn_index",
+        "zeroed_to",
     )
 
     def __init__(
@@ -75,7 +76,9 @@ class Segment:
         """Behind the names of all files: of a segment that is not in its place yet."""
         self.base_offset = base_offset
         self.size = size
-        """Bytes of batches in the ``.log``; the file is longer only where it was preallocated."""
+        """Bytes of batches in the ``.log``; the file is longer only where it was preallocated, or written ahead."""
+        self.zeroed_to = 0
+        """Where the zeros end that are behind the batches; no more than ``size`` where there are none."""
         self.active = False
         self.index_interval_bytes = index_interval_bytes
         self.bytes_since_index_entry = 0
@@ -163,6 +166,7 @@ class Segment:
         try:
             self._disk.write(handle.fd, batches, start)
         except OSError:
+            self.zeroed_to = 0
             self._disk.truncate(handle.fd, start)
             raise
         if not start:
@@ -391,18 +395,32 @@ class Segment:
     def preallocate(self, size: int) -> None:
         self._disk.truncate(self.handle.fd, size)
 
-    def seal(self, *, cut_log: bool) -> None:
+    def write_ahead(self, zeros: memoryview) -> None:
+        """Write ``zeros`` behind the batches. Raises ``OSError`` with the file as long as the batches, or as good."""
+        fd = self.handle.fd
+        try:
+            self._disk.write(fd, zeros, self.size)
+        except OSError:
+            self.zeroed_to = 0
+            self._disk.truncate(fd, self.size)
+            raise
+        self.zeroed_to = max(self.zeroed_to, self.size + len(zeros))
+
+    def seal(self, *, cut_log: bool) -> bool:
         """Close the segment for appends: the time index gets its last entry, and the indexes are cut to their
-        entries."""
+        entries. Returns whether the ``.log`` had to be cut too."""
         self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset)
         self.offset_index.file.trim()
         self.time_index.file.trim()
+        cut_log = cut_log or self.zeroed_to > self.size
         if cut_log:
             self._disk.truncate(self.handle.fd, self.size)
+            self.zeroed_to = 0
         self.active = False
         self._tail_last_offsets = []
         self._tail_positions = []
         self._tail_floor = 2**63 - 1
+        return cut_log
 
     def begin_rebuild(self, index_bytes_max: int) -> None:
         """Empty the indexes for ``index_batch``; ``seal`` or ``activate`` ends it."""
@@ -420,6 +438,7 @@ class Segment:
         """Cut the ``.log`` to its first ``size`` bytes; the indexes are the caller's."""
         self._disk.truncate(self.handle.fd, size)
         self.size = size
+        self.zeroed_to = 0
 
     def truncate_to(self, offset: int, index_bytes_max: int, now_ms: int) -> None:
         """Drop the batches that reach ``offset`` or beyond, and take appends there."""

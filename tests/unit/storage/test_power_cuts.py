@@ -83,11 +83,17 @@ class Workload:
                 self.written.setdefault(log.topic_partition, {}).setdefault(offset, set()).add(value)
 
     def _flush(self, log) -> None:
+        self._write_ahead(log.active_segment)
         if self.flush:
             log.flush()
         else:
             log.mark_flushed(log.log_end_offset)
         self.disk.note(("flushed", log.topic_partition, log.log_end_offset, dict(self.current[log.topic_partition])))
+
+    def _write_ahead(self, active) -> None:
+        room = CONFIG.segment_bytes - active.size
+        if room > 0 and self.rng.random() < 0.5:
+            active.write_ahead(memoryview(bytes(self.rng.randint(1, room))))
 
     def _truncate(self, log) -> None:
         offset = self.rng.choice(boundaries(log))

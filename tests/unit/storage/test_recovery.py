@@ -1,5 +1,6 @@
 import os
 import shutil
+from binascii import crc32
 from pathlib import Path
 
 import pytest
@@ -290,7 +291,10 @@ def test_old_message_formats_are_refused_not_cut(open_log, batches):
     fill(log, batches)
     active = log.active_segment
     log.release()
-    overwrite(active.log_path, 16, b"\x01")
+    with open(active.log_path, "rb") as file:
+        size = int.from_bytes(file.read(12)[8:])
+        message = b"\x01" + file.read(size)[5:]
+    overwrite(active.log_path, 12, crc32(message).to_bytes(4) + message)
     before = snapshot_of(log.directory)
     with pytest.raises(CorruptLogError, match="format 1"):
         open_log(recovery_point=0)
