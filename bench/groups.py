@@ -58,18 +58,18 @@ def _commit_all(connection: RawConnection, names: list[str], topic: str) -> None
             raise RuntimeError(f"commit refused: error {int.from_bytes(body[-2:], signed=True)}")
 
 
-def join_to_first_record(bootstrap: str, topic: str, protocol: str, times: int) -> float:
+def join_to_first_record(bootstrap: str, topic: str, client: str, times: int) -> float:
     """The median in milliseconds; every time a new group and a new consumer.
 
-    The classic protocol through aiokafka: librdkafka sleeps 150 ms on its own account on the way. It is the only client
-    in Python that speaks the newer one, so there both brokers are measured with these sleeps in.
+    aiokafka speaks the classic protocol. The newer one is spoken by librdkafka, which sleeps 150 ms on its own account
+    on the way, whatever the broker, and by `ottla.client`, which does not.
     """
-    once = _join_classic if protocol == "classic" else _join_consumer
+    once = {"aiokafka": _join_aiokafka, "librdkafka": _join_librdkafka, "ottla.client": _join_ottla}[client]
     # The first one also brings the offsets topic into being.
     return statistics.median([once(bootstrap, topic) for _ in range(times + 1)][1:]) * 1000
 
 
-def _join_classic(bootstrap: str, topic: str) -> float:
+def _join_aiokafka(bootstrap: str, topic: str) -> float:
     from aiokafka import AIOKafkaConsumer
 
     async def join() -> float:
@@ -87,7 +87,25 @@ def _join_classic(bootstrap: str, topic: str) -> float:
     return asyncio.run(join())
 
 
-def _join_consumer(bootstrap: str, topic: str) -> float:
+def _join_ottla(bootstrap: str, topic: str) -> float:
+    from ottla.client import Consumer
+
+    async def join() -> float:
+        begin = time.monotonic()
+        async with Consumer(
+            bootstrap,
+            group=f"bench-{uuid.uuid4()}",
+            group_protocol="consumer",
+            topics=[topic],
+            auto_offset_reset="earliest",
+        ) as consumer:
+            await asyncio.wait_for(anext(aiter(consumer)), FIRST_RECORD_SECONDS)
+            return time.monotonic() - begin
+
+    return asyncio.run(join())
+
+
+def _join_librdkafka(bootstrap: str, topic: str) -> float:
     from confluent_kafka import Consumer
 
     begin = time.monotonic()

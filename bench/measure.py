@@ -163,12 +163,12 @@ def offset_commits(bench: Bench, kind: str) -> Values:
         return {"commits_per_second": groups.commit_offsets(bench.node(kind), topic, groups=1000, rounds=rounds)}
 
 
-def join(bench: Bench, kind: str, *, protocol: str) -> Values:
+def join(bench: Bench, kind: str, *, client: str) -> Values:
     """From the making of a consumer in a fresh group to its first record, in milliseconds."""
     times = max(3, int(10 * bench.scale))
     with bench.topic(kind) as topic:
         bench.native.produce(bench.node(kind).bootstrap, topic, partitions=PARTITIONS, count=1000, size=100, acks="all")
-        return {"join_ms": groups.join_to_first_record(bench.node(kind).bootstrap, topic, protocol, times)}
+        return {"join_ms": groups.join_to_first_record(bench.node(kind).bootstrap, topic, client, times)}
 
 
 def start(bench: Bench, kind: str) -> Values:
@@ -222,9 +222,9 @@ def _register() -> None:
     LINES["end to end at 1,000/s"] = (latency, KINDS)
     LINES["transactions of 100 x 1 KB"] = (transactions, KINDS)
     LINES["offset commits of 1,000 groups"] = (offset_commits, KINDS)
-    for protocol in ("classic", "consumer"):
-        LINES[f"join a group, {protocol} protocol"] = (
-            lambda bench, kind, p=protocol: join(bench, kind, protocol=p),
+    for client, protocol in (("aiokafka", "classic"), ("ottla.client", "consumer"), ("librdkafka", "consumer")):
+        LINES[f"join a group, {protocol} protocol, {client}"] = (
+            lambda bench, kind, c=client: join(bench, kind, client=c),
             ("apache", "ottla-default"),
         )
     LINES["start"] = (start, ("apache", "ottla-default"))
