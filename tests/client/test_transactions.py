@@ -49,7 +49,15 @@ def version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
+async def markers_written(bootstrap: str) -> None:
+    """A commit is answered when it is decided; readers see it when its markers are written, some time later."""
+    async with Admin(bootstrap) as admin, asyncio.timeout(30):
+        while await admin.list_transactions(states=["PrepareCommit", "PrepareAbort"]):
+            await asyncio.sleep(0.01)
+
+
 async def committed_values(bootstrap: str, topic: str, *, isolation: Any = "read_committed") -> list[bytes | None]:
+    await markers_written(bootstrap)
     async with Consumer(bootstrap, topics=[topic], auto_offset_reset="earliest", isolation_level=isolation) as consumer:
         ends = await consumer.end_offsets()
         values: list[bytes | None] = []
