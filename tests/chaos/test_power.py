@@ -7,8 +7,14 @@ from random import Random
 
 import pytest
 
+from harness.planted import BUGS
 from harness.power import JournalDisk, cut_power, read_journal
-from ottla.testing.crash_images import PowerCut
+from ottla.config.log import LogConfig
+from ottla.model import TopicPartition
+from ottla.records.batch import iter_headers
+from ottla.records.builder import BatchBuilder
+from ottla.storage.log import Log
+from ottla.testing.crash_images import PowerCut, RecordingDisk
 
 
 @pytest.fixture
@@ -87,3 +93,38 @@ def test_a_cut_replaces_the_directory(start, root, tmp_path):
     put(disk, root / "safe", b"safe")
     cut_power(root, tmp_path / "journal", seed=3)
     assert tree(root)["safe"] == b"safe"
+
+
+@pytest.mark.parametrize("planted_bug", [None, "trust-what-recovery-found"])
+def test_what_a_kill_left_unsynced_does_not_count_as_durable(tmp_path, monkeypatch, planted_bug):
+    """A restart finds records that only the kernel has; then the power goes, before anything else is flushed."""
+    monkeypatch.setattr(Log, "open", Log.open)
+    if planted_bug is not None:
+        BUGS[planted_bug]()
+    root = tmp_path / "data"
+    root.mkdir()
+    disk = RecordingDisk(str(root))
+    partition = TopicPartition("orders", 0)
+    log = Log.open(root / "orders-0", partition, LogConfig(), disk=disk)
+    for _ in range(2):
+        batch = built_batch(log.log_end_offset)
+        log.append(batch, list(iter_headers(batch)), 0)
+        if log.recovery_point == 0:
+            log.flush()
+    assert (log.recovery_point, log.log_end_offset) == (1, 2)
+    log.release()
+    found = Log.open(root / "orders-0", partition, LogConfig(), disk=disk, recovery_point=1)
+    assert found.log_end_offset == 2
+    counted = found.recovery_point
+    found.release()
+    PowerCut(disk.record).write_image(str(tmp_path / "image"), Random(1), keep=0.0)
+    left = Log.open(tmp_path / "image" / "orders-0", partition, LogConfig(), recovery_point=1)
+    lost = counted - left.log_end_offset
+    left.release()
+    assert lost == (0 if planted_bug is None else 1)
+
+
+def built_batch(base_offset):
+    builder = BatchBuilder(base_offset=base_offset)
+    builder.append(1, None, b"value")
+    return builder.build()
