@@ -146,6 +146,10 @@ def _headers(content: memoryview) -> Iterator[tuple[int, BatchHeader | None, str
     position = 0
     while position < len(content):
         left = len(content) - position
+        start = bytes(content[position : position + BATCH_OVERHEAD])
+        if start == names.FILLER * len(start):
+            yield position, None, f"{left} bytes from here on are room for more batches: the node runs, or was killed"
+            return
         if left < BATCH_OVERHEAD:
             yield position, None, f"{left} bytes at the end are no batch"
             return

@@ -107,7 +107,7 @@ class GroupCommit:
 
     def _add(self, waiter: Waiter) -> None:
         log = waiter.log
-        log.zero_ahead.before_flush(log.active_segment, log.config.segment_bytes)
+        log.fill_ahead.before_flush(log.active_segment, log.config.segment_bytes)
         if self._kernel is not None:
             self._kernel.add(waiter)
         else:

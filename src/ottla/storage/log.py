@@ -26,6 +26,7 @@ from ottla.runtime.telemetry import get_logger
 from ottla.storage.condemned import CondemnedFiles
 from ottla.storage.disk import Disk
 from ottla.storage.errors import SHORTAGES, storage_error
+from ottla.storage.fill_ahead import FillAhead
 from ottla.storage.leader_epochs import LeaderEpochCache
 from ottla.storage.names import SWAP_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
@@ -35,7 +36,6 @@ from ottla.storage.region import FileHandle, FileRegion
 from ottla.storage.retention import expired_segments
 from ottla.storage.segment import Segment
 from ottla.storage.txn_index import AbortedTransaction
-from ottla.storage.zero_ahead import ZeroAhead
 from ottla.transactions.producer_state import CompletedTransaction, ProducerStateTable
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -119,7 +119,7 @@ class Log:
         self._snapshots: ProducerSnapshots = loaded.snapshots
         self._condemned = CondemnedFiles(disk)
         self._unsynced: dict[str, None] = dict.fromkeys(loaded.unsynced)
-        self.zero_ahead = ZeroAhead()
+        self.fill_ahead = FillAhead()
         self._flush_lock = Lock()
         self._recovery_point_lock = Lock()
         self._released = False

@@ -5,6 +5,8 @@ from typing import Final
 
 from ottla.model import TopicPartition
 
+FILLER: Final = b"\x7f"
+"""Behind the last batch of a segment that is written to (``fill_ahead``), where the file is longer than its batches."""
 LOG_SUFFIX: Final = ".log"
 OFFSET_INDEX_SUFFIX: Final = ".index"
 TIME_INDEX_SUFFIX: Final = ".timeindex"

@@ -39,6 +39,7 @@ from ottla.storage.leader_epochs import LeaderEpochCache
 from ottla.storage.names import (
     CLEANED_SUFFIX,
     DELETED_SUFFIX,
+    FILLER,
     INDEX_SUFFIXES,
     LOG_SUFFIX,
     METADATA_SNAPSHOT_DELETED_SUFFIX,
@@ -196,14 +197,14 @@ def _batches(segment: Segment) -> Iterator[tuple[memoryview, int, BatchHeader | 
         position += size
 
 
-def only_zeros_from(segment: Segment, position: int) -> bool:
-    """Whether nothing follows but what was preallocated or written ahead."""
-    while position < segment.size:
+def only_filler_from(segment: Segment, position: int) -> bool:
+    """Whether nothing follows but what was written ahead, or zeros, which is what preallocated files are of."""
+    fillers = {b"\0", FILLER}
+    while position < segment.size and fillers:
         window = segment.read(position, min(SCAN_READ_BYTES, segment.size - position))
-        if not window or window.count(0) != len(window):
-            return False
+        fillers = {filler for filler in fillers if window and window.count(filler) == len(window)}
         position += len(window)
-    return True
+    return bool(fillers)
 
 
 def good_batch_after(disk: Disk, segment: Segment, verdict: Verdict) -> bool:
@@ -386,7 +387,7 @@ class _Loader:
         _log.warning("rebuilding indexes", path=segment.log_path)
         verdict = verify(segment, segment.base_offset)
         if verdict.flaw is not None:
-            if not only_zeros_from(segment, verdict.size):
+            if not only_filler_from(segment, verdict.size):
                 raise CorruptLogError(segment.log_path, verdict.size, verdict.flaw)
             segment.cut(verdict.size)
         producers = ProducerStateTable()
@@ -505,7 +506,7 @@ class _Loader:
         if verdict.flaw is None:
             return
         surplus = segment.size - verdict.size
-        if only_zeros_from(segment, verdict.size):
+        if only_filler_from(segment, verdict.size):
             segment.cut(verdict.size)
             return
         _log.warning(
@@ -521,12 +522,12 @@ class _Loader:
         segment.cut(verdict.size)
 
     def _cut_ahead(self, segment: Segment) -> None:
-        """All of ``segment`` was durable, but it may have been sealed just then, and the cut of the zeros behind its
+        """All of ``segment`` was durable, but it may have been sealed just then, and the cut of the room behind its
         batches lost."""
         try:
             segment.next_offset()
         except CorruptLogError as error:
-            if only_zeros_from(segment, error.position):
+            if only_filler_from(segment, error.position):
                 segment.cut(error.position)
                 self.unsynced.append(segment.log_path)
 

@@ -56,6 +56,7 @@ class Segment:
         "closed",
         "created_ms",
         "directory",
+        "filled_to",
         "index_interval_bytes",
         "indexes_full",
         "mark",
@@ -64,7 +65,6 @@ class Segment:
         "size",
         "time_index",
         "txn_index",
-        "zeroed_to",
     )
 
     def __init__(
@@ -77,8 +77,8 @@ class Segment:
         self.base_offset = base_offset
         self.size = size
         """Bytes of batches in the ``.log``; the file is longer only where it was preallocated, or written ahead."""
-        self.zeroed_to = 0
-        """Where the zeros end that are behind the batches; no more than ``size`` where there are none."""
+        self.filled_to = 0
+        """Where the filler ends that is behind the batches; no more than ``size`` where there is none."""
         self.active = False
         self.index_interval_bytes = index_interval_bytes
         self.bytes_since_index_entry = 0
@@ -166,7 +166,7 @@ class Segment:
         try:
             self._disk.write(handle.fd, batches, start)
         except OSError:
-            self.zeroed_to = 0
+            self.filled_to = 0
             self._disk.truncate(handle.fd, start)
             raise
         if not start:
@@ -395,16 +395,16 @@ class Segment:
     def preallocate(self, size: int) -> None:
         self._disk.truncate(self.handle.fd, size)
 
-    def write_ahead(self, zeros: memoryview) -> None:
-        """Write ``zeros`` behind the batches. Raises ``OSError`` with the file as long as the batches, or as good."""
+    def write_ahead(self, filling: memoryview) -> None:
+        """Write ``filling`` behind the batches. Raises ``OSError`` with the file as long as the batches, or as good."""
         fd = self.handle.fd
         try:
-            self._disk.write(fd, zeros, self.size)
+            self._disk.write(fd, filling, self.size)
         except OSError:
-            self.zeroed_to = 0
+            self.filled_to = 0
             self._disk.truncate(fd, self.size)
             raise
-        self.zeroed_to = max(self.zeroed_to, self.size + len(zeros))
+        self.filled_to = max(self.filled_to, self.size + len(filling))
 
     def seal(self, *, cut_log: bool) -> bool:
         """Close the segment for appends: the time index gets its last entry, and the indexes are cut to their
@@ -412,10 +412,10 @@ class Segment:
         self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset)
         self.offset_index.file.trim()
         self.time_index.file.trim()
-        cut_log = cut_log or self.zeroed_to > self.size
+        cut_log = cut_log or self.filled_to > self.size
         if cut_log:
             self._disk.truncate(self.handle.fd, self.size)
-            self.zeroed_to = 0
+            self.filled_to = 0
         self.active = False
         self._tail_last_offsets = []
         self._tail_positions = []
@@ -438,7 +438,7 @@ class Segment:
         """Cut the ``.log`` to its first ``size`` bytes; the indexes are the caller's."""
         self._disk.truncate(self.handle.fd, size)
         self.size = size
-        self.zeroed_to = 0
+        self.filled_to = 0
 
     def truncate_to(self, offset: int, index_bytes_max: int, now_ms: int) -> None:
         """Drop the batches that reach ``offset`` or beyond, and take appends there."""

@@ -1,4 +1,4 @@
-"""Zeros behind the batches: written where flushes are small and frequent, gone where anybody else may look."""
+"""Room behind the batches: written where flushes are small and frequent, gone where anybody else may look."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ottla.config.log import LogConfig
 from ottla.storage.disk import Disk
 from ottla.storage.errors import CorruptLogError
-from ottla.storage.zero_ahead import AHEAD_BYTES_MAX, AHEAD_BYTES_MIN, SMALL_FLUSH_BYTES, SMALL_FLUSHES_MIN
+from ottla.storage.fill_ahead import AHEAD_BYTES_MAX, AHEAD_BYTES_MIN, SMALL_FLUSH_BYTES, SMALL_FLUSHES_MIN
 
 
 def flush_often(log, batches, times, *, size=40):
@@ -17,7 +17,7 @@ def flush_often(log, batches, times, *, size=40):
     values = []
     for _ in range(times):
         values += batches.append(log, size=size)
-        log.zero_ahead.before_flush(log.active_segment, log.config.segment_bytes)
+        log.fill_ahead.before_flush(log.active_segment, log.config.segment_bytes)
         log.flush()
     return values
 
@@ -71,7 +71,7 @@ def test_a_segment_is_never_longer_than_it_may_be(open_log, batches, small):
         assert os.path.getsize(segment.log_path) == segment.size
 
 
-def test_a_clean_close_and_a_truncation_leave_no_zeros(log, open_log, batches, values_in):
+def test_a_clean_close_and_a_truncation_leave_no_room(log, open_log, batches, values_in):
     written = flush_often(log, batches, 20)
     log.truncate_to(15)
     assert file_size(log) == log.size
@@ -84,7 +84,7 @@ def test_a_clean_close_and_a_truncation_leave_no_zeros(log, open_log, batches, v
 
 
 @pytest.mark.parametrize("recovery_point_known", [True, False])
-def test_after_a_kill_the_zeros_are_cut_and_nothing_is_missed(
+def test_after_a_kill_the_room_is_cut_and_nothing_is_missed(
     log, open_log, batches, values_in, caplog, recovery_point_known
 ):
     written = flush_often(log, batches, 20)
@@ -97,7 +97,7 @@ def test_after_a_kill_the_zeros_are_cut_and_nothing_is_missed(
     assert list(values_in(again).values()) + batches.append(again) == list(values_in(again).values())
 
 
-def test_what_is_torn_within_the_zeros_is_cut_with_them(log, open_log, batches, values_in):
+def test_what_is_torn_within_the_room_is_cut_with_them(log, open_log, batches, values_in):
     written = flush_often(log, batches, 20)
     size = log.size
     log.release()
@@ -136,7 +136,7 @@ def test_damage_below_the_recovery_point_is_not_taken_for_room(log, open_log, ba
 
 
 class FullDisk(Disk):
-    """Has room for batches, none for zeros."""
+    """Has space for batches, none for room ahead."""
 
     tries = 0
 
