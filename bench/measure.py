@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import groups
-from clients import JavaClient, NativeClient
 from harness.clusters import BENCH_SERVER_FLAGS, ApacheNode, OttlaNode
 from harness.raw import retry
+from loads import JavaClient, NativeClient
 
 PARTITIONS = 6
 # The three ways a record may be promised; "never" is Kafka's own promise on one replica.
