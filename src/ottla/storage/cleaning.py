@@ -213,7 +213,7 @@ class CleaningPass:
             assert isinstance(aborted, AbortedTransaction)
             cleaned.txn_index.append(aborted)
         self._transactions.retained.clear()
-        cleaned.seal(cut_log=False)
+        cleaned.seal()
         for path in cleaned.paths:
             self._disk.sync_path(path)
         source = os.path.join(self.job.directory, segment_file(group[-1].base_offset, LOG_SUFFIX))

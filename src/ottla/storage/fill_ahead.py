@@ -12,7 +12,6 @@ batch longer than the rest of the file, which is how a batch looks that is still
 
 from typing import Final
 
-from ottla.storage.names import FILLER
 from ottla.storage.segment import Segment
 
 SMALL_FLUSH_BYTES: Final = 64 * 1024
@@ -24,8 +23,6 @@ AHEAD_BYTES_MIN: Final = 64 * 1024
 AHEAD_BYTES_MAX: Final = 512 * 1024
 GIVEN_UP: Final = -1000
 """Where there is no room on the disk: so many small flushes pass before the next try."""
-
-_FILLING: Final = memoryview(FILLER * AHEAD_BYTES_MAX)
 
 
 class FillAhead:
@@ -57,7 +54,7 @@ class FillAhead:
         if count <= 0:
             return
         try:
-            active.write_ahead(_FILLING[:count])
+            active.write_ahead(count)
         except OSError:
             # The batches are in the file, and that is what the flush is about to vouch for, or not.
             self._small_flushes = GIVEN_UP

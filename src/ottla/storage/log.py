@@ -285,7 +285,7 @@ class Log:
             )
             if self.config.preallocate:
                 new.preallocate(self.config.segment_bytes)
-            cut = old.seal(cut_log=self.config.preallocate)
+            cut = old.seal()
         except OSError:
             self._undo_roll(old, base)
             raise
@@ -684,7 +684,7 @@ class Log:
         if clean and self.failure is None:
             if self.epochs.unwritten:
                 self.epochs.write()
-            self._active.seal(cut_log=True)
+            self._active.seal()
             self._take_snapshot(self.log_end_offset)
             for path in self._active.paths[1:]:
                 if self.disk.exists(path):

@@ -197,13 +197,17 @@ def _batches(segment: Segment) -> Iterator[tuple[memoryview, int, BatchHeader | 
         position += size
 
 
-def only_filler_from(segment: Segment, position: int) -> bool:
-    """Whether nothing follows but what was written ahead, or zeros, which is what preallocated files are of."""
+def cut_room(segment: Segment, position: int) -> bool:
+    """Cut the segment at ``position`` if nothing follows but what was written ahead, or zeros, which is what
+    preallocated files are of. Returns whether it did."""
     fillers = {b"\0", FILLER}
-    while position < segment.size and fillers:
-        window = segment.read(position, min(SCAN_READ_BYTES, segment.size - position))
+    at = position
+    while at < segment.size and fillers:
+        window = segment.read(at, min(SCAN_READ_BYTES, segment.size - at))
         fillers = {filler for filler in fillers if window and window.count(filler) == len(window)}
-        position += len(window)
+        at += len(window)
+    if fillers:
+        segment.cut(position)
     return bool(fillers)
 
 
@@ -386,15 +390,13 @@ class _Loader:
         """
         _log.warning("rebuilding indexes", path=segment.log_path)
         verdict = verify(segment, segment.base_offset)
-        if verdict.flaw is not None:
-            if not only_filler_from(segment, verdict.size):
-                raise CorruptLogError(segment.log_path, verdict.size, verdict.flaw)
-            segment.cut(verdict.size)
+        if verdict.flaw is not None and not cut_room(segment, verdict.size):
+            raise CorruptLogError(segment.log_path, verdict.size, verdict.flaw)
         producers = ProducerStateTable()
         self._replay_up_to(segment.base_offset, producers)
         rebuild_indexes(segment, self.config, producers, self.hints.now_ms)
         if not segment.active:
-            segment.seal(cut_log=False)
+            segment.seal()
 
     def _unlink(self, name: str) -> None:
         self.disk.unlink_if_exists(os.path.join(self.directory, name))
@@ -503,12 +505,9 @@ class _Loader:
         )
 
     def _cut(self, segment: Segment, verdict: Verdict) -> None:
-        if verdict.flaw is None:
+        if verdict.flaw is None or cut_room(segment, verdict.size):
             return
         surplus = segment.size - verdict.size
-        if only_filler_from(segment, verdict.size):
-            segment.cut(verdict.size)
-            return
         _log.warning(
             "cutting the torn end of a log",
             path=segment.log_path,
@@ -527,8 +526,7 @@ class _Loader:
         try:
             segment.next_offset()
         except CorruptLogError as error:
-            if only_filler_from(segment, error.position):
-                segment.cut(error.position)
+            if cut_room(segment, error.position):
                 self.unsynced.append(segment.log_path)
 
     def _drop(self, segment: Segment) -> None:
@@ -549,7 +547,7 @@ class _Loader:
                 if header.partition_leader_epoch > self.epochs.latest_epoch:
                     self.epochs.assign(header.partition_leader_epoch, header.base_offset)
             if segment is not self.segments[-1]:
-                segment.seal(cut_log=False)
+                segment.seal()
                 self.unsynced.extend(path for path in segment.paths if self.disk.exists(path))
                 self._snapshot(self.segments[self.segments.index(segment) + 1].base_offset)
 

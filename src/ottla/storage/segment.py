@@ -13,6 +13,7 @@ from ottla.records.batch import BATCH_OVERHEAD, LENGTH_OVERHEAD, MAGIC, BatchHea
 from ottla.storage.disk import Disk
 from ottla.storage.errors import CorruptLogError
 from ottla.storage.names import (
+    FILLER,
     LOG_SUFFIX,
     OFFSET_INDEX_SUFFIX,
     SEGMENT_SUFFIXES,
@@ -78,7 +79,7 @@ class Segment:
         self.size = size
         """Bytes of batches in the ``.log``; the file is longer only where it was preallocated, or written ahead."""
         self.filled_to = 0
-        """Where the filler ends that is behind the batches; no more than ``size`` where there is none."""
+        """Where the room ends that is behind the batches; no more than ``size`` where there is none."""
         self.active = False
         self.index_interval_bytes = index_interval_bytes
         self.bytes_since_index_entry = 0
@@ -161,14 +162,8 @@ class Segment:
         Raises ``OSError`` with the file and the indexes as they were, or as good: what was written beyond ``size`` is
         cut again, and if even that fails it is past the end for readers and for the next append.
         """
-        handle = self.handle
         start = self.size
-        try:
-            self._disk.write(handle.fd, batches, start)
-        except OSError:
-            self.filled_to = 0
-            self._disk.truncate(handle.fd, start)
-            raise
+        self._write_behind(batches)
         if not start:
             self._first_timestamp = headers[0][1].max_timestamp
         interval = self.index_interval_bytes
@@ -191,6 +186,16 @@ class Segment:
         self.size = start + len(batches)
         if len(self._tail_positions) > TAIL_BATCHES_MAX:
             self._shorten_tail()
+
+    def _write_behind(self, data: bytes | bytearray | memoryview) -> None:
+        """Write ``data`` behind the batches. Raises ``OSError`` with the file cut to them, or as good."""
+        try:
+            self._disk.write(self.handle.fd, data, self.size)
+        except OSError:
+            # Any part of it may be in the file, and stays there if the cut fails too: until the segment is sealed.
+            self.filled_to = max(self.filled_to, self.size + len(data))
+            self.cut(self.size)
+            raise
 
     def _index(self, last_offset: int, position: int) -> None:
         """Add entries; where the disk has no room for them the segment does without, the log being what counts."""
@@ -394,33 +399,27 @@ class Segment:
 
     def preallocate(self, size: int) -> None:
         self._disk.truncate(self.handle.fd, size)
+        self.filled_to = size
 
-    def write_ahead(self, filling: memoryview) -> None:
-        """Write ``filling`` behind the batches. Raises ``OSError`` with the file as long as the batches, or as good."""
-        fd = self.handle.fd
-        try:
-            self._disk.write(fd, filling, self.size)
-        except OSError:
-            self.filled_to = 0
-            self._disk.truncate(fd, self.size)
-            raise
-        self.filled_to = max(self.filled_to, self.size + len(filling))
+    def write_ahead(self, count: int) -> None:
+        """Write ``count`` bytes of room behind the batches. Raises ``OSError`` as ``append`` does."""
+        self._write_behind(FILLER * count)
+        self.filled_to = max(self.filled_to, self.size + count)
 
-    def seal(self, *, cut_log: bool) -> bool:
-        """Close the segment for appends: the time index gets its last entry, and the indexes are cut to their
-        entries. Returns whether the ``.log`` had to be cut too."""
+    def seal(self) -> bool:
+        """Close the segment for appends: the time index gets its last entry, the indexes are cut to their entries, and
+        the ``.log`` to its batches. Returns whether there was anything behind them."""
         self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset)
         self.offset_index.file.trim()
         self.time_index.file.trim()
-        cut_log = cut_log or self.filled_to > self.size
-        if cut_log:
-            self._disk.truncate(self.handle.fd, self.size)
-            self.filled_to = 0
+        longer = self.filled_to > self.size
+        if longer:
+            self.cut(self.size)
         self.active = False
         self._tail_last_offsets = []
         self._tail_positions = []
         self._tail_floor = 2**63 - 1
-        return cut_log
+        return longer
 
     def begin_rebuild(self, index_bytes_max: int) -> None:
         """Empty the indexes for ``index_batch``; ``seal`` or ``activate`` ends it."""

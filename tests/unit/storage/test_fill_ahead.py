@@ -10,6 +10,7 @@ from ottla.config.log import LogConfig
 from ottla.storage.disk import Disk
 from ottla.storage.errors import CorruptLogError
 from ottla.storage.fill_ahead import AHEAD_BYTES_MAX, AHEAD_BYTES_MIN, SMALL_FLUSH_BYTES, SMALL_FLUSHES_MIN
+from ottla.wire.errors import KafkaError
 
 
 def flush_often(log, batches, times, *, size=40):
@@ -84,9 +85,7 @@ def test_a_clean_close_and_a_truncation_leave_no_room(log, open_log, batches, va
 
 
 @pytest.mark.parametrize("recovery_point_known", [True, False])
-def test_after_a_kill_the_room_is_cut_and_nothing_is_missed(
-    log, open_log, batches, values_in, caplog, recovery_point_known
-):
+def test_after_a_kill_the_room_is_cut_and_nothing_is_missed(log, open_log, batches, values_in, recovery_point_known):
     written = flush_often(log, batches, 20)
     assert file_size(log) > log.size
     log.release()
@@ -97,7 +96,7 @@ def test_after_a_kill_the_room_is_cut_and_nothing_is_missed(
     assert list(values_in(again).values()) + batches.append(again) == list(values_in(again).values())
 
 
-def test_what_is_torn_within_the_room_is_cut_with_them(log, open_log, batches, values_in):
+def test_what_is_torn_within_the_room_is_cut_with_it(log, open_log, batches, values_in):
     written = flush_often(log, batches, 20)
     size = log.size
     log.release()
@@ -123,6 +122,51 @@ def test_a_cut_that_was_lost_at_a_roll_is_made_good(log, open_log, batches, valu
     again = open_log(config=log.config, recovery_point=20)
     assert os.path.getsize(sealed.log_path) == sealed.size
     assert list(values_in(again).values()) == written
+
+
+def test_a_preallocated_file_has_its_room_already(open_log, batches, values_in):
+    log = open_log(config=LogConfig(segment_bytes=1_000_000, preallocate=True))
+    written = flush_often(log, batches, 20)
+    log.roll(0)
+    written += flush_often(log, batches, 20)
+    active = log.active_segment
+    with open(active.log_path, "rb") as file:
+        assert file.read()[active.size :] == bytes(1_000_000 - active.size)
+    log.release()
+    again = open_log(config=log.config, recovery_point=38)
+    assert again.bytes_cut == 0
+    assert list(values_in(again).values()) == written
+
+
+class StuckDisk(Disk):
+    """From a moment on neither writes a whole buffer nor cuts a file."""
+
+    stuck = False
+
+    def write(self, fd, data, position):
+        super().write(fd, data[:50] if self.stuck else data, position)
+        if self.stuck:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    def truncate(self, fd, size):
+        if self.stuck:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        super().truncate(fd, size)
+
+
+def test_what_a_failed_write_left_is_cut_at_the_latest_when_the_segment_is_sealed(open_log, batches, values_in):
+    disk = StuckDisk()
+    log = open_log(config=LogConfig(), disk=disk)
+    written = batches.append(log)
+    sealed = log.active_segment
+    disk.stuck = True
+    with pytest.raises(KafkaError):
+        batches.append(log)
+    disk.stuck = False
+    assert os.path.getsize(sealed.log_path) > sealed.size
+    log.roll(0)
+    assert os.path.getsize(sealed.log_path) == sealed.size
+    assert list(values_in(log).values()) == written
 
 
 def test_damage_below_the_recovery_point_is_not_taken_for_room(log, open_log, batches):

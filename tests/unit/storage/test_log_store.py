@@ -300,7 +300,7 @@ def test_without_readable_recovery_points_damage_in_the_middle_is_not_cut(
         again.close(clean=False)
 
 
-def test_a_filled_topic_id_counts_as_lost_where_recovery_points_are_unreadable(open_store, small, batches, tmp_path):
+def test_a_zeroed_topic_id_counts_as_lost_where_recovery_points_are_unreadable(open_store, small, batches, tmp_path):
     store = open_store()
     batches.append(store.create(ORDERS, TOPIC_ID, small, now_ms=0))
     store.close()

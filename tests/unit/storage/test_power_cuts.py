@@ -16,7 +16,6 @@ from ottla.config.log import LogConfig
 from ottla.model import TopicPartition, Uuid
 from ottla.storage.log import Log
 from ottla.storage.log_store import LogStore
-from ottla.storage.names import FILLER
 from ottla.testing.crash_images import FaultyDisk, RecordingDisk, build_image, notes_before
 from ottla.wire.errors import KafkaError
 
@@ -94,7 +93,7 @@ class Workload:
     def _write_ahead(self, active) -> None:
         room = CONFIG.segment_bytes - active.size
         if room > 0 and self.rng.random() < 0.5:
-            active.write_ahead(memoryview(FILLER * self.rng.randint(1, room)))
+            active.write_ahead(self.rng.randint(1, room))
 
     def _truncate(self, log) -> None:
         offset = self.rng.choice(boundaries(log))
