@@ -154,7 +154,7 @@ def _headers(content: memoryview) -> Iterator[tuple[int, BatchHeader | None, str
             yield position, None, f"{left} bytes at the end are no batch"
             return
         header = read_header(content, position)
-        if not any(content[position : position + BATCH_OVERHEAD]):
+        if not any(start):
             yield position, None, f"{left} bytes from here on are zeros: preallocated, or lost in a crash"
             return
         if header.magic != MAGIC or header.batch_length <= 0 or header.size > left:

@@ -39,6 +39,10 @@ class Turn:
         finally:
             self._finish()
 
+    def run_from_thread(self, callback: Callback) -> None:
+        """The same from any thread, in the loop's next turn. Raises ``RuntimeError`` where the loop has been closed."""
+        self._loop.call_soon_threadsafe(self.run, callback)
+
     def at_end(self, callback: Callback) -> None:
         """Call ``callback`` when the present ``run`` is through, after what was left before it; outside of one, in the
         loop's next turn. What it raises reaches the loop's exception handler."""

@@ -56,7 +56,6 @@ class GroupCommit:
         ``kernel`` is closed with this.
         """
         self._turn = of_running_loop()
-        self._loop = self._turn.loop
         self._on_failed = on_failed
         self._lanes: dict[str, _Lane] = {}
         self._failed: set[str] = set()
@@ -66,7 +65,7 @@ class GroupCommit:
 
     def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
         """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self._turn.loop.create_future()
 
         def resolve(error: KafkaError | None) -> None:
             if future.done():
@@ -160,7 +159,6 @@ class _KernelRounds:
     ) -> None:
         self._kernel = kernel
         self._turn = turn
-        self._loop = turn.loop
         self._pass_on = pass_on
         self._finish = finish
         self._waiting: list[Waiter] = []
@@ -169,7 +167,7 @@ class _KernelRounds:
         self._closed = False
         self._closing = Lock()
         """Between the loop and ``close``, which may come from any thread."""
-        self._loop.add_reader(kernel.fileno(), turn.run, self._on_synced)
+        turn.loop.add_reader(kernel.fileno(), turn.run, self._on_synced)
 
     def add(self, waiter: Waiter) -> None:
         with self._closing:
@@ -190,13 +188,13 @@ class _KernelRounds:
             self._waiting = []
         ended = self._kernel.close()
         try:
-            self._loop.call_soon_threadsafe(self._turn.run, partial(self._end, ended))
+            self._turn.run_from_thread(partial(self._end, ended))
         except RuntimeError:
             # The loop has been closed: nobody waits any more.
             self._kernel.close_descriptor()
 
     def _end(self, ended: list[Synced]) -> None:
-        self._loop.remove_reader(self._kernel.fileno())
+        self._turn.loop.remove_reader(self._kernel.fileno())
         self._kernel.close_descriptor()
         self._settle(ended)
 
@@ -255,7 +253,6 @@ class _Lane:
         self.queue: SimpleQueue[Waiter | None] = SimpleQueue()
         self.pool = ThreadPoolExecutor(PARALLEL_FLUSHES, thread_name_prefix="ottla-flush")
         self._turn = turn
-        self._loop = turn.loop
         self._finish = finish
         self._failure: Exception | None = None
         self.thread = Thread(target=self._serve, name="ottla-group-commit", daemon=True)
@@ -273,9 +270,7 @@ class _Lane:
                 except Exception as error:  # whatever it is: these waiters must not be acknowledged
                     self._failure = error
             try:
-                self._loop.call_soon_threadsafe(
-                    self._turn.run, partial(self._finish, self.directory, waiters, self._failure)
-                )
+                self._turn.run_from_thread(partial(self._finish, self.directory, waiters, self._failure))
             except RuntimeError:
                 return  # The loop has been closed: nobody waits any more.
 
