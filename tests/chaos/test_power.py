@@ -12,7 +12,7 @@ from harness.power import JournalDisk, cut_power, read_journal
 from ottla.config.log import LogConfig
 from ottla.model import TopicPartition
 from ottla.records.batch import iter_headers
-from ottla.records.builder import BatchBuilder
+from ottla.records.builder import build_batch
 from ottla.storage.log import Log
 from ottla.testing.crash_images import PowerCut, RecordingDisk
 
@@ -107,7 +107,7 @@ def test_what_a_kill_left_unsynced_does_not_count_as_durable(tmp_path, monkeypat
     partition = TopicPartition("orders", 0)
     log = Log.open(root / "orders-0", partition, LogConfig(), disk=disk)
     for _ in range(2):
-        batch = built_batch(log.log_end_offset)
+        batch = build_batch([(1, None, b"value")], base_offset=log.log_end_offset)
         log.append(batch, list(iter_headers(batch)), 0)
         if log.recovery_point == 0:
             log.flush()
@@ -122,9 +122,3 @@ def test_what_a_kill_left_unsynced_does_not_count_as_durable(tmp_path, monkeypat
     lost = counted - left.log_end_offset
     left.release()
     assert lost == (0 if planted_bug is None else 1)
-
-
-def built_batch(base_offset):
-    builder = BatchBuilder(base_offset=base_offset)
-    builder.append(1, None, b"value")
-    return builder.build()

@@ -9,6 +9,7 @@ from typing import Self
 
 import pytest
 
+from harness.regions import CountedRegion
 from ottla.net.connection import Answer, CloseConnection, Connection, ConnectionLimits
 from ottla.net.listener import Listener, ListenerLimits
 from ottla.runtime.loop import new_event_loop
@@ -315,33 +316,13 @@ def test_answers_behind_a_waiting_one_count_against_the_limit() -> None:
     run(main)
 
 
-class Region:
-    """A file region that counts its releases."""
-
-    def __init__(self, path: Path, position: int, size: int) -> None:
-        self._file = path.open("rb")
-        self.position = position
-        self._size = size
-        self.released = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def release(self) -> None:
-        self.released += 1
-        self._file.close()
-
-
 def test_file_regions_are_sent_from_the_file_and_released_once(tmp_path: Path) -> None:
     path = tmp_path / "data"
     content = os.urandom(5_000_000)
     path.write_bytes(content)
 
     async def main() -> None:
-        regions = [Region(path, 1000, 4_000_000), Region(path, 0, 0), Region(path, 7, 11)]
+        regions = [CountedRegion(path, 1000, 4_000_000), CountedRegion(path, 0, 0), CountedRegion(path, 7, 11)]
 
         def serve(_: Connection, __: memoryview) -> Answer:
             return [b"head", *regions, b"tail"]
@@ -362,10 +343,10 @@ def test_regions_of_a_dead_peer_are_released(tmp_path: Path) -> None:
     path.write_bytes(bytes(8_000_000))
 
     async def main() -> None:
-        regions: list[Region] = []
+        regions: list[CountedRegion] = []
 
         def serve(_: Connection, __: memoryview) -> Answer:
-            regions.append(Region(path, 0, 8_000_000))
+            regions.append(CountedRegion(path, 0, 8_000_000))
             return [regions[-1]]
 
         async with Server(serve) as server:

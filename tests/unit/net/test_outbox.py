@@ -7,28 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.regions import CountedRegion
 from ottla.net import outbox as outbox_module
 from ottla.net.outbox import COPIED_BYTES_MAX, Outbox, Segment, TruncatedRegion
-
-
-class Region:
-    """Some bytes of a file; counts its releases."""
-
-    def __init__(self, path: Path, position: int, size: int) -> None:
-        self._file = path.open("rb")
-        self.position = position
-        self._size = size
-        self.released = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def release(self) -> None:
-        self.released += 1
-        self._file.close()
 
 
 class ScriptedSocket:
@@ -77,7 +58,7 @@ def test_small_regions_leave_with_their_surroundings_in_one_call(
 ) -> None:
     sock = ScriptedSocket()
     outbox = outbox_of(sock, monkeypatch)
-    regions = [Region(big_file, 100, COPIED_BYTES_MAX), Region(big_file, 0, 0)]
+    regions = [CountedRegion(big_file, 100, COPIED_BYTES_MAX), CountedRegion(big_file, 0, 0)]
     outbox.push([b"head", regions[0], b"between", regions[1], b"tail"])
     assert outbox.drain()
     assert sock.calls == ["sendmsg"]
@@ -90,7 +71,7 @@ def test_small_regions_leave_with_their_surroundings_in_one_call(
 def test_bulk_leaves_by_sendfile(big_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sock = ScriptedSocket()
     outbox = outbox_of(sock, monkeypatch)
-    region = Region(big_file, 5, COPIED_BYTES_MAX + 1)
+    region = CountedRegion(big_file, 5, COPIED_BYTES_MAX + 1)
     outbox.push([b"head", region, b"tail"])
     assert outbox.drain()
     assert sock.calls == ["send", "sendfile", "send"]
@@ -116,7 +97,7 @@ def test_whatever_the_socket_takes_nothing_is_lost_or_sent_twice(
                 expected += data
             else:
                 position, size = rng.randrange(100_000), rng.choice((0, 1, 500, COPIED_BYTES_MAX, 40_000))
-                regions.append(Region(big_file, position, size))
+                regions.append(CountedRegion(big_file, position, size))
                 segments.append(regions[-1])
                 expected += content[position : position + size]
         outbox.push(segments)
@@ -132,7 +113,7 @@ def test_whatever_the_socket_takes_nothing_is_lost_or_sent_twice(
 
 def test_what_is_not_sent_is_released(big_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = outbox_of(ScriptedSocket([3, 0]), monkeypatch)
-    regions = [Region(big_file, 0, 10), Region(big_file, 0, 100_000)]
+    regions = [CountedRegion(big_file, 0, 10), CountedRegion(big_file, 0, 100_000)]
     outbox.push([b"head", *regions])
     assert not outbox.drain()
     outbox.discard()
@@ -143,7 +124,7 @@ def test_what_is_not_sent_is_released(big_file: Path, monkeypatch: pytest.Monkey
 def test_a_file_that_ends_inside_a_region_is_an_error(big_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (10, COPIED_BYTES_MAX + 1):
         outbox = outbox_of(ScriptedSocket(), monkeypatch)
-        region = Region(big_file, 199_995, size)
+        region = CountedRegion(big_file, 199_995, size)
         outbox.push([region])
         with pytest.raises(TruncatedRegion):
             outbox.drain()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ottla.runtime.loop import new_event_loop
+from ottla.runtime.loop import run
 from ottla.runtime.turn import of_running_loop
 
 
@@ -25,8 +25,7 @@ def test_callbacks_run_after_the_turn_and_before_the_next() -> None:
         seen.append("returned")
         await asyncio.sleep(0)
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main())
+    run(main())
     assert seen == ["nested", "turn", "first", "left by the end itself", "returned", "next turn"]
 
 
@@ -44,8 +43,7 @@ def test_outside_of_a_turn_they_wait_for_the_next() -> None:
         turn.run(lambda: seen.append("run"))
         await asyncio.sleep(0)
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main())
+    run(main())
     assert seen == ["here", "a", "b", "run", "c"]
 
 
@@ -67,8 +65,7 @@ def test_an_error_ends_nothing_but_its_own_callback() -> None:
             of_running_loop().run(callback)
         of_running_loop().run(lambda: seen.append("another turn"))
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main())
+    run(main())
     assert seen == ["after an error", "another turn"]
     assert [str(error) for error in errors] == ["of the end"]
 
@@ -77,7 +74,7 @@ def test_each_loop_has_its_own() -> None:
     async def main() -> object:
         return of_running_loop()
 
-    first, second = (asyncio.run(main()) for _ in range(2))
+    first, second = (run(main()) for _ in range(2))
     assert first is not second
     with pytest.raises(RuntimeError):
         of_running_loop()
