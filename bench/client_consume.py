@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 PARTITIONS = 3
@@ -75,10 +76,7 @@ def _ottla(task: Task, read: Callable[[Any, int], Awaitable[tuple[int, int]]]) -
             fetch_max_bytes=ANSWER_BYTES,
             max_partition_fetch_bytes=PARTITION_BYTES,
         ) as consumer:
-            await read(consumer, task.skipped)
-            begun = time.perf_counter()
-            records, size = await read(consumer, task.counted)
-            return _rate(task, records, size, time.perf_counter() - begun)
+            return await _timed_async(task, partial(read, consumer))
 
     return loop.run(main())
 
@@ -126,10 +124,8 @@ def aiokafka(task: Task) -> float:
     async def read(consumer: Any, count: int) -> tuple[int, int]:
         seen = size = 0
         while seen < count:
-            for messages in (await consumer.getmany(timeout_ms=1000, max_records=10_000)).values():
-                for message in messages:
-                    size += len(message.value)
-                seen += len(messages)
+            records, read_bytes = _looked_at(await consumer.getmany(timeout_ms=1000, max_records=10_000))
+            seen, size = seen + records, size + read_bytes
         return seen, size
 
     async def main() -> float:
@@ -142,10 +138,7 @@ def aiokafka(task: Task) -> float:
         )
         await consumer.start()
         try:
-            await read(consumer, task.skipped)
-            begun = time.perf_counter()
-            records, size = await read(consumer, task.counted)
-            return _rate(task, records, size, time.perf_counter() - begun)
+            return await _timed_async(task, partial(read, consumer))
         finally:
             await consumer.stop()
 
@@ -167,16 +160,31 @@ def kafka_python(task: Task) -> float:
     def read(count: int) -> tuple[int, int]:
         seen = size = 0
         while seen < count:
-            for messages in consumer.poll(timeout_ms=1000, max_records=10_000).values():
-                for message in messages:
-                    size += len(message.value)
-                seen += len(messages)
+            records, read_bytes = _looked_at(consumer.poll(timeout_ms=1000, max_records=10_000))
+            seen, size = seen + records, size + read_bytes
         return seen, size
 
     try:
         return _timed(task, read)
     finally:
         consumer.close()
+
+
+def _looked_at(polled: Mapping[Any, Sequence[Any]]) -> tuple[int, int]:
+    """Records, and bytes of their values, of what aiokafka or kafka-python handed over at once."""
+    records = size = 0
+    for messages in polled.values():
+        for message in messages:
+            size += len(message.value)
+        records += len(messages)
+    return records, size
+
+
+async def _timed_async(task: Task, read: Callable[[int], Awaitable[tuple[int, int]]]) -> float:
+    await read(task.skipped)
+    begun = time.perf_counter()
+    records, size = await read(task.counted)
+    return _rate(task, records, size, time.perf_counter() - begun)
 
 
 def _timed(task: Task, read: Callable[[int], tuple[int, int]]) -> float:

@@ -13,21 +13,12 @@ import os
 import time
 from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+
+from client_consume import Task
 
 RATE = 1_000
 SETTINGS = f"latency: {RATE:,} records a second, acks=all, idempotent, no linger; the client's own consumer reads"
 _STAMP = Struct("<d")
-
-
-class Task(NamedTuple):
-    """How many records of how many bytes; the first ``skipped`` do not count."""
-
-    bootstrap: str
-    topic: str
-    size: int
-    skipped: int
-    counted: int
 
 
 def send_ottla(task: Task) -> None:

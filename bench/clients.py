@@ -82,28 +82,24 @@ class Run:
 
     def measure(self) -> None:
         """All lines, round by round."""
-        topics = {}
         if "consume" in self.options.line:
             for size in self.options.size:
-                topics[size] = f"consume-{size}"
-                client_consume.fill(self.bootstrap, topics[size], size, self._topic_records(size))
+                client_consume.fill(self.bootstrap, _topic_to_read(size), size, self._topic_records(size))
         for number in range(self.options.rounds):
             for line in self.options.line:
                 for size in (0,) if line == "import" else self.options.size:
-                    getattr(self, f"_{line}")(number, size, topics)
+                    getattr(self, f"_{line}")(number, size)
             print(f"round {number + 1} of {self.options.rounds} done", file=sys.stderr, flush=True)
 
-    def _consume(self, number: int, size: int, topics: dict[int, str]) -> None:
+    def _consume(self, number: int, size: int) -> None:
         for way in _turned(self._clients(client_consume.WAYS), number):
-            task = client_consume.task_of(way, self.bootstrap, topics[size], size, self._topic_records(size))
+            task = client_consume.task_of(way, self.bootstrap, _topic_to_read(size), size, self._topic_records(size))
             self._note("consume", size, way, float(_child("consume", way, task)))
 
-    def _produce(self, number: int, size: int, topics: dict[int, str]) -> None:
-        del topics
+    def _produce(self, number: int, size: int) -> None:
         self._send("produce", "records", number, size)
 
-    def _many(self, number: int, size: int, topics: dict[int, str]) -> None:
-        del topics
+    def _many(self, number: int, size: int) -> None:
         self._send("many", "many", number, size)
 
     def _send(self, measure: str, kind: str, number: int, size: int) -> None:
@@ -115,8 +111,7 @@ class Run:
                 task = client_produce.task_of(way, self.bootstrap, topic, size, rate=rate, seconds=seconds)
                 self._note(measure, size, way, float(_child(kind, way, task)))
 
-    def _latency(self, number: int, size: int, topics: dict[int, str]) -> None:
-        del topics
+    def _latency(self, number: int, size: int) -> None:
         for way in _turned(self._clients(client_latency.SENDERS), number):
             with self._topic(1) as topic:
                 task = client_latency.task_of(self.bootstrap, topic, size, 5.0 * self.options.scale)
@@ -130,8 +125,7 @@ class Run:
             self._note("p50", size, way, p50)
             self._note("p99", size, way, p99)
 
-    def _import(self, number: int, size: int, topics: dict[int, str]) -> None:
-        del topics
+    def _import(self, number: int, size: int) -> None:
         for way in _turned(self._clients(IMPORTS), number):
             program = f"import time; t = time.perf_counter(); {IMPORTS[way]}; print(time.perf_counter() - t)"
             if number == 0:
@@ -174,6 +168,10 @@ class Run:
             yield name
         finally:
             asyncio.run(delete())
+
+
+def _topic_to_read(size: int) -> str:
+    return f"consume-{size}"
 
 
 def _turned(ways: Sequence[str], number: int) -> list[str]:
