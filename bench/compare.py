@@ -40,6 +40,8 @@ UNITS = {
     "stop_ms": "ms to stop",
 }
 
+ALL_KINDS = (*measure.KINDS, *measure.EARLIER.values())
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen lines and print the table."""
@@ -47,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Users have compiled modules; a start that compiles its own would measure the compiler.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     lines = [name for name in measure.LINES if not options.line or any(part in name for part in options.line)]
-    kinds = options.kind or list(measure.KINDS)
+    kinds = options.kind or [*measure.KINDS, *(measure.EARLIER.values() if options.earlier else ())]
     samples: Samples = {}
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix="ottla-bench-") as scratch:
-        bench = measure.Bench(scratch=Path(scratch), scale=options.scale)
+        bench = measure.Bench(scratch=Path(scratch), scale=options.scale, earlier=options.earlier)
         try:
             for number in range(options.rounds):
                 for name in lines:
@@ -67,13 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--line", action="append", help="only lines whose name has this text (may be given again)")
-    parser.add_argument("--kind", action="append", choices=measure.KINDS, help="only these nodes")
+    parser.add_argument("--kind", action="append", choices=ALL_KINDS, help="only these nodes")
+    parser.add_argument("--earlier", type=Path, help="the `ottla` command of an earlier version, to be measured beside")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of records of each run")
     parser.add_argument("--scratch", type=Path, help="where the data directories go (default: the temporary directory)")
     parser.add_argument("--name", default=time.strftime("%Y%m%d-%H%M%S", time.gmtime()), help="of the result files")
     parser.add_argument("--list", action="store_true", help="print the names of the lines")
     options = parser.parse_args(arguments)
+    if not options.earlier and any(kind in measure.EARLIER.values() for kind in options.kind or ()):
+        parser.error("--earlier says where the earlier version is")
     if options.list:
         print("\n".join(measure.LINES))
         parser.exit()
@@ -82,6 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _measure_line(bench: measure.Bench, name: str, kinds: Sequence[str], samples: Samples) -> None:
     run, able = measure.LINES[name]
+    able = (*able, *(measure.EARLIER[kind] for kind in able if kind in measure.EARLIER and name != "fixture"))
     for kind in (kind for kind in able if kind in kinds):
         try:
             values = run(bench, kind)
@@ -95,21 +101,25 @@ def _measure_line(bench: measure.Bench, name: str, kinds: Sequence[str], samples
 
 
 def render(samples: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
-    """A Markdown table of medians, with the ratio to Apache Kafka behind each of ours."""
-    rows = ["| line | unit | " + " | ".join(measure.KINDS) + " |", "|---|---|" + "---|" * len(measure.KINDS)]
+    """A Markdown table of medians; behind each of ours the ratio to Apache Kafka, or to the earlier version."""
+    measured = {kind for values in samples.values() for by_kind in values.values() for kind in by_kind}
+    kinds = [kind for kind in ALL_KINDS if kind in measured]
+    rows = ["| line | unit | " + " | ".join(kinds) + " |", "|---|---|" + "---|" * len(kinds)]
     for name, values in samples.items():
         for key, by_kind in values.items():
-            reference = statistics.median(by_kind["apache"]) if "apache" in by_kind else 0.0
-            cells = []
-            for kind in measure.KINDS:
-                if kind not in by_kind:
-                    cells.append("")
-                    continue
-                median = statistics.median(by_kind[kind])
-                ratio = f" ({median / reference:.2f}x)" if reference and kind != "apache" else ""
-                cells.append(f"{median:,.0f}{ratio}" if median >= 1000 else f"{median:.3g}{ratio}")
+            medians = {kind: statistics.median(found) for kind, found in by_kind.items()}
+            cells = [_cell(kind, medians) for kind in kinds]
             rows.append(f"| {name} | {UNITS.get(key, key)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _cell(kind: str, medians: Mapping[str, float]) -> str:
+    if kind not in medians:
+        return ""
+    median = medians[kind]
+    reference = medians.get("apache" if "apache" in medians else measure.EARLIER.get(kind, ""), 0.0)
+    ratio = f" ({median / reference:.2f}x)" if reference and kind != "apache" else ""
+    return f"{median:,.0f}{ratio}" if median >= 1000 else f"{median:.3g}{ratio}"
 
 
 def _save(table: str, samples: Samples, options: argparse.Namespace) -> None:

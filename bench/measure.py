@@ -23,6 +23,8 @@ from loads import JavaClient, NativeClient
 PARTITIONS = 6
 # The three ways a record may be promised; "never" is Kafka's own promise on one replica.
 KINDS = ("apache", "ottla-never", "ottla-default")
+# The same with an earlier version of Ottla, when the run is told where it is.
+EARLIER = {"ottla-never": "earlier-never", "ottla-default": "earlier-default"}
 # The same for all: Apache Kafka's defaults, and no wait for more members.
 INTERNAL_TOPICS = {
     "offsets.topic.num.partitions": "50",
@@ -40,10 +42,11 @@ _topics = itertools.count(1)
 
 @dataclass(slots=True)
 class Bench:
-    """The nodes under test and the clients; `records` scales the work of each run."""
+    """The nodes under test and the clients; `scale` is that of the work of each run, `earlier` another `ottla`."""
 
     scratch: Path
     scale: float
+    earlier: Path | None = None
     native: NativeClient = field(init=False)
     java: JavaClient = field(default_factory=JavaClient)
     nodes: dict[str, ApacheNode | OttlaNode] = field(default_factory=dict)
@@ -56,8 +59,9 @@ class Bench:
         data = self.scratch / name
         if kind == "apache":
             return ApacheNode(data, flags=BENCH_SERVER_FLAGS, config=INTERNAL_TOPICS)
-        flush = {"ottla.flush": "never"} if kind == "ottla-never" else {}
-        return OttlaNode(data, config={**INTERNAL_TOPICS, **flush})
+        flush = {"ottla.flush": "never"} if kind.endswith("-never") else {}
+        launcher = [str(self.earlier)] if kind in EARLIER.values() else None
+        return OttlaNode(data, config={**INTERNAL_TOPICS, **flush}, launcher=launcher)
 
     def node(self, kind: str) -> ApacheNode | OttlaNode:
         """The long-running node of a kind, started at first use."""

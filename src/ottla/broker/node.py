@@ -351,8 +351,6 @@ class Node:
             markers=self._markers,
             verification=TransactionVerification(
                 coordinator=self._transactions,
-                config=self.config.transactions,
-                clock=self._clock,
                 enabled=self._verifies_transactions,
                 seconds_max=self.config.network.request_timeout_ms / 1000,
             ),

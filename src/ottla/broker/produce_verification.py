@@ -99,7 +99,7 @@ class ProduceVerification:
     async def _ask(self, inquiry: Inquiry) -> Verdicts:
         verdicts: dict[TopicPartition, Guard | KafkaError] = {**inquiry.guards, **inquiry.refused}
         if inquiry.guards:
-            refusals = await self._verification.ask_patiently(
+            refusals = await self._verification.ask(
                 inquiry.transactional_id, inquiry.producer, tuple(inquiry.guards), inquiry.asking
             )
             verdicts.update((key, _as_produce_error(code, inquiry.asking)) for key, code in refusals.items())

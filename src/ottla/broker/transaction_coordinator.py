@@ -56,6 +56,7 @@ class TransactionCoordinator:
         self._clock = clock
         self._supervisor = supervisor
         self._settings = _settings(config, 0)
+        self._ends: dict[str, asyncio.Future[None]] = {}
         self._topic: CoordinatorTopic[TransactionDriver] = CoordinatorTopic(
             name=TRANSACTION_STATE,
             node_id=node_id,
@@ -76,6 +77,20 @@ class TransactionCoordinator:
             return await self._topic.driver(self._topic.partition_of(transactional_id)).submit(command)
         except KafkaError as error:
             raise as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR) from error
+
+    async def ask_patiently(self, transactional_id: str, command: TransactionCommand) -> Any:
+        """The same for commands that begin a transaction: the last one, if it is just ending, is given time to end.
+
+        CONCURRENT_TRANSACTIONS makes a client pause for longer than its markers need.
+        """
+        give_up_at = self._clock.monotonic() + self._config.add_retry_ms_max / 1000
+        while True:
+            try:
+                return await self.ask(transactional_id, command)
+            except KafkaError as error:
+                if error.code is not ErrorCode.CONCURRENT_TRANSACTIONS or self._clock.monotonic() >= give_up_at:
+                    raise
+            await self._end_of(transactional_id, self._config.add_retry_backoff_ms / 1000)
 
     def check_timeout(self, timeout_ms: int) -> None:
         """Raises ``KafkaError``. Told whoever asks, also where the transactional id belongs to another broker."""
@@ -158,6 +173,19 @@ class TransactionCoordinator:
         name = f"end transaction of {prepared.transactional_id}"
         self._supervisor.spawn(self._end(driver, leader_epoch, prepared), name=name)
 
+    async def _end_of(self, transactional_id: str, seconds_max: float) -> None:
+        end = self._ends.get(transactional_id)
+        if end is None:
+            end = self._ends[transactional_id] = asyncio.get_running_loop().create_future()
+        await asyncio.wait((end,), timeout=seconds_max)
+        if self._ends.get(transactional_id) is end:
+            del self._ends[transactional_id]
+
+    def _ended(self, transactional_id: str) -> None:
+        end = self._ends.pop(transactional_id, None)
+        if end is not None:
+            end.set_result(None)
+
     async def _end(self, driver: TransactionDriver, leader_epoch: int, prepared: Transaction) -> None:
         marker = ProducerMarker(
             producer_id=prepared.producer_id,
@@ -178,6 +206,7 @@ class TransactionCoordinator:
                 log.warning("transaction not completed", transactional_id=prepared.transactional_id, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS_MAX)
             else:
+                self._ended(prepared.transactional_id)
                 return
 
 

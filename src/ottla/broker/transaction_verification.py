@@ -12,9 +12,7 @@ from enum import Enum
 from msgspec import Struct
 
 from ottla.broker.transaction_coordinator import TransactionCoordinator
-from ottla.config.broker import TransactionsConfig
 from ottla.model import TopicPartition
-from ottla.runtime.clock import Clock
 from ottla.transactions.commands import AddPartitions
 from ottla.transactions.transaction import FIRST_VERSION_WITH_EPOCH_BUMP
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -49,8 +47,6 @@ class TransactionVerification(Struct, frozen=True, kw_only=True):
     """
 
     coordinator: TransactionCoordinator
-    config: TransactionsConfig
-    clock: Clock
     enabled: Callable[[], bool]
     seconds_max: float
 
@@ -71,7 +67,7 @@ class TransactionVerification(Struct, frozen=True, kw_only=True):
         try:
             async with asyncio.timeout(self.seconds_max):
                 if asking.adds_partition:
-                    await self.coordinator.ask(
+                    await self.coordinator.ask_patiently(
                         transactional_id, lambda shard, now_ms, _token: shard.add_partitions(command, now_ms)
                     )
                     return {}
@@ -83,18 +79,6 @@ class TransactionVerification(Struct, frozen=True, kw_only=True):
         except KafkaError as error:
             found = dict.fromkeys(partitions, error.code)
         return {key: _in_words_of(asking, code) for key, code in found.items() if code is not ErrorCode.NONE}
-
-    async def ask_patiently(
-        self, transactional_id: str, producer: tuple[int, int], partitions: Sequence[TopicPartition], asking: Asking
-    ) -> Refusals:
-        """The same; a transaction whose last one is just ending is given the time to end."""
-        give_up_at = self.clock.monotonic() + self.config.add_retry_ms_max / 1000
-        while True:
-            refusals = await self.ask(transactional_id, producer, partitions, asking)
-            is_ending = asking.adds_partition and ErrorCode.CONCURRENT_TRANSACTIONS in refusals.values()
-            if not is_ending or self.clock.monotonic() >= give_up_at:
-                return refusals
-            await asyncio.sleep(self.config.add_retry_backoff_ms / 1000)
 
 
 def _asking(api_version: int, *, abortable_from: int, adding_from: int) -> Asking:

@@ -5,6 +5,7 @@ Every key is tried; a change that is taken is described, with its synonyms, and 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ PLACES = frozenset(
 )
 # Classes are loaded by the one broker and unknown to the other.
 CLASSES = frozenset(("metric.reporters", "principal.builder.class", "ssl.engine.factory.class"))
+_marks = itertools.count(1)
 
 
 def change(
@@ -89,25 +91,26 @@ def described(twin: Twin, kind: int, name: str, keys: Sequence[str] | None = Non
     }
 
 
-def seen(twin: Twin, kind: int, name: str, keys: Sequence[str], *, differs_from: Answer) -> Answer:
-    """As `described`, once it shows a change: brokers apply changes a moment after the answer."""
-    last = described(twin, kind, name, keys)
-    for attempt in range(40):
-        time.sleep(0.02)
-        found = described(twin, kind, name, keys)
-        if found == last and (found != differs_from or attempt > 20):
-            break
-        last = found
-    return last
+def shown(twin: Twin, kind: int, name: str, keys: Sequence[str] | None = None) -> Answer:
+    """As `described`, once every change that was answered is in force."""
+    settle(twin)
+    return described(twin, kind, name, keys)
 
 
-def stable(twin: Twin, kind: int, name: str, keys: Sequence[str] | None = None) -> Answer:
-    """As `described`, once it has said the same three times: for changes that may have changed nothing."""
-    said: list[Answer] = []
-    while len(said) < 3 or said[-1] != said[-2] or said[-2] != said[-3]:
-        time.sleep(0.01)
-        said.append(described(twin, kind, name, keys))
-    return said[-1]
+def settle(twin: Twin) -> None:
+    """Wait for a change made now, twice: brokers apply changes in order, but several may go in one step."""
+    name = "configs-mark"
+    if name not in twin.ids:
+        make(twin, name)
+    for _ in range(2):
+        mark = str(next(_marks))
+        twin.call(change(TOPIC, name, ("segment.jitter.ms", SET, mark)), 1)
+        for _ in range(1000):
+            if described(twin, TOPIC, name, ["segment.jitter.ms"])["segment.jitter.ms"][0] == mark:
+                break
+            time.sleep(0.005)
+        else:
+            raise AssertionError(f"mark {mark} is never applied")
 
 
 def outcome(twin: Twin, request: Any) -> Answer:
@@ -156,14 +159,12 @@ def broker_keys_changed(twin: Twin) -> Steps:
         names = [key.name]
         value = sample(key)
         for place in places:
-            before = described(twin, BROKER, "1", names)
             yield f"{key.name} set {place}", outcome(twin, change(BROKER, place, (key.name, SET, value)))
-            yield f"{key.name} at 1 after {place}", seen(twin, BROKER, "1", names, differs_from=before)
+            yield f"{key.name} at 1 after {place}", shown(twin, BROKER, "1", names)
             yield f"{key.name} at all after {place}", described(twin, BROKER, "", names)
         for place in reversed(places):
-            before = described(twin, BROKER, "1", names)
             yield f"{key.name} away {place}", outcome(twin, change(BROKER, place, (key.name, DELETE, None)))
-            yield f"{key.name} at 1 without {place}", seen(twin, BROKER, "1", names, differs_from=before)
+            yield f"{key.name} at 1 without {place}", shown(twin, BROKER, "1", names)
 
 
 def broker_rules(twin: Twin) -> Steps:
@@ -260,23 +261,21 @@ def inheritance(twin: Twin) -> Steps:
                 for one in topic_names
                 if one in key or key.removeprefix("log.").removeprefix("cleaner.") in one or one == "max.message.bytes"
             ]
-            before = described(twin, TOPIC, name, heirs)
             yield f"{key} of {place or 'all'}", outcome(twin, change(BROKER, place, (key, SET, value)))
-            yield f"{key} of {place or 'all'} inherited", seen(twin, TOPIC, name, heirs, differs_from=before)
-    yield "all inherited", described(twin, TOPIC, name, topic_names)
+            yield f"{key} of {place or 'all'} inherited", shown(twin, TOPIC, name, heirs)
+    yield "all inherited", shown(twin, TOPIC, name, topic_names)
     yield "own", outcome(twin, change(TOPIC, name, ("retention.ms", SET, "7000"), ("cleanup.policy", SET, "delete")))
-    yield "own shown", described(twin, TOPIC, name, topic_names)
+    yield "own shown", shown(twin, TOPIC, name, topic_names)
     yield "appended", outcome(twin, change(TOPIC, name, ("cleanup.policy", APPEND, "compact")))
-    yield "appended shown", described(twin, TOPIC, name, ["cleanup.policy"])
+    yield "appended shown", shown(twin, TOPIC, name, ["cleanup.policy"])
     yield (
         "own away",
         outcome(twin, change(TOPIC, name, ("retention.ms", DELETE, None), ("cleanup.policy", DELETE, None))),
     )
-    yield "away shown", described(twin, TOPIC, name, ["retention.ms", "cleanup.policy"])
+    yield "away shown", shown(twin, TOPIC, name, ["retention.ms", "cleanup.policy"])
     for place in ("1", ""):
         yield f"broker {place} reset", outcome(twin, replace(BROKER, place, {}))
-        time.sleep(0.3)
-        yield f"after reset of {place}", described(twin, TOPIC, name, topic_names)
+        yield f"after reset of {place}", shown(twin, TOPIC, name, topic_names)
         yield f"broker after reset of {place}", described(twin, BROKER, place, ["log.retention.ms", "log.roll.ms"])
 
 
@@ -295,9 +294,9 @@ def topic_keys_tried(twin: Twin) -> Steps:
             ("less", SUBTRACT, "x"),
         ):
             yield f"{key.name} {label}", outcome(twin, change(TOPIC, name, (key.name, operation, value)))
-            yield f"{key.name} {label} shown", stable(twin, TOPIC, name, [key.name])
+            yield f"{key.name} {label} shown", shown(twin, TOPIC, name, [key.name])
         yield f"{key.name} away", outcome(twin, change(TOPIC, name, (key.name, DELETE, None)))
-        yield f"{key.name} away shown", stable(twin, TOPIC, name, [key.name])
+        yield f"{key.name} away shown", shown(twin, TOPIC, name, [key.name])
     for label, rows in {
         "lags crossed": [("min.compaction.lag.ms", SET, "10"), ("max.compaction.lag.ms", SET, "5")],
         "local retention": [("local.retention.ms", SET, "10"), ("retention.ms", SET, "5")],
@@ -314,7 +313,7 @@ def topic_keys_tried(twin: Twin) -> Steps:
         "broker key": [("log.retention.ms", SET, "5")],
     }.items():
         yield label, outcome(twin, change(TOPIC, name, *rows))
-        yield f"{label} shown", stable(twin, TOPIC, name, [row[0] for row in rows] or None)
+        yield f"{label} shown", shown(twin, TOPIC, name, [row[0] for row in rows] or None)
         yield f"{label} away", outcome(twin, replace(TOPIC, name, {}))
 
 
@@ -350,8 +349,7 @@ def whole(twin: Twin) -> Steps:
                 answer = twin.ask(replace(kind, resource, settings, validate_only=dry), version)
                 yield f"v{version} {label} {dry}", answer
             if kind in (TOPIC, GROUP, METRICS):
-                time.sleep(0.02)
-                yield f"v{version} {label} shown", described(twin, kind, resource)
+                yield f"v{version} {label} shown", shown(twin, kind, resource)
 
 
 def groups(twin: Twin) -> Steps:
@@ -369,8 +367,7 @@ def groups(twin: Twin) -> Steps:
             ("more", APPEND, "x"),
         ):
             yield f"{key.name} {label}", outcome(twin, change(GROUP, group, (key.name, operation, value)))
-            time.sleep(0.01)
-            yield f"{key.name} {label} shown", described(twin, GROUP, group, [key.name])
+            yield f"{key.name} {label} shown", shown(twin, GROUP, group, [key.name])
         yield f"{key.name} away", outcome(twin, change(GROUP, group, (key.name, DELETE, None)))
     for label, name, rows in (
         (
@@ -390,9 +387,10 @@ def groups(twin: Twin) -> Steps:
     for place in ("", "1"):
         row = ("group.consumer.session.timeout.ms", SET, "50000")
         yield f"broker {place}", outcome(twin, change(BROKER, place, row))
-    yield "after the broker", described(twin, GROUP, group, ["consumer.session.timeout.ms"])
+    yield "after the broker", shown(twin, GROUP, group, ["consumer.session.timeout.ms"])
     yield "before", before
     yield "away", outcome(twin, replace(GROUP, group, {}))
+    settle(twin)
     yield "listed", twin.ask_any(ListConfigResourcesRequest(resource_types=[GROUP]), 1)
 
 
@@ -419,13 +417,11 @@ def metrics(twin: Twin) -> Steps:
         ("away", name, [("metrics", DELETE, None), ("match", DELETE, None)]),
     ):
         yield label, outcome(twin, change(METRICS, resource, *rows))
-        time.sleep(0.02)
-        yield f"{label} shown", described(twin, METRICS, resource)
+        yield f"{label} shown", shown(twin, METRICS, resource)
     yield "strange", described(twin, METRICS, "no-such-subscription")
     yield "listed", twin.ask_any(ListConfigResourcesRequest(resource_types=[METRICS]), 1)
     yield "all away", outcome(twin, change(METRICS, name, ("interval.ms", DELETE, None)))
-    time.sleep(0.02)
-    yield "all away shown", described(twin, METRICS, name)
+    yield "all away shown", shown(twin, METRICS, name)
     yield "none listed", twin.ask_any(ListConfigResourcesRequest(resource_types=[METRICS]), 1)
 
 

@@ -28,7 +28,6 @@ from ottla.model import TopicPartition, Uuid
 from ottla.records.batch import iter_headers
 from ottla.records.builder import BatchBuilder
 from ottla.records.control import EndTransaction as EndMarker
-from ottla.runtime.clock import ManualClock
 from ottla.runtime.supervisor import Supervisor
 from ottla.transactions.commands import AddPartitions, EndTransaction, InitProducerId
 from ottla.transactions.transaction import TransactionState
@@ -116,14 +115,15 @@ class Broker:
             name, lambda shard, now_ms, _token: shard.init_producer_id(command, now_ms)
         )
 
-    async def add(self, owner, *places, name="tx"):
+    async def add(self, owner, *places, name="tx", patiently=False):
         command = AddPartitions(
             transactional_id=name,
             producer_id=owner.producer_id,
             producer_epoch=owner.producer_epoch,
             partitions=places or (DATA,),
         )
-        return await self.transactions.ask(name, lambda shard, now_ms, _: shard.add_partitions(command, now_ms))
+        ask = self.transactions.ask_patiently if patiently else self.transactions.ask
+        return await ask(name, lambda shard, now_ms, _: shard.add_partitions(command, now_ms))
 
     async def end(self, owner, *, commit=True, name="tx", client_version=0):
         command = EndTransaction(
@@ -179,8 +179,6 @@ class Broker:
         if not hasattr(self, "_produce"):
             verification = TransactionVerification(
                 coordinator=self.transactions,
-                config=CONFIG.transactions,
-                clock=self.bench.clock,
                 enabled=lambda: True,
                 seconds_max=30.0,
             )
@@ -198,14 +196,14 @@ class Mute:
     async def ask(self, transactional_id, command):
         await asyncio.Event().wait()
 
+    ask_patiently = ask
+
 
 @pytest.mark.parametrize("asking", [Asking.ADDING, Asking.ABORTABLE_ERROR])
 def test_a_verification_without_an_answer_ends(asking):
     async def main():
         verification = TransactionVerification(
             coordinator=Mute(),
-            config=CONFIG.transactions,
-            clock=ManualClock(),
             enabled=lambda: True,
             seconds_max=0.01,
         )
@@ -315,6 +313,37 @@ def test_markers_are_sent_until_they_are_in(run, code):
             await broker.add(owner)
         broker.channel.cut = None
         assert await broker.settled() is TransactionState.COMPLETE_ABORT
+
+    run(body)
+
+
+def test_who_begins_the_next_transaction_waits_for_the_end_of_the_last(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        broker.channel.cut = ErrorCode.REQUEST_TIMED_OUT
+        await broker.end(owner)
+        adding = [asyncio.create_task(broker.add(owner, patiently=True)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in adding)
+        broker.channel.cut = None
+        assert await asyncio.wait_for(asyncio.gather(*adding), 5) == [ErrorCode.NONE] * 2
+        assert await broker.state() is TransactionState.ONGOING
+
+    run(body)
+
+
+def test_who_begins_the_next_transaction_does_not_wait_for_long(run):
+    async def body(broker):
+        owner = await broker.init()
+        await broker.add(owner)
+        broker.channel.cut = ErrorCode.REQUEST_TIMED_OUT
+        await broker.end(owner)
+        adding = asyncio.create_task(broker.add(owner, patiently=True))
+        await asyncio.sleep(0)
+        broker.bench.clock.advance(CONFIG.transactions.add_retry_ms_max)
+        with pytest.raises(KafkaError, match="CONCURRENT_TRANSACTIONS"):
+            await asyncio.wait_for(adding, 5)
 
     run(body)
 

@@ -34,7 +34,7 @@ class AddOffsetsToTxnHandler(Struct, frozen=True, kw_only=True):
                 producer_epoch=request.producer_epoch,
                 partitions=(partition,),
             )
-            code: ErrorCode = await self.coordinator.ask(
+            code: ErrorCode = await self.coordinator.ask_patiently(
                 request.transactional_id, lambda shard, now_ms, _token: shard.add_partitions(command, now_ms)
             )
         except KafkaError as refused:

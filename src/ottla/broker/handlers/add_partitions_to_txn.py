@@ -85,7 +85,9 @@ class AddPartitionsToTxnHandler(Struct, frozen=True, kw_only=True):
                     command.transactional_id, lambda shard, _now_ms, _token: shard.verify_partitions(command)
                 )
                 return errors
-            code: ErrorCode = await self.coordinator.ask(
+            batched = context.api_version >= FIRST_BATCHED_VERSION
+            add = self.coordinator.ask if batched else self.coordinator.ask_patiently
+            code: ErrorCode = await add(
                 command.transactional_id, lambda shard, now_ms, _token: shard.add_partitions(command, now_ms)
             )
         except KafkaError as refused:
