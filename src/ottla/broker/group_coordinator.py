@@ -28,6 +28,7 @@ from ottla.groups.shard import GroupShard, ShardDecision
 from ottla.metadata.delta import ImageDelta
 from ottla.metadata.image import ClusterImage, ResourceType
 from ottla.model import Uuid
+from ottla.net.deferred import Deferred
 from ottla.records.batch import Codec
 from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
@@ -89,9 +90,13 @@ class GroupCoordinator:
         Raises ``KafkaError``; ``too_large`` is its code where the records do not fit the log.
         """
         try:
-            return await self._topic.driver(self.partition_of(group_id)).submit(command, producer)
+            return await self.begin(group_id, command, producer).future()
         except KafkaError as error:
             raise as_coordinator(error, too_large) from error
+
+    def begin(self, group_id: str, command: GroupCommand, producer: BatchProducer = NOBODY) -> Deferred[Any]:
+        """``ask`` for who answers without a task; raises, and fails with, the log's errors: see ``as_coordinator``."""
+        return self._topic.driver(self.partition_of(group_id)).begin(command, producer)
 
     async def ask_all(self, command: GroupCommand) -> list[Any]:
         """Have every shard of this broker decide. Raises COORDINATOR_LOAD_IN_PROGRESS while one of them loads."""

@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from ottla.broker.partition import ACKS_ALL, Isolation
 from ottla.model import Decision, Reply, TopicPartition
+from ottla.net.deferred import Deferred
 from ottla.records.batch import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, BatchHeader, Codec, iter_headers
 from ottla.records.builder import BatchBuilder, record_size_max
 from ottla.records.control import EndTransaction, read_end_transaction
@@ -150,7 +151,7 @@ MachineT = TypeVar("MachineT", bound=DrivenMachine)  # type: ignore[type-arg]  #
 Command = Callable[[MachineT, int, int], Decision[RecordT, object]]
 """Machine, wall clock in milliseconds, the token to park under."""
 
-_Answers = list[tuple["asyncio.Future[object]", object]]
+_Answers = list[tuple[Deferred[object], object]]
 
 
 class MachineDriver(Generic[MachineT, RecordT]):
@@ -181,7 +182,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
         self._on_committed = on_committed
         self._last_offset = -1
         self._next_token = 0
-        self._parked: dict[int, asyncio.Future[object]] = {}
+        self._parked: dict[int, Deferred[object]] = {}
         self._held: dict[int, _Answers] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
@@ -191,21 +192,25 @@ class MachineDriver(Generic[MachineT, RecordT]):
     def submit(
         self, command: "Command[MachineT, RecordT]", producer: BatchProducer = NOBODY
     ) -> "asyncio.Future[object]":
-        """Decide and write now, as ``producer``; the future holds the answer once that is acknowledged.
+        """``begin`` for a coroutine."""
+        return self.begin(command, producer).future()
+
+    def begin(self, command: "Command[MachineT, RecordT]", producer: BatchProducer = NOBODY) -> Deferred[object]:
+        """Decide and write now, as ``producer``; the answer comes once that is acknowledged.
 
         Raises ``KafkaError`` where the machine refuses, or where it is not active: COORDINATOR_LOAD_IN_PROGRESS,
-        NOT_COORDINATOR. A failed append is the future's exception, with the log's own error code.
+        NOT_COORDINATOR. A failed append is the answer's failure, with the log's own error code.
         """
         self._require_active()
         now_ms = self._clock.now_ms()
         self._next_token += 1
         token = self._next_token
         decision = command(self._machine, now_ms, token)
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._parked[token] = future
+        answer: Deferred[object] = Deferred()
+        self._parked[token] = answer
         self._carry_out(decision, token, now_ms, producer)
         self._arm()
-        return future
+        return answer
 
     def end_transaction(self, marker: ProducerMarker) -> int:
         """Write a marker, and let the machine see it. Returns its offset; raises ``KafkaError`` as ``submit`` does."""
@@ -269,12 +274,12 @@ class MachineDriver(Generic[MachineT, RecordT]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting = [future for answers in self._held.values() for future, _ in answers]
+        waiting = [deferred for answers in self._held.values() for deferred, _ in answers]
         waiting += self._parked.values()
         self._held.clear()
         self._parked.clear()
-        for future in waiting:
-            _refuse(future, error)
+        for deferred in waiting:
+            deferred.fail(error)
 
     # -- private -----------------------------------------------------------------------------------------------------
 
@@ -353,19 +358,19 @@ class MachineDriver(Generic[MachineT, RecordT]):
     def _take_parked(self, replies: Iterable[Reply]) -> _Answers:
         answers: _Answers = []
         for reply in replies:
-            future = self._parked.pop(reply.token, None)
-            if future is not None:
-                answers.append((future, reply.response))
+            deferred = self._parked.pop(reply.token, None)
+            if deferred is not None:
+                answers.append((deferred, reply.response))
         return answers
 
     def _refuse_decision(self, decision: Decision[RecordT, object], token: int | None, error: KafkaError) -> None:
         log.warning("append refused", partition=self.partition.topic_partition, error=str(error))
-        futures = [future for future, _ in self._take_parked(decision.replies)]
+        refused = [deferred for deferred, _ in self._take_parked(decision.replies)]
         own = None if token is None else self._parked.pop(token, None)
         if own is not None:
-            futures.append(own)
-        for future in futures:
-            _refuse(future, error)
+            refused.append(own)
+        for deferred in refused:
+            deferred.fail(error)
 
     def _release(self, answers: _Answers) -> None:
         """Give the answers once everything written so far is acknowledged."""
@@ -382,9 +387,8 @@ class MachineDriver(Generic[MachineT, RecordT]):
             log.warning("acknowledgement lost", partition=self.partition.topic_partition, error=str(error))
             self.close(KafkaError(ErrorCode.NOT_COORDINATOR, str(error)))
             return
-        for future, response in self._held.pop(ticket, ()):
-            if not future.done():
-                future.set_result(response)
+        for deferred, response in self._held.pop(ticket, ()):
+            deferred.set(response)
 
     def _arm(self) -> None:
         deadline = self._machine.next_deadline() if self.state is DriverState.ACTIVE else None
@@ -448,9 +452,3 @@ def _read_region(region: FileRegion) -> bytes:
         return region.pread()
     finally:
         region.release()
-
-
-def _refuse(future: "asyncio.Future[object]", error: KafkaError) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # a client that is gone leaves nobody to look at it

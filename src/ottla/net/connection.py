@@ -78,6 +78,7 @@ class Connection:
         "_serve_soon",
         "_sock",
         "_spawn",
+        "_sends_soon",
         "_turn",
         "_view",
         "_write_position",
@@ -97,6 +98,7 @@ class Connection:
         spawn: Callable[..., object],
         on_close: Callable[["Connection"], None],
     ) -> None:
+        self._sends_soon = False
         self._turn = of_running_loop()
         self._loop = self._turn.loop
         self._sock = sock
@@ -312,7 +314,16 @@ class Connection:
             release(segments)
             return
         self._fill(slot, segments)
-        if self._pending[0] is slot:
+        if self._pending[0] is slot and not self._sends_soon:
+            if self._turn.runs:
+                self._sends_soon = True
+                self._turn.at_end(self._send_at_end)
+            else:
+                self._send_ready()
+
+    def _send_at_end(self) -> None:
+        self._sends_soon = False
+        if not self._closed:
             self._send_ready()
 
     def _send_ready(self) -> None:

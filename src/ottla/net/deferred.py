@@ -50,6 +50,7 @@ class Deferred(Generic[ValueT]):
         def on_error(error: Exception) -> None:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # whoever waited may be gone, and leaves nobody to look at it
 
         self.then(on_value, on_error)
         return future

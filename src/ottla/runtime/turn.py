@@ -28,6 +28,11 @@ class Turn:
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
+    @property
+    def runs(self) -> bool:
+        """Whether ``at_end`` still comes in the present callback."""
+        return self._runs
+
     def run(self, callback: Callback) -> None:
         """Call ``callback``, for the loop, and then what it left for the end."""
         if self._runs:

@@ -3,6 +3,7 @@
 import asyncio
 import types
 import typing
+from inspect import isawaitable
 from random import Random
 
 import pytest
@@ -35,6 +36,7 @@ from ottla.metadata.image import (
     ResourceType,
 )
 from ottla.model import Uuid
+from ottla.net.deferred import Deferred
 from ottla.runtime.supervisor import Supervisor
 from ottla.wire import decode, encode
 from ottla.wire.apis import API_SPECS, ApiKey
@@ -60,6 +62,13 @@ HANDLERS = {
     ApiKey.CONSUMER_GROUP_HEARTBEAT: ConsumerGroupHeartbeatHandler,
     ApiKey.CONSUMER_GROUP_DESCRIBE: ConsumerGroupDescribeHandler,
 }
+
+
+async def answer_of(handler, context, request):
+    answer = handler.handle(context, request)
+    if isinstance(answer, Deferred):
+        return await answer.future()
+    return await answer if isawaitable(answer) else answer
 
 
 class Broker:
@@ -164,7 +173,7 @@ class Broker:
         context = RequestContext(
             header=header, client_address=("10.0.0.9", 4), listener_name="PLAINTEXT", now_ms=self.bench.clock.now_ms()
         )
-        return handler.handle(context, request)
+        return answer_of(handler, context, request)
 
     async def member(self, version=3, **fields):
         """A stable group of one; returns its member id."""

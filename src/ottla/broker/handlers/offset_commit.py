@@ -3,20 +3,23 @@
 v2-4 may ask for a retention of their own; v7+ carries ``group.instance.id``; from v9 a member whose group is not here
 is told GROUP_ID_NOT_FOUND, before that ILLEGAL_GENERATION, and members of consumer groups commit with their epoch
 (STALE_MEMBER_EPOCH unless the member has held the partition since then); v10 names topics by id. Partitions that do not
-exist are
-refused one by one (UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID), the others are committed. The topic's id is stored
-with each offset, so that a later topic of the same name does not inherit it.
+exist are refused one by one (UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID), the others are committed. The topic's id
+is stored with each offset, so that a later topic of the same name does not inherit it.
 """
 
 from collections.abc import Callable
+from functools import partial
+from itertools import chain
 
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
+from ottla.broker.coordinator_topic import as_coordinator
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.groups.commands import CommitOffsets, CommitResult, OffsetToCommit
 from ottla.metadata.image import ClusterImage, TopicImage
 from ottla.model import Uuid
+from ottla.net.deferred import Deferred
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.offset_commit_request import (
     OffsetCommitRequest,
@@ -40,7 +43,9 @@ class OffsetCommitHandler(Struct, frozen=True, kw_only=True):
     coordinator: GroupCoordinator
     image: Callable[[], ClusterImage]
 
-    async def handle(self, context: RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse:
+    def handle(
+        self, context: RequestContext, request: OffsetCommitRequest
+    ) -> OffsetCommitResponse | Deferred[OffsetCommitResponse]:
         by_id = context.api_version >= FIRST_TOPIC_ID_VERSION
         response = OffsetCommitResponse()
         accepted: list[tuple[str, Uuid, tuple[OffsetToCommit, ...]]] = []
@@ -61,30 +66,42 @@ class OffsetCommitHandler(Struct, frozen=True, kw_only=True):
             if known is not None and offsets:
                 accepted.append((known.name, known.topic_id, offsets))
                 answers.append([part for part in parts if part.error_code == 0])
-        if accepted or not request.topics:
-            await self._commit(_command(context, request, tuple(accepted)), answers)
-        return response
-
-    async def _commit(self, command: CommitOffsets, answers: list[list[OffsetCommitResponsePartition]]) -> None:
-        """Commit, and write each error into the partition it belongs to."""
+        if not accepted and request.topics:
+            return response
+        command = _command(context, request, tuple(accepted))
+        refuse = partial(_refuse, response, answers)
         try:
-            result: CommitResult = await self.coordinator.ask(
-                command.group_id,
-                lambda shard, now_ms, _token: shard.commit_offsets(command, now_ms),
-                too_large=ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
+            committed = self.coordinator.begin(
+                command.group_id, lambda shard, now_ms, _token: shard.commit_offsets(command, now_ms)
             )
-        except KafkaError as refused:
-            for parts in answers:
-                for part in parts:
-                    part.error_code = int(refused.code)
-            return
-        for parts, (_, _, errors) in zip(answers, result.topics, strict=True):
-            for part, (_, error) in zip(parts, errors, strict=True):
-                part.error_code = int(error)
+        except KafkaError as error:
+            return refuse(error)
+        return committed.map(partial(_report, response, answers), refuse)
 
     def _topic(self, topic: OffsetCommitRequestTopic, *, by_id: bool) -> TopicImage | None:
         image = self.image()
         return image.topics_by_id.get(topic.topic_id) if by_id else image.topics.get(topic.name)
+
+
+def _report(
+    response: OffsetCommitResponse, answers: list[list[OffsetCommitResponsePartition]], result: CommitResult
+) -> OffsetCommitResponse:
+    for parts, (_, _, errors) in zip(answers, result.topics, strict=True):
+        for part, (_, error) in zip(parts, errors, strict=True):
+            part.error_code = int(error)
+    return response
+
+
+def _refuse(
+    response: OffsetCommitResponse, answers: list[list[OffsetCommitResponsePartition]], error: Exception
+) -> OffsetCommitResponse:
+    """The error stands in each partition that was to be committed."""
+    if not isinstance(error, KafkaError):
+        raise error
+    code = as_coordinator(error, ErrorCode.INVALID_COMMIT_OFFSET_SIZE).code
+    for part in chain.from_iterable(answers):
+        part.error_code = int(code)
+    return response
 
 
 def _exists(topic: TopicImage | None, wanted: OffsetCommitRequestPartition) -> bool:
