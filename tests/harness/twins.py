@@ -47,11 +47,16 @@ class Twin:
         self._connection: RawConnection | None = None
         self._members: dict[str, str] = {}
         self._correlation = itertools.count(1)
+        self._numbers = itertools.count(1)
 
     def new_case(self) -> None:
         """Forget the names of the case before, keep the topics."""
         self._members.clear()
         self.producers.clear()
+
+    def unique(self, prefix: str) -> str:
+        """A name this node has not heard yet; the other one's case is given the same."""
+        return f"{prefix}-{next(self._numbers)}"
 
     def close(self) -> None:
         """Drop the connection; the next request opens another."""
