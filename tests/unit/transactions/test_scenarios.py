@@ -18,7 +18,6 @@ from ottla.transactions.commands import (
     ProducerResult,
     TransactionFilter,
 )
-from ottla.transactions.patterns import Pattern
 from ottla.transactions.records import TransactionRecord, decode_record, encode_record
 from ottla.transactions.settings import TransactionSettings
 from ottla.transactions.shard import TransactionShard
@@ -159,7 +158,6 @@ class Stage:
             states=frozenset(STATES_BY_DISPLAY[name] for name in names) if names else None,
             producer_ids=frozenset(int(one) for one in options.get("producers", "").split(",") if one),
             duration_ms=int(options.get("duration", -1)),
-            pattern=Pattern(options["pattern"]) if "pattern" in options else None,
         )
         self.out += [shown(known) for known in self.shard.list_transactions(wanted, self.now).response]
 
