@@ -470,7 +470,17 @@ def listing(twin: Twin) -> Steps:
         yield f"v{version} producer", ask(version, producer_id_filters=[other.producer_id])
     for duration in (-1, 0, 10**9):
         yield f"duration {duration}", ask(1, duration_filter=duration)
-    for pattern in ("", ".*", "listed-.*", "listed", "x.*", "listed-[0-9]+", "(", "*"):
+    understood = (
+        "",
+        ".*",
+        "listed-.*",
+        "listed",
+        "x.*",
+        "listed-[0-9]+",
+        r"(?i)LISTED-\d{1,3}",
+        r"\p{Ll}+[[:punct:]](?P<n>\d)*",
+    )
+    for pattern in (*understood, "(", "*", "a**", "(?=listed).*", r"(l)isted\1", "[a-z&&[l]]+.*", "listed-.*+"):
         yield f"pattern {pattern}", ask(2, transactional_id_pattern=pattern)
     for ids in ([], [""], ["nobody"], ["nobody", ""]):
         yield f"describe {ids}", twin.ask(DescribeTransactionsRequest(transactional_ids=ids), 0)
