@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ for place in (TESTS, TESTS.parent / "tools"):
         sys.path.insert(0, str(place))
 
 import oracle  # noqa: E402  # the path above comes first
-from harness import clusters  # noqa: E402  # the path above comes first
+from harness import clusters, names  # noqa: E402  # the path above comes first
 
 
 def pytest_configure() -> None:
@@ -69,6 +69,12 @@ def cluster(cluster_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     finally:
         if node.running():
             node.stop()
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """A name that no other test uses, whatever suite it is of."""
+    return names.unique
 
 
 def _require_oracle() -> Path:

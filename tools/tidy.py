@@ -17,7 +17,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 PURE_PACKAGES = frozenset(
-    {"groups", "transactions", "replication", "metadata", "quorum", "config", "records", "wire", "model"}
+    {"groups", "transactions", "replication", "metadata", "quorum", "config", "records", "re2", "wire", "model"}
 )
 FORBIDDEN_IN_PURE = frozenset(
     {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import threading
@@ -23,7 +24,16 @@ class Echo:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.arrived = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def close(self):
+        """Wait for the ends of all connections, which are others' to close."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(5)
+            assert not thread.is_alive()
+        self.listener.close()
 
     def _accept(self):
         while True:
@@ -31,7 +41,8 @@ class Echo:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            self.threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self.threads[-1].start()
 
     def _serve(self, connection):
         with connection, connection.makefile("rb") as file:
@@ -49,7 +60,7 @@ class Echo:
 def echo():
     broker = Echo()
     yield broker
-    broker.listener.close()
+    broker.close()
 
 
 @pytest.fixture
@@ -179,3 +190,21 @@ def test_a_target_that_is_down_is_a_reset(echo):
     gone = pytest.raises((ConnectionError, ProtocolFailure))
     with Proxy(1) as proxy, gone, RawConnection("127.0.0.1", proxy.port, timeout=5) as connection:
         connection.request(ECHO, 0, b"")
+
+
+@pytest.mark.parametrize("leave", ["before", "after"])
+def test_it_leaves_nothing_open_whenever_it_is_closed(echo, recwarn, leave):
+    """In the middle of accepting, of connecting, of passing something on, of noticing that a client has gone."""
+    size = 3_000_000
+    for step in range(60):
+        with Proxy(echo.port) as proxy:
+            client = RawConnection("127.0.0.1", proxy.port, timeout=5)
+            if step % 3:
+                client.request(ECHO, 0, b"hello")
+            if step % 3 == 2:
+                client.send(ECHO, 0, bytes(size if step % 2 else 1))
+            if leave == "before":
+                client.close()
+        client.close()
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import clusters
-
-_names = itertools.count(1)
+from harness import clusters, names
 
 
 class Ottla:
@@ -51,7 +47,7 @@ class Ottla:
 
     def topic(self, *options: str) -> str:
         """A fresh topic. Nothing expires: tests give their records times of long ago."""
-        name = f"cli-{os.getpid()}-{next(_names)}"
+        name = names.unique("cli")
         self("topic", "create", name, "-c", "retention.ms=-1", *options)
         return name
 
@@ -60,9 +56,3 @@ class Ottla:
 def ottla(cluster: clusters.Cluster, tmp_path: Path) -> Ottla:
     """The command, with an empty home."""
     return Ottla(cluster.bootstrap, tmp_path)
-
-
-@pytest.fixture
-def unique() -> Callable[[str], str]:
-    """A name no other test uses."""
-    return lambda prefix: f"{prefix}-{os.getpid()}-{next(_names)}"

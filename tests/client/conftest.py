@@ -6,8 +6,6 @@ A test belongs here if Apache Kafka must pass it too. Tests use topics, groups a
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from ottla.client import Admin
 from ottla.runtime import loop
 
 SECONDS = 90
-_names = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,12 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def bootstrap(cluster: Cluster) -> str:
     """What clients are given."""
     return cluster.bootstrap
-
-
-@pytest.fixture
-def unique() -> Callable[[str], str]:
-    """A name no other test uses."""
-    return lambda prefix: f"{prefix}-{os.getpid()}-{next(_names)}"
 
 
 @pytest.fixture

@@ -6,96 +6,46 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from random import Random
 from typing import Any
 
 import pytest
 
+from harness.relay import Relay, redirect
 from ottla.client import Consumer, KafkaError, Producer
-from ottla.net.peer import Peer
 
 Run = Callable[[Awaitable[Any]], Any]
 FAULT_SECONDS = 6.0
 
 
 class Faults:
-    """Passes bytes on to a broker and, while ``on``, does to each connection what a bad network does."""
+    """While ``on``, does to each connection what a bad network does."""
 
-    def __init__(self, target: str, seed: int, kinds: tuple[str, ...]) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+    def __init__(self, seed: int, kinds: tuple[str, ...]) -> None:
         self._rng = Random(seed)
         self._kinds = kinds
-        self._serving: set[asyncio.Task[None]] = set()
         self.on = True
         self.done: Counter[str] = Counter()
-        self.port = 0
 
-    async def __aenter__(self) -> Faults:  # noqa: PYI034 - nobody derives from it
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
-        pumps = [
-            asyncio.ensure_future(self._pump(reader, upstream_writer)),
-            asyncio.ensure_future(self._pump(upstream_reader, writer)),
-        ]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            # What was sent on is carried out although its answer is lost.
-            await asyncio.sleep(0.02)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            for closing in (writer, upstream_writer):
-                closing.transport.abort()
-            await asyncio.gather(*pumps, return_exceptions=True)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                kind = self._rng.choice(self._kinds) if self.on and self._rng.random() < 0.08 else ""
-                if kind:
-                    self.done[kind] += 1
-                if kind == "cut":
-                    return
-                if kind == "half":
-                    # Half a frame, a pause, and then nothing more, or the rest.
-                    writer.write(data[: len(data) // 2])
-                    await asyncio.sleep(self._rng.uniform(0, 0.1))
-                    if self._rng.random() < 0.5:
-                        return
-                    data = data[len(data) // 2 :]
-                if kind == "delay":
-                    await asyncio.sleep(self._rng.uniform(0, 0.4))
-                if kind == "silence":
-                    await asyncio.sleep(1.5)
-                writer.write(data)
-                await writer.drain()
-
-
-def redirect(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    """Make clients connect through the proxy, whatever the cluster advertises."""
-    connect = Peer.connect.__func__  # type: ignore[attr-defined]  # the plain function behind the class method
-
-    async def redirected(cls: type[Peer], _host: str, _port: int, **options: Any) -> Peer:
-        peer: Peer = await connect(cls, "127.0.0.1", port, **options)
-        return peer
-
-    monkeypatch.setattr(Peer, "connect", classmethod(redirected))
+    async def alter(self, data: bytes, writer: asyncio.StreamWriter, _is_answer: bool) -> bool:
+        kind = self._rng.choice(self._kinds) if self.on and self._rng.random() < 0.08 else ""
+        if kind:
+            self.done[kind] += 1
+        if kind == "cut":
+            return False
+        if kind == "half":
+            # Half a frame, a pause, and then nothing more, or the rest.
+            writer.write(data[: len(data) // 2])
+            await asyncio.sleep(self._rng.uniform(0, 0.1))
+            if self._rng.random() < 0.5:
+                return False
+            data = data[len(data) // 2 :]
+        if kind == "delay":
+            await asyncio.sleep(self._rng.uniform(0, 0.4))
+        if kind == "silence":
+            await asyncio.sleep(1.5)
+        writer.write(data)
+        return True
 
 
 async def read_all(bootstrap: str, topic: str) -> dict[int, list[bytes]]:
@@ -127,8 +77,9 @@ def test_idempotence(
     topic = make_topic(partitions=2)
 
     async def main() -> None:
-        async with Faults(bootstrap, seed, kinds) as faults:
-            redirect(monkeypatch, faults.port)
+        faults = Faults(seed, kinds)
+        async with Relay(bootstrap, faults.alter) as relay:
+            redirect(monkeypatch, relay.port)
             sent: list[tuple[int, bytes, Any]] = []
             async with Producer(
                 bootstrap, linger_ms=1, batch_size=400, request_timeout_ms=1_000, delivery_timeout_ms=40_000
@@ -177,8 +128,9 @@ def test_deadlines_in_the_middle_of_it(
     topic = make_topic(partitions=1)
 
     async def main() -> None:
-        async with Faults(bootstrap, 7, ("silence", "cut", "half")) as faults:
-            redirect(monkeypatch, faults.port)
+        faults = Faults(7, ("silence", "cut", "half"))
+        async with Relay(bootstrap, faults.alter) as relay:
+            redirect(monkeypatch, relay.port)
             receipts = []
             async with Producer(
                 bootstrap, linger_ms=1, batch_size=400, request_timeout_ms=300, delivery_timeout_ms=700

@@ -32,7 +32,7 @@ else:
 with watched:
     from ottla.groups import records as group_records
     from ottla.groups.consumer.protocol import read_subscription
-    from ottla.groups.consumer.regex import InvalidRegex, compile_regex
+    from ottla.re2 import InvalidRegex, compile_regex
     from ottla.records.batch import iter_headers
     from ottla.records.errors import CorruptRecord
     from ottla.records.outline import outline

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Literal, Self, TypeVar
+from weakref import WeakSet
 
 from msgspec import Struct
 
@@ -91,6 +92,9 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
+        """Those that are not closed; the event loop holds them."""
+        self._closing = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -160,26 +164,37 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, sock=listener)
 
     async def _shut(self) -> None:
-        self._server.close()
+        self._closing = True
         for link in list(self._links):
             link.reset()
         for held in self.held:
             _reset(held.upstream[1])
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # The listener goes last: what it has accepted without anybody having heard of it would stay open.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+        self._server.close()
+        for transport in self._transports:
+            transport.abort()
         await asyncio.sleep(0)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._transports.add(writer.transport)
+        if self._closing:
+            _reset(writer)
+            return
+        task = self._loop.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             broker = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             _reset(writer)
-            self._tasks.discard(task)
             return
+        self._transports.add(broker[1].transport)
         link = _Link((reader, writer), broker)
         link.set(self._drawn())
         self._links.add(link)
@@ -190,7 +205,6 @@ class Proxy:
             pass  # only the proxy itself cancels, at its end
         finally:
             self._links.discard(link)
-            self._tasks.discard(task)
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)

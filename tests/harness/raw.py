@@ -280,7 +280,7 @@ def build_batch(
 ) -> bytes:
     """An uncompressed v2 record batch with the values as they are."""
     now = time.time_ns() // 1_000_000
-    records = b"".join(_record(delta, key, value) for delta, value in enumerate(values))
+    records = b"".join(build_record(delta, key, value) for delta, value in enumerate(values))
     last = len(values) - 1
     attributes = 0x10 if transactional else 0
     body = struct.pack(">hiqqqhii", attributes, last, now, now, producer_id, epoch, sequence, len(values)) + records
@@ -346,10 +346,12 @@ def _read_records(data: bytes, position: int, count: int, batch: tuple[int, int,
         position = start + size
 
 
-def _record(delta: int, key: bytes | None, value: bytes) -> bytes:
-    body = b"\x00" + _zigzag(0) + _zigzag(delta)
-    body += _zigzag(-1) if key is None else _zigzag(len(key)) + key
-    body += _zigzag(len(value)) + value + _zigzag(0)
+def build_record(delta: int, key: bytes | None, value: bytes | None, time_delta: int = 0) -> bytes:
+    """A record of a v2 batch, without headers."""
+    body = b"\x00" + _zigzag(time_delta) + _zigzag(delta)
+    for part in (key, value):
+        body += _zigzag(-1) if part is None else _zigzag(len(part)) + part
+    body += _zigzag(0)
     return _zigzag(len(body)) + body
 
 

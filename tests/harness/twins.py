@@ -19,7 +19,7 @@ from typing import Any
 import crc32c
 
 from harness import wire
-from harness.raw import ProtocolFailure, RawConnection
+from harness.raw import ProtocolFailure, RawConnection, build_record
 from ottla.model import Uuid
 
 NOW = time.time_ns() // 1_000_000
@@ -47,11 +47,16 @@ class Twin:
         self._connection: RawConnection | None = None
         self._members: dict[str, str] = {}
         self._correlation = itertools.count(1)
+        self._numbers = itertools.count(1)
 
     def new_case(self) -> None:
         """Forget the names of the case before, keep the topics."""
         self._members.clear()
         self.producers.clear()
+
+    def unique(self, prefix: str) -> str:
+        """A name this node has not heard yet; the other one's case is given the same."""
+        return f"{prefix}-{next(self._numbers)}"
 
     def close(self) -> None:
         """Drop the connection; the next request opens another."""
@@ -202,7 +207,7 @@ def batch(*rows: Row, **lies: Any) -> bytes:
     rows = rows or (Row(),)
     body = lies.get("body")
     if body is None:
-        body = b"".join(_record(index, row) for index, row in enumerate(rows))
+        body = b"".join(build_record(index, row.key, row.value, row.time_delta) for index, row in enumerate(rows))
     first = lies.get("first_time", NOW)
     covered = struct.pack(
         ">hiqqqhii",
@@ -228,24 +233,6 @@ def legacy_message(magic: int) -> bytes:
     body += struct.pack(">i", 1) + b"k" + struct.pack(">i", 1) + b"v"
     body = struct.pack(">I", zlib.crc32(body)) + body
     return struct.pack(">qi", 0, len(body)) + body
-
-
-def _record(delta: int, row: Row) -> bytes:
-    body = b"\0" + _zigzag(row.time_delta) + _zigzag(delta)
-    for part in (row.key, row.value):
-        body += _zigzag(-1) if part is None else _zigzag(len(part)) + part
-    body += _zigzag(0)
-    return _zigzag(len(body)) + body
-
-
-def _zigzag(value: int) -> bytes:
-    rest = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
 
 
 # -- comparing ------------------------------------------------------------------------------------------------------

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-_names = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,12 +16,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.interop)
             # Programs on the Java runtime start slowly on a small, busy machine.
             item.add_marker(pytest.mark.timeout(400))
-
-
-@pytest.fixture
-def unique() -> Callable[[str], str]:
-    """A name no other test uses."""
-    return lambda prefix: f"{prefix}-{os.getpid()}-{next(_names)}"
 
 
 @pytest.fixture

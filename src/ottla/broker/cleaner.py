@@ -8,8 +8,11 @@ meanwhile has aborted its cleaning, and nothing of it is swapped in any more.
 Before anything is replaced, the log is durable to the end of what is cleaned, and the recovery point says so: the gaps
 that compaction leaves are then never taken for lost records. The clean point moves when the swap is durable.
 
+Retention of compacted logs (``compact,delete``, and what DeleteRecords left of others) is done here too, and nowhere
+else: a log loses segments by a cleaning or by retention, never by both at once.
+
 A log that cannot be cleaned, because of damage, a batch that unpacks beyond the limit or keys that do not fit, is set
-aside with its reason until the broker starts anew, as Kafka does; it serves on.
+aside with its reason until the broker starts anew, as Kafka does; it serves on, and keeps what it has.
 """
 
 import asyncio
@@ -113,8 +116,8 @@ class LogCleaner:
             while True:
                 config = self._settings()
                 if config.enabled:
+                    await self._retain()
                     self._start_due(config)
-                    self._retain()
                 if not self._running:
                     self._close_idle()
                     await asyncio.sleep(config.backoff_ms / 1000)
@@ -141,7 +144,6 @@ class LogCleaner:
 
     def _due(self, now_ms: int) -> list[tuple[float, Partition, Cleanable]]:
         """The logs to clean, the dirtiest last."""
-        self._forget_gone()
         due: list[tuple[float, Partition, Cleanable]] = []
         dirtiest, delay_ms = 0.0, 0
         for partition in self._partitions:
@@ -174,14 +176,14 @@ class LogCleaner:
         for key in [key for key, aside in self.uncleanable.items() if self._store.get(key) is not aside.log]:
             del self.uncleanable[key]
 
-    def _retain(self) -> None:
-        """Retention of compacted logs goes with their cleaning."""
-        now_ms = self._clock.now_ms()
-        deleted = sum(
-            self._store.retain(partition.log, now_ms, partition.high_watermark)
-            for partition in self._partitions
-            if partition.log.config.compact
-        )
+    async def _retain(self) -> None:
+        """Retention of compacted logs is the cleaner's alone, as Kafka's: never during a cleaning, but before the next,
+        and not of logs that are set aside."""
+        self._forget_gone()
+        now_ms, deleted = self._clock.now_ms(), 0
+        async for partition in self._partitions.in_turns():
+            if partition.log.config.compact and partition.topic_partition not in self.uncleanable:
+                deleted += self._store.retain(partition.log, now_ms, partition.high_watermark)
         if deleted:
             log.info("retention deleted segments of compacted logs", count=deleted)
 

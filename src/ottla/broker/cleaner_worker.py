@@ -36,10 +36,6 @@ class CleanerWorker:
         self._orders: asyncio.WriteTransport | None = None
         self._decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
-    @property
-    def process_id(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
     async def clean(self, order: CleaningOrder) -> AsyncGenerator[Cleaned | Finished | Failed, None]:
         """What the process says of the order. After a ``Cleaned`` it goes on when the next reply is asked for.
 

@@ -5,11 +5,10 @@ time: a full disk must not end retention, which is what frees it. Blocking work 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
-from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
 from ottla.config.broker import StorageConfig
 from ottla.model import TopicPartition
@@ -24,8 +23,6 @@ log = get_logger(__name__)
 
 OVERDUE_CHECK_MS = 2_000
 PURGE_INTERVAL_MS = 5_000
-TURN_SECONDS = 0.005
-"""For so long a round may keep the loop."""
 FOREVER_MS = 2**63 - 1
 """What Kafka means by "never": the default of log.flush.scheduler.interval.ms."""
 
@@ -77,21 +74,14 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
         return {partition.topic_partition: partition.high_watermark for partition in self.partitions}
 
     async def retain(self) -> None:
+        """Of logs that are compacted the cleaner takes care, between their cleanings."""
         now_ms, deleted = self.clock.now_ms(), 0
-        async for partition in self._each():
-            deleted += self.store.retain(partition.log, now_ms, partition.high_watermark)
+        async for partition in self.partitions.in_turns():
+            if not partition.log.config.compact:
+                deleted += self.store.retain(partition.log, now_ms, partition.high_watermark)
         if deleted:
             log.info("retention deleted segments", count=deleted)
             await self.checkpoint_log_starts()
-
-    async def _each(self) -> AsyncIterator[Partition]:
-        """All partitions, with pauses: a round over thousands must not hold up the requests that come meanwhile."""
-        turn_ends = self.clock.monotonic() + TURN_SECONDS
-        for partition in tuple(self.partitions):
-            yield partition
-            if self.clock.monotonic() >= turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = self.clock.monotonic() + TURN_SECONDS
 
     async def purge(self) -> None:
         await asyncio.to_thread(self.store.purge, self.clock.now_ms())
@@ -99,13 +89,13 @@ class Housekeeping(Struct, frozen=True, kw_only=True):
     async def flush(self) -> None:
         """Hand the logs whose flush is due by ``flush.ms`` to the flushing threads."""
         now_ms = self.clock.now_ms()
-        async for partition in self._each():
+        async for partition in self.partitions.in_turns():
             if partition.log.flush_ms_due(now_ms):
                 self.flush_soon(partition.log)
 
     async def expire_producers(self) -> None:
         now_ms, expiration_ms = self.clock.now_ms(), self.config().producer_id_expiration_ms
-        async for partition in self._each():
+        async for partition in self.partitions.in_turns():
             partition.expire_producers(now_ms, expiration_ms)
             if partition.is_leader and partition.log.producers.late_transaction(now_ms, self.transaction_ms_max):
                 # No coordinator lets a transaction live that long: none knows of this one. An administrator may end it.

@@ -5,7 +5,7 @@ the image may be the one that is wrong.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from ottla.broker.directory_assignments import DirectoryAssignments
 from ottla.broker.partition import Partition, PartitionSettings
@@ -21,6 +21,8 @@ from ottla.wire.errors import ErrorCode, KafkaError
 log = get_logger(__name__)
 
 SETTLE_SECONDS = 30.0
+TURN_SECONDS = 0.005
+"""For so long a round over all partitions may keep the loop."""
 
 
 class Partitions:
@@ -56,6 +58,15 @@ class Partitions:
 
     def __len__(self) -> int:
         return len(self._partitions)
+
+    async def in_turns(self) -> AsyncIterator[Partition]:
+        """All partitions, with pauses: a round over thousands must not hold up the requests that come meanwhile."""
+        turn_ends = self._clock.monotonic() + TURN_SECONDS
+        for partition in tuple(self):
+            yield partition
+            if self._clock.monotonic() >= turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = self._clock.monotonic() + TURN_SECONDS
 
     # -- looking up --------------------------------------------------------------------------------------------------
 

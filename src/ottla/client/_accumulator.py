@@ -13,7 +13,7 @@ Times are seconds of the event loop's clock, given by the caller.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import groupby, repeat
 from typing import Any, Final
 
@@ -408,9 +408,6 @@ class Accumulator:
         if queue is None:
             queue = self._queues[place] = PartitionQueue(place, self.codec, self.level)
         return queue
-
-    def all_queues(self) -> Iterator[PartitionQueue]:
-        return iter(self._queues.values())
 
     def busy_queues(self) -> list[PartitionQueue]:
         """Queues that hold anything, waiting or in flight."""

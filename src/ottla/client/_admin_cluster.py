@@ -1,6 +1,6 @@
 """Administration of the cluster as such: brokers, quorum, features, log directories."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -252,11 +252,6 @@ async def alter_replica_log_dirs(
         for topic in response.results
         for one in topic.partitions
     }
-
-
-def replicas_by_path(directories: Sequence[LogDirDescription]) -> dict[str, int]:
-    """The bytes of replicas by log directory."""
-    return {one.path: sum(replica.size for replica in one.replicas.values()) for one in directories}
 
 
 def _replica(state: ReplicaState) -> QuorumReplica:

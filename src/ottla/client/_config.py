@@ -97,11 +97,6 @@ def _keys(argument: str | None, read: Read, *names: str) -> dict[str, _Key]:
     return {name: _Key(argument, read) for name in names}
 
 
-_JAVA_PARTITIONERS: Final = {
-    "RoundRobinPartitioner": "round_robin",
-    "DefaultPartitioner": "default",
-    "UniformStickyPartitioner": "sticky",
-}
 _IGNORED: Final = (
     *("send.buffer.bytes", "receive.buffer.bytes", "socket.send.buffer.bytes", "socket.receive.buffer.bytes"),
     *("socket.keepalive.enable", "socket.nagle.disable", "connections.max.idle.ms", "client.dns.lookup"),

@@ -201,16 +201,8 @@ class Peer:
             link.transport.writelines(parts)
         return answer
 
-    async def post(self, api_key: ApiKey, message: Message, version: int | None = None) -> None:
-        """Send a request that has no answer (Produce with acks=0). Raises like ``request``."""
-        if version is None:
-            version = self.version_of(api_key)
-        link = await self._writable()
-        header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
-        link.transport.write(encode_request(header, message))
-
     def post_now(self, api_key: ApiKey, message: Message, version: int) -> None:
-        """``post`` without waiting, while ``ready``. Raises ``EncodeError``."""
+        """Send a request that has no answer (Produce with acks=0), while ``ready``. Raises ``EncodeError``."""
         assert self._link is not None, "ready was not asked"
         header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
         self._link.transport.write(encode_request(header, message))

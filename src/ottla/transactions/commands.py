@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from ottla.model import TopicPartition
 from ottla.records.batch import NO_PRODUCER_EPOCH, NO_PRODUCER_ID
-from ottla.transactions.patterns import Pattern
 from ottla.transactions.transaction import Transaction, TransactionState
 from ottla.wire.errors import ErrorCode
 
@@ -56,13 +55,10 @@ class TransactionFilter(Struct, frozen=True, kw_only=True):
     states: frozenset[TransactionState] | None = None
     producer_ids: frozenset[int] = frozenset()
     duration_ms: int = -1
-    pattern: Pattern | None = None
 
     def accepts(self, transaction: Transaction, now_ms: int) -> bool:
         if self.producer_ids and transaction.producer_id not in self.producer_ids:
             return False
         if self.states is not None and transaction.state not in self.states:
             return False
-        if self.duration_ms >= 0 and now_ms - transaction.started_ms <= self.duration_ms:
-            return False
-        return self.pattern is None or self.pattern.matches(transaction.transactional_id)
+        return self.duration_ms < 0 or now_ms - transaction.started_ms > self.duration_ms

@@ -45,10 +45,6 @@ class ApiSpec(Struct, frozen=True, kw_only=True):
     def request_header_version(self, version: int) -> int:
         return 2 if version >= self.flexible_from else 1
 
-    def response_header_version(self, version: int) -> int:
-        """Answers to ApiVersions keep header 0: the client does not know yet what the broker speaks."""
-        return 1 if version >= self.flexible_from and self.key is not ApiKey.API_VERSIONS else 0
-
 
 def request_header_version(api_key: int, version: int) -> int:
     """Also for keys nobody knows: their header is read as the classic one."""

@@ -1,12 +1,13 @@
-"""Variable-length integers: Kafka's unsigned varints and zig-zag signed ones, of 32 and 64 bits.
+"""Kafka's unsigned varints of 32 bits; the signed ones of records are in ``records.varint``.
 
-Readers take any buffer and return the value with the position behind it; they raise ``DecodeError`` for one that is
-cut off or longer than its type allows (5 and 10 bytes).
+The reader takes any buffer and returns the value with the position behind it; it raises ``DecodeError`` for one that is
+cut off or longer than its type allows (5 bytes).
 """
 
 from ottla.wire.failures import DecodeError
 
 Buffer = bytes | memoryview
+_BITS = 32
 
 
 def read_uvarint(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
@@ -24,19 +25,7 @@ def read_uvarint(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
             return value | byte << 14, pos + 3
     except IndexError:
         raise DecodeError("varint is cut off") from None
-    return _read(buf, pos, 32)
-
-
-def read_varint(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
-    """A zig-zag varint of 32 bits."""
-    value, pos = _read(buf, pos, 32)
-    return (value >> 1) ^ -(value & 1), pos
-
-
-def read_varlong(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
-    """A zig-zag varint of 64 bits."""
-    value, pos = _read(buf, pos, 64)
-    return (value >> 1) ^ -(value & 1), pos
+    return _read(buf, pos)
 
 
 def put_uvarint(out: bytearray, value: int) -> None:
@@ -48,20 +37,7 @@ def put_uvarint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
-def put_varint(out: bytearray, value: int) -> None:
-    """``value`` must fit 32 bits; for one that fits 64, this is the varlong."""
-    put_uvarint(out, value << 1 if value >= 0 else (-value << 1) - 1)
-
-
-def uvarint_size(value: int) -> int:
-    return (max(value.bit_length(), 1) + 6) // 7
-
-
-def varint_size(value: int) -> int:
-    return uvarint_size(value << 1 if value >= 0 else (-value << 1) - 1)
-
-
-def _read(buf: Buffer | bytearray, pos: int, bits: int) -> tuple[int, int]:
+def _read(buf: Buffer | bytearray, pos: int) -> tuple[int, int]:
     value = shift = 0
     try:
         while True:
@@ -71,10 +47,10 @@ def _read(buf: Buffer | bytearray, pos: int, bits: int) -> tuple[int, int]:
             if byte < 128:
                 break
             shift += 7
-            if shift >= bits:
-                raise DecodeError(f"varint longer than {bits} bits")
+            if shift >= _BITS:
+                raise DecodeError(f"varint longer than {_BITS} bits")
     except IndexError:
         raise DecodeError("varint is cut off") from None
-    if value >> bits:
-        raise DecodeError(f"varint longer than {bits} bits")
+    if value >> _BITS:
+        raise DecodeError(f"varint longer than {_BITS} bits")
     return value, pos

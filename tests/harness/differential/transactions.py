@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import defaultdict
 from typing import Any
 
 from harness.differential.produce import produce
@@ -45,8 +44,6 @@ TRANSACTIONAL = 16
 COMING = (14, 15, 16)
 """The errors of a coordinator that is not there yet."""
 ENDING = ("PrepareCommit", "PrepareAbort")
-_numbers: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
-"""Of the ids made on each kind of node: both get the same."""
 
 
 class Id:
@@ -135,7 +132,7 @@ class Id:
 
 def ready(twin: Twin, label: str = "id") -> Id:
     """A transactional id nobody has used; a fresh Apache node makes the topic on the first question."""
-    made = Id(twin, f"{label}-{next(_numbers[twin.kind])}")
+    made = Id(twin, twin.unique(label))
     for _ in range(400):
         found = twin.call(FindCoordinatorRequest(key=made.name, key_type=1), 3).error_code
         if found == 0 and made.error_code() not in COMING:
@@ -473,7 +470,17 @@ def listing(twin: Twin) -> Steps:
         yield f"v{version} producer", ask(version, producer_id_filters=[other.producer_id])
     for duration in (-1, 0, 10**9):
         yield f"duration {duration}", ask(1, duration_filter=duration)
-    for pattern in ("", ".*", "listed-.*", "listed", "x.*", "listed-[0-9]+", "(", "*"):
+    understood = (
+        "",
+        ".*",
+        "listed-.*",
+        "listed",
+        "x.*",
+        "listed-[0-9]+",
+        r"(?i)LISTED-\d{1,3}",
+        r"\p{Ll}+[[:punct:]](?P<n>\d)*",
+    )
+    for pattern in (*understood, "(", "*", "a**", "(?=listed).*", r"(l)isted\1", "[a-z&&[l]]+.*", "listed-.*+"):
         yield f"pattern {pattern}", ask(2, transactional_id_pattern=pattern)
     for ids in ([], [""], ["nobody"], ["nobody", ""]):
         yield f"describe {ids}", twin.ask(DescribeTransactionsRequest(transactional_ids=ids), 0)

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ottla.broker import cleaner as cleaner_module
+from ottla.broker.cleaner import Uncleanable
 from ottla.broker.node import Node
 from ottla.broker.partition import Partition
 from ottla.client import Admin, Consumer, Producer
@@ -338,6 +340,39 @@ def test_compacted_and_deleted(tmp_path: Path) -> None:
             await until(lambda: log.log_start_offset > 0)
             found = await read(node)
             assert found[0][0] >= log.log_start_offset
+
+    in_loop(scenario)
+
+
+def test_retention_comes_before_the_next_cleaning_however_long_that_takes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, log_cleaner_enable="false") as node:
+            await create(node, cleanup_policy="compact,delete", retention_bytes="60000")
+            await write(node, 40)
+        async with running(tmp_path, log_cleaner_io_max_bytes_per_second="1000") as node:
+            log = partition_of(node).log
+            await until(lambda: log.log_start_offset > 0)
+            await until(lambda: log.cleaning)
+            assert not clean_point(node)
+
+    in_loop(scenario)
+
+
+def test_a_log_that_is_set_aside_keeps_what_it_has(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as node:
+            await create(node, cleanup_policy="compact,delete")
+            partition = partition_of(node)
+            aside = Uncleanable(log=partition.log, reason="by hand")
+            node.cleaner.uncleanable[partition.topic_partition] = aside
+            await write(node, 40)
+            partition.set_config(replace(partition.log.config, retention_bytes=60_000))
+            for _ in range(3):
+                last_run_ms = node.cleaner.status.time_of_last_run_ms
+                await until(lambda ran_ms=last_run_ms: node.cleaner.status.time_of_last_run_ms > ran_ms)
+            assert partition.log.log_start_offset == 0
+            del node.cleaner.uncleanable[partition.topic_partition]
+            await until(lambda: partition.log.log_start_offset > 0)
 
     in_loop(scenario)
 

@@ -24,7 +24,7 @@ from ottla.transactions.verification import Asker
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.errors import ErrorCode
-from ottla.wire.frame import RequestHeader, encode_request
+from ottla.wire.frame import RequestHeader, encode_request, read_response_header
 from ottla.wire.messages.api_versions_request import ApiVersionsRequest
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
 from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
@@ -91,9 +91,9 @@ class Served:
             answer = await answer
         raw = b"".join(part if isinstance(part, bytes) else part.pread() for part in answer)
         assert int.from_bytes(raw[:4]) == len(raw) - 4
-        assert int.from_bytes(raw[4:8]) == 77
-        spec = API_SPECS[key]
-        return decode(spec.load_response(), raw[8 + spec.response_header_version(version) :], version)
+        correlation_id, begin = read_response_header(key, version, raw[4:])
+        assert correlation_id == 77
+        return decode(API_SPECS[key].load_response(), raw[4 + begin :], version)
 
     async def produce(self, records, *, topic="orders", acks=-1, version=9, partition=0, timeout_ms=1000):
         data = TopicProduceData(name=topic, partition_data=[PartitionProduceData(index=partition, records=records)])

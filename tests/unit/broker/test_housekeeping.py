@@ -43,3 +43,28 @@ def test_logs_are_flushed_when_flush_ms_has_passed(make_bench, one_led, make_bat
         assert len(flushed) == 1
 
     asyncio.run(main())
+
+
+def test_retention_leaves_compacted_logs_to_the_cleaner(make_bench, one_led, make_batch):
+    policies = (("delete",), ("compact",), ("compact", "delete"))
+
+    async def main():
+        bench = make_bench(FlushPolicy.NEVER)
+        bench.publish(orders=[one_led() for _ in policies])
+        partitions = [bench.partitions.get("orders", index) for index in range(len(policies))]
+        for partition, policy in zip(partitions, policies, strict=True):
+            config = replace(partition.log.config, cleanup_policy=frozenset(policy), retention_ms=1000)
+            partition.set_config(config)
+            for _ in range(2):
+                now_ms = bench.clock.now_ms()
+                partition.append(
+                    make_batch(b"a", timestamp=now_ms), origin=Origin.CLIENT, required_acks=1, now_ms=now_ms
+                )
+                partition.log.roll(now_ms)
+            if "delete" not in policy:
+                partition.log.advance_log_start(1)
+        bench.clock.advance(2000)
+        await housekeeping(bench, []).retain()
+        assert [len(partition.log.segments) for partition in partitions] == [1, 3, 3]
+
+    asyncio.run(main())

@@ -9,6 +9,7 @@ from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.broker.handlers.end_txn import EndTxnHandler
 from ottla.broker.handlers.init_producer_id import InitProducerIdHandler
+from ottla.broker.handlers.list_transactions import ListTransactionsHandler
 from ottla.broker.handlers.produce import ProduceHandler
 from ottla.broker.handlers.write_txn_markers import WriteTxnMarkersHandler
 from ottla.broker.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
@@ -35,6 +36,7 @@ from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.frame import RequestHeader
 from ottla.wire.messages.end_txn_request import EndTxnRequest
 from ottla.wire.messages.init_producer_id_request import InitProducerIdRequest
+from ottla.wire.messages.list_transactions_request import ListTransactionsRequest
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from ottla.wire.messages.write_txn_markers_request import (
     WritableTxnMarker,
@@ -516,5 +518,41 @@ def test_an_administrator_ends_a_transaction(run):
         codes = [[part.error_code for part in topic.partitions] for topic in answer.markers[0].topics]
         assert codes == [[0, 3], [3]]
         assert broker.bench.partitions.get(*DATA).last_stable_offset == 2
+
+    run(body)
+
+
+def test_ids_are_listed_by_an_expression_while_others_are_served(run):
+    names = ("orders-1", "orders-2", "Заказы-1", "clicks")
+
+    async def body(broker):
+        handler = ListTransactionsHandler(coordinator=broker.transactions)
+
+        async def ask(pattern):
+            request = ListTransactionsRequest(transactional_id_pattern=pattern)
+            answer = await handler.handle(context(66, 2, broker.bench.clock), request)
+            return [listed.transactional_id for listed in answer.transaction_states], ErrorCode(answer.error_code)
+
+        for name in names:
+            await broker.init(name)
+        for pattern, found in (
+            (None, names),
+            ("", names),
+            ("orders-[0-9]", names[:2]),
+            ("orders", ()),
+            ("(?i)\\p{Cyrillic}+-1", names[2:3]),
+        ):
+            assert await ask(pattern) == (list(found), ErrorCode.NONE)
+        for pattern in ("(?=a)", "(a)\\1", "(a{1000}){1000}"):
+            assert await ask(pattern) == ([], ErrorCode.INVALID_REGULAR_EXPRESSION)
+
+        # Matching this takes seconds.
+        await broker.init("a" * 10_000)
+        slow = asyncio.create_task(ask("(?:.?){1000}b"))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(broker.state("clicks"), 5)
+        assert not slow.done()
+        slow.cancel()
+        await asyncio.wait([slow])
 
     run(body)

@@ -1,11 +1,11 @@
 """The client against a real broker, also through connections that break."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable
 
 import pytest
 
+from harness.relay import Relay, redirect
 from ottla.client import (
     Admin,
     ClusterUnreachable,
@@ -28,70 +28,21 @@ def run(main: Awaitable[None]) -> None:
     asyncio.run(limited())
 
 
-class Proxy:
-    """Passes bytes on and cuts every connection after a number of answered bytes, the answer being lost."""
+class Cuts:
+    """Cuts connections after a number of answered bytes, the answer being lost."""
 
-    def __init__(self, target: str, *, cut_after: int, cuts: int) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
-        self._cut_after = cut_after
-        self.cuts_left = cuts
-        self.port = 0
-        self._serving: set[asyncio.Task[None]] = set()
+    def __init__(self, *, after: int, count: int) -> None:
+        self._after = after
+        self._passed: dict[asyncio.StreamWriter, int] = {}
+        self.left = count
 
-    async def __aenter__(self) -> "Proxy":  # noqa: PYI034 - nobody derives from it
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
-        towards = asyncio.ensure_future(self._pump(reader, upstream_writer, None))
-        back = asyncio.ensure_future(self._pump(upstream_reader, writer, self._cut_after))
-        await asyncio.wait((towards, back), return_when=asyncio.FIRST_COMPLETED)
-        # What was sent on is carried out although its answer is lost.
-        await asyncio.sleep(0.05)
-        for one in (towards, back):
-            one.cancel()
-        for closing in (writer, upstream_writer):
-            closing.transport.abort()
-        await asyncio.gather(towards, back, return_exceptions=True)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut_after: int | None) -> None:
-        passed = 0
-        with suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                passed += len(data)
-                if cut_after is not None and passed > cut_after and self.cuts_left > 0:
-                    self.cuts_left -= 1
-                    return
-                writer.write(data)
-                await writer.drain()
-
-
-@pytest.fixture
-def through_proxy(kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make the client connect to a port of 127.0.0.1 whatever address the cluster advertises."""
-    from ottla.net.peer import Peer
-
-    connect = Peer.connect.__func__  # type: ignore[attr-defined]  # the plain function behind the class method
-
-    def install(port: int) -> None:
-        async def redirected(cls: type[Peer], _host: str, _port: int, **options: object) -> Peer:
-            peer: Peer = await connect(cls, "127.0.0.1", port, **options)
-            return peer
-
-        monkeypatch.setattr(Peer, "connect", classmethod(redirected))
-
-    return install
+    async def alter(self, data: bytes, writer: asyncio.StreamWriter, is_answer: bool) -> bool:
+        passed = self._passed[writer] = self._passed.get(writer, 0) + len(data)
+        if is_answer and passed > self._after and self.left > 0:
+            self.left -= 1
+            return False
+        writer.write(data)
+        return True
 
 
 async def read_all(bootstrap: str, topic: str) -> list[bytes | None]:
@@ -105,15 +56,16 @@ async def read_all(bootstrap: str, topic: str) -> list[bytes | None]:
 
 @pytest.mark.parametrize("cut_after", [800, 1000, 1500])
 def test_idempotent_through_broken_connections(
-    kafka: KafkaBroker, through_proxy: Callable[[int], None], cut_after: int
+    kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch, cut_after: int
 ) -> None:
     topic = kafka.topic(partitions=1)
 
     async def main() -> None:
-        async with Proxy(kafka.bootstrap_servers, cut_after=cut_after, cuts=6) as proxy:
-            through_proxy(proxy.port)
+        cuts = Cuts(after=cut_after, count=6)
+        async with Relay(kafka.bootstrap_servers, cuts.alter) as relay:
+            redirect(monkeypatch, relay.port)
             async with Producer(
-                f"127.0.0.1:{proxy.port}", batch_size=300, linger_ms=0, request_timeout_ms=5000
+                f"127.0.0.1:{relay.port}", batch_size=300, linger_ms=0, request_timeout_ms=5000
             ) as producer:
                 futures = []
                 for number in range(400):
@@ -121,9 +73,9 @@ def test_idempotent_through_broken_connections(
                     if number % 20 == 0:
                         await asyncio.sleep(0.005)
                 places = await asyncio.gather(*futures)
-            assert proxy.cuts_left < 6, "the proxy never cut: the test proves nothing"
+            assert cuts.left < 6, "the proxy never cut: the test proves nothing"
             assert [place.offset for place in places] == list(range(400))
-        through_proxy(int(kafka.bootstrap_servers.rpartition(":")[2]))
+        monkeypatch.undo()
         assert await read_all(kafka.bootstrap_servers, topic) == [b"%06d" % number for number in range(400)]
 
     run(main())

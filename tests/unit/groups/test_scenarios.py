@@ -1,17 +1,13 @@
-"""Scenario files: what happens to a shard, line by line, and what it decides.
+"""Scenarios of a group shard: what happens to it and what it decides.
 
-A block is one event, ``----``, and the decisions it led to; blocks are separated by blank lines. Member ids are shown
-as the client or instance they were made for and a number (``a#1``). ``pytest --rewrite`` takes over what the shard
-answers.
+Member ids are shown as the client or instance they were made for and a number (``a#1``).
 """
 
 import re
-from pathlib import Path
 from random import Random
 
-import pytest
-
 from harness.group_topics import ToldTopics
+from harness.scenarios import act_by_name, check, scenarios
 from ottla.groups.commands import (
     CommitOffsets,
     ConsumerHeartbeat,
@@ -41,39 +37,13 @@ from ottla.groups.records import ClassicGroupRecord, OffsetRecord, decode_record
 from ottla.groups.settings import ConsumerGroupSettings, ConsumerGroupTimes, GroupSettings, MigrationPolicy
 from ottla.groups.shard import GroupShard
 from ottla.model import Uuid
-from ottla.wire.errors import ErrorCode, KafkaError
-
-SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios" / "groups"
-SEPARATOR = "----"
+from ottla.wire.errors import ErrorCode
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.txt")), ids=lambda path: path.stem)
+@scenarios("groups")
 def test_scenario(path, rewrite):
-    written = path.read_text()
-    played = play(written)
-    if rewrite:
-        path.write_text(played)
-    assert played == written
-
-
-def test_scenarios_are_found():
-    assert len(list(SCENARIOS.glob("*.txt"))) >= 5
-
-
-def play(text):
-    """The scenario with its decisions as they are now."""
     stage = Stage()
-    blocks = []
-    for block in text.strip().split("\n\n"):
-        lines = block.split("\n")
-        event = lines[: lines.index(SEPARATOR)] if SEPARATOR in lines else lines
-        command = [line for line in event if not line.startswith("#")]
-        if not command:
-            blocks.append("\n".join(event))
-            continue
-        assert len(command) == 1, f"one event a block: {command}"
-        blocks.append("\n".join([*event, SEPARATOR, *stage.act(command[0])]))
-    return "\n\n".join(blocks) + "\n"
+    check(path, lambda line: act_by_name(stage, line), rewrite=rewrite)
 
 
 class Stage:
@@ -101,17 +71,6 @@ class Stage:
         decision = shard.on_loaded(self.now)
         assert not decision.records
         return shard
-
-    def act(self, line):
-        self.out = []
-        name, *words = line.split()
-        options = dict(word.split("=", 1) for word in words if "=" in word)
-        plain = [word for word in words if "=" not in word]
-        try:
-            getattr(self, "do_" + name.replace("-", "_"))(*plain, **options)
-        except KafkaError as error:
-            self.out.append(f"refused {error.code.name}")
-        return self.out or ["nothing"]
 
     # -- events
 

@@ -1,21 +1,22 @@
-"""Scenario files: what happened to a node, what it wanted done. `--rewrite` takes over the machine's answers.
+"""Scenarios of a node of the quorum: what happened to it, what it wanted done.
 
-A file has blocks of a command and, behind `----`, the effects. Commands: `node ID voters=1,2,3 [epoch=E leader=L
-voted=V] [end=N epochs=E:START,..]`, `tick MS` (advance the clock and fire timers), and events with their fields.
+Commands: `node ID voters=1,2,3 [epoch=E leader=L voted=V] [end=N epochs=E:START,..]`, `tick MS` (advance the clock and
+fire timers), and events with their fields.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-import pytest
-
+from harness.scenarios import check, scenarios
 from ottla.quorum import events
 from ottla.quorum.effects import Effects, LeaderChange, QuorumState
 from ottla.quorum.ledger import LogLedger
 from ottla.quorum.raft import Raft, RaftSettings
 
-SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios" / "quorum"
+
+@scenarios("quorum")
+def test_scenario(path: Path, rewrite: bool) -> None:
+    check(path, Runner().run, rewrite=rewrite)
 
 
 class Runner:
@@ -25,7 +26,7 @@ class Runner:
         self.now_ms = 0
         self.raft: Raft
 
-    def run(self, line: str) -> str:
+    def run(self, line: str) -> list[str]:
         verb, *words = line.split()
         fields = dict(word.split("=", 1) for word in words if "=" in word)
         match verb:
@@ -98,7 +99,7 @@ class Runner:
                 raise ValueError(f"unknown command: {line}")
         return show(self.raft, self.raft.step(event, self.now_ms))
 
-    def _node(self, node_id: int, fields: dict[str, str]) -> str:
+    def _node(self, node_id: int, fields: dict[str, str]) -> list[str]:
         voters = tuple(int(part) for part in fields["voters"].split(","))
         epochs = [pair(part, ":") for part in fields.get("epochs", "").split(",") if part]
         stored = QuorumState(
@@ -130,7 +131,7 @@ def pair(text: str, separator: str = "@") -> tuple[int, int]:
     return int(first), int(second)
 
 
-def show(raft: Raft, effects: Effects) -> str:
+def show(raft: Raft, effects: Effects) -> list[str]:
     lines: list[str] = []
     persist = effects.persist
     if persist.truncate_to is not None:
@@ -153,29 +154,4 @@ def show(raft: Raft, effects: Effects) -> str:
         f"{type(raft.role).__name__} epoch={raft.epoch} leader={raft.leader_id} end={raft.ledger.end_offset} "
         f"hw={raft.high_watermark} next={deadline}"
     )
-    return "\n".join(lines)
-
-
-def blocks(text: str) -> Iterator[tuple[str, str, str]]:
-    """(comment lines before it, command, expected effects)."""
-    for block in text.strip("\n").split("\n\n"):
-        head, _, expected = block.partition("\n----")
-        *comments, command = head.split("\n")
-        yield "\n".join(comments), command, expected.strip("\n")
-
-
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.txt")), ids=lambda path: path.stem)
-def test_scenario(path: Path, rewrite: bool) -> None:
-    runner = Runner()
-    answered: list[str] = []
-    for comments, command, expected in blocks(path.read_text()):
-        actual = runner.run(command)
-        answered.append(f"{comments}\n{command}\n----\n{actual}".lstrip("\n"))
-        if not rewrite:
-            assert actual == expected, f"{path.name}: {command}"
-    if rewrite:
-        path.write_text("\n\n".join(answered) + "\n")
-
-
-def test_there_are_scenarios() -> None:
-    assert len(list(SCENARIOS.glob("*.txt"))) >= 6
+    return lines

@@ -1,14 +1,11 @@
-"""Scenario files: what happens to a transaction shard, line by line, and what it decides.
+"""Scenarios of a transaction shard: what happens to it and what it decides.
 
-A block is one event, ``----``, and the decisions it led to; blocks are separated by blank lines. ``pytest --rewrite``
-takes over what the shard answers. Every record goes through its bytes before it is applied.
+Every record goes through its bytes before it is applied.
 """
 
-from pathlib import Path
-
-import pytest
 from msgspec.structs import replace
 
+from harness.scenarios import act_by_name, check, scenarios
 from ottla.model import Decision, TopicPartition
 from ottla.transactions.commands import (
     AddPartitions,
@@ -18,44 +15,17 @@ from ottla.transactions.commands import (
     ProducerResult,
     TransactionFilter,
 )
-from ottla.transactions.patterns import Pattern
 from ottla.transactions.records import TransactionRecord, decode_record, encode_record
 from ottla.transactions.settings import TransactionSettings
 from ottla.transactions.shard import TransactionShard
 from ottla.transactions.transaction import STATES_BY_DISPLAY, Transaction
 from ottla.wire.errors import ErrorCode, KafkaError
 
-SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios" / "transactions"
-SEPARATOR = "----"
 
-
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.txt")), ids=lambda path: path.stem)
+@scenarios("transactions")
 def test_scenario(path, rewrite):
-    written = path.read_text()
-    played = play(written)
-    if rewrite:
-        path.write_text(played)
-    assert played == written
-
-
-def test_scenarios_are_found():
-    assert len(list(SCENARIOS.glob("*.txt"))) >= 6
-
-
-def play(text):
-    """The scenario with its decisions as they are now."""
     stage = Stage()
-    blocks = []
-    for block in text.strip().split("\n\n"):
-        lines = block.split("\n")
-        event = lines[: lines.index(SEPARATOR)] if SEPARATOR in lines else lines
-        command = [line for line in event if not line.startswith("#")]
-        if not command:
-            blocks.append("\n".join(event))
-            continue
-        assert len(command) == 1, f"one event a block: {command}"
-        blocks.append("\n".join([*event, SEPARATOR, *stage.act(command[0])]))
-    return "\n\n".join(blocks) + "\n"
+    check(path, lambda line: act_by_name(stage, line), rewrite=rewrite)
 
 
 class Stage:
@@ -83,17 +53,6 @@ class Stage:
         self.ids_left -= 1
         self.next_id += 1
         return self.next_id - 1
-
-    def act(self, line):
-        self.out = []
-        name, *words = line.split()
-        options = dict(word.split("=", 1) for word in words if "=" in word)
-        plain = [word for word in words if "=" not in word]
-        try:
-            getattr(self, "do_" + name.replace("-", "_"))(*plain, **options)
-        except KafkaError as error:
-            self.out.append(f"refused {error.code.name}")
-        return self.out or ["nothing"]
 
     # -- events
 
@@ -159,7 +118,6 @@ class Stage:
             states=frozenset(STATES_BY_DISPLAY[name] for name in names) if names else None,
             producer_ids=frozenset(int(one) for one in options.get("producers", "").split(",") if one),
             duration_ms=int(options.get("duration", -1)),
-            pattern=Pattern(options["pattern"]) if "pattern" in options else None,
         )
         self.out += [shown(known) for known in self.shard.list_transactions(wanted, self.now).response]
 

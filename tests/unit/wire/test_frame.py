@@ -97,7 +97,8 @@ def test_the_table_says_what_kafka_says(
     spec = API_SPECS[key]
     assert (spec.lowest, spec.highest) == (oldest, newest)
     for version, wanted in zip((newest, oldest), headers, strict=True):
-        assert (spec.request_header_version(version), spec.response_header_version(version)) == wanted
+        answer = len(response_header(key, version, 0)) - len(b"\0\0\0\0")
+        assert (spec.request_header_version(version), answer) == wanted
 
 
 def test_the_table_as_a_whole() -> None:

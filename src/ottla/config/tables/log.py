@@ -22,7 +22,7 @@ log.cleaner.dedupe.buffer.size | long | 134217728 | medium | cluster-wide | any 
 log.cleaner.delete.retention.ms | long | 86400000 | medium | cluster-wide | 0.. | active
     How long a deletion marker stays in a compacted log.
 log.cleaner.enable | boolean | true | medium | read-only | any | active
-    Whether compacted logs are cleaned.
+    Whether compacted logs are cleaned, and old segments of compact,delete topics deleted.
 log.cleaner.io.buffer.load.factor | double | 0.9 | medium | cluster-wide | any | active
     How full the log cleaner's key table may become.
 log.cleaner.io.buffer.size | int | 524288 | medium | cluster-wide | 0.. | active

@@ -1,15 +1,15 @@
 """Server-side regular expressions: when those of a group are matched with the cluster's topics, and what follows.
 
-A member only names its expression. Which topics that means is worked out apart from heartbeats, in slices of topics
-between which everybody else gets a turn, and written as records; the group's epoch moves on where it made a difference.
-Bounds: an expression as ``regex`` says, one resolution a group at a time, not more than one in ten seconds, and as many
-topics at once as keep topics times states (which a name's characters multiply, at worst) below ``STATES_A_SLICE``.
+A member only names its expression. Which topics that means is worked out apart from heartbeats, in slices between which
+everybody else gets a turn, and written as records; the group's epoch moves on where it made a difference. Bounds: an
+expression as ``re2`` says, one resolution a group at a time, not more than one in ten seconds, ``STEPS_A_SLICE`` of a
+matcher at once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable
 from typing import Final, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ottla.groups.classic.rebalance import DeadlineKey, Purpose
 from ottla.groups.consumer.context import ConsumerContext
@@ -21,13 +21,12 @@ from ottla.groups.consumer.records import (
     ResolvedRegex,
     ascending_names,
 )
-from ottla.groups.consumer.regex import InvalidRegex, compile_regex
-from ottla.groups.consumer.regex_program import Matcher
 from ottla.groups.consumer.topics import group_hash
 from ottla.groups.group import Turn
+from ottla.re2 import InvalidRegex, Matcher, compile_regex, select
 from ottla.wire.errors import ErrorCode, KafkaError
 
-STATES_A_SLICE: Final = 50_000
+STEPS_A_SLICE: Final = 50_000
 SLICE_DISTANCE_MS: Final = 1
 REFRESH_DISTANCE_MS: Final = 10_000
 """Least time between two resolutions of one group's expressions, whatever happens to topics."""
@@ -44,15 +43,12 @@ _UNCHANGED: Final = RegexUpdate(has_changed=False, is_resolved=False)
 
 
 class _Resolution(Struct):
-    """Expressions being matched: the topics still to look at, and those found."""
+    """Expressions being matched: what is left to do, in steps, and the topics found."""
 
     version: int
     started_ms: int
-    matchers: Sequence[tuple[str, Matcher]]
-    names: Sequence[str]
-    slice_size: int
-    position: int = 0
-    found: dict[str, list[str]] = field(default_factory=dict)
+    steps: Generator[int, None, None]
+    found: dict[str, list[str]]
 
 
 class RegexResolution:
@@ -102,14 +98,13 @@ class RegexResolution:
 
     def _start(self, group: ConsumerGroup, regexes: Iterable[str], now_ms: int) -> None:
         topics = self._context.topics
-        matchers = [(regex, matcher) for regex in regexes if (matcher := _matcher(regex)) is not None]
+        found: dict[str, list[str]] = {regex: [] for regex in regexes}
+        matchers = [(matcher, matches) for regex, matches in found.items() if (matcher := _matcher(regex)) is not None]
         self._running[group.group_id] = _Resolution(
             version=topics.version,
             started_ms=now_ms,
-            matchers=matchers,
-            names=tuple(topics.names()),
-            slice_size=max(1, STATES_A_SLICE // sum((matcher.cost for _, matcher in matchers), start=1)),
-            found={regex: [] for regex in regexes},
+            steps=select(matchers, tuple(topics.names())),
+            found=found,
         )
         self._context.deadlines.schedule(DeadlineKey(Purpose.CONSUMER_REGEX, group.group_id), now_ms)
 
@@ -119,16 +114,13 @@ class RegexResolution:
         if running is None or group is None:
             self.forget(group_id)
             return
-        until = running.position + running.slice_size
-        for name in running.names[running.position : until]:
-            for regex, matches in running.matchers:
-                if matches(name):
-                    running.found[regex].append(name)
-        running.position = until
-        if until < len(running.names):
-            key = DeadlineKey(Purpose.CONSUMER_REGEX, group_id)
-            self._context.deadlines.schedule(key, turn.now_ms + SLICE_DISTANCE_MS)
-            return
+        left = STEPS_A_SLICE
+        for steps in running.steps:
+            left -= steps
+            if left <= 0:
+                key = DeadlineKey(Purpose.CONSUMER_REGEX, group_id)
+                self._context.deadlines.schedule(key, turn.now_ms + SLICE_DISTANCE_MS)
+                return
         del self._running[group_id]
         self._finish(group, running, turn)
 

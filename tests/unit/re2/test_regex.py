@@ -1,19 +1,16 @@
-"""Regular expressions for topic names: RE2's syntax, RE2's refusals, and no expression that takes long."""
+"""Regular expressions of topics and transactional ids: RE2's syntax and refusals, and no expression that takes long."""
 
 import re
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ottla.groups.consumer.regex import (
-    NESTING_MAX,
-    REGEX_LENGTH_MAX,
-    InvalidRegex,
-    compile_regex,
-)
-from ottla.groups.consumer.regex_program import STATES_MAX
+from ottla.re2 import InvalidRegex, compile_regex, select
+from ottla.re2.matcher import REMEMBERED_MAX, STATES_MAX, STEPS_MAX
+from ottla.re2.syntax import NESTING_MAX, REGEX_LENGTH_MAX
 
 NAMES = st.text("abAB12._-", min_size=1, max_size=8)
 
@@ -80,6 +77,29 @@ def test_matches_whole_names(regex, matching, other):
 
 
 @pytest.mark.parametrize(
+    ("regex", "matching", "other"),
+    [
+        (".", ["é", "\U0001d504", "\r"], ["\n", ""]),
+        ("(?s:.).", ["\na"], ["a\n"]),
+        ("a$\n^b", [], ["a\nb"]),
+        ("(?m)a$\n^b", ["a\nb"], ["ab"]),
+        ("(?m:^)a(?m:$)", ["a"], ["a\n"]),
+        ("[^a]", ["\n", "日"], ["a"]),
+        ("[а-я]+", ["жук"], ["Ж"]),
+        ("(?i)[а-я]+", ["Жук"], ["ё"]),
+        ("(?i)σ", ["σ", "ς", "Σ"], ["s"]),
+        ("(?i)ß", ["ẞ", "ß"], ["ss"]),
+        ("(?i)\U00010400", ["\U00010428"], ["a"]),
+        (r"\p{Greek}+\P{Greek}", ["λόγος1"], ["λόγος"]),
+        (r"\p{Han}\p{Lo}\p{Nd}", ["日本٣"], ["日a٣"]),
+        (r"\w\b.", ["aé"], ["éa"]),
+    ],
+)
+def test_ids_may_hold_any_characters(regex, matching, other):
+    test_matches_whole_names(regex, matching, other)
+
+
+@pytest.mark.parametrize(
     ("regex", "reason"),
     [
         ("a[b", "missing closing ]"),
@@ -122,6 +142,9 @@ def test_matches_whole_names(regex, matching, other):
         ("a" * (REGEX_LENGTH_MAX + 1), f"longer than {REGEX_LENGTH_MAX} characters"),
         ("(" * (NESTING_MAX + 1) + ")" * (NESTING_MAX + 1), f"more than {NESTING_MAX} groups within each other"),
         ("(a{1000}){1000}", f"more than {STATES_MAX} states"),
+        (f"(?:{'|' * 4_000}){{1000}}", f"more than {STEPS_MAX} steps"),
+        (f"(?:{'()' * 1_000}a){{1000}}", f"more than {STEPS_MAX} steps"),
+        ("\\p{+Lu}", "invalid character class range"),
     ],
 )
 def test_refuses_in_the_words_of_re2(regex, reason):
@@ -131,6 +154,49 @@ def test_refuses_in_the_words_of_re2(regex, reason):
 
 def test_groups_may_nest_as_deep_as_allowed():
     assert compile_regex("(" * NESTING_MAX + "a" + ")" * NESTING_MAX)("a")
+
+
+@pytest.mark.parametrize(
+    "regex",
+    [
+        "a" * REGEX_LENGTH_MAX,
+        "[^" + "\\pL\\p{Han}" * 400 + "]{1000}",
+        "(?i)[" + "".join(map(chr, range(0x400, 0x400 + 2_000))) + "]{900}",
+        "[[:" * 1_300,
+        "(?i)" + "k" * 2_000,
+        "(?:a|" * NESTING_MAX + ")?" * NESTING_MAX,
+        "(?:" * 3 + "a{13}" + "){13}" * 3,
+    ],
+)
+def test_reading_an_expression_takes_no_time(regex):
+    started = time.process_time()
+    with suppress(InvalidRegex):
+        compile_regex(regex)
+    assert time.process_time() - started < 0.5
+
+
+def test_a_long_text_is_matched_bit_by_bit():
+    matcher = compile_regex("(?:a|b)*a(?:a|b){500}")
+    steps = matcher.steps("ab" * 500)
+    taken = [next(steps) for _ in range(100)]
+    assert sum(taken) > 3 * len(taken)
+    assert max(taken) <= STATES_MAX
+
+
+def test_texts_are_selected_for_several_expressions_at_once():
+    found = {"a+": [], "a|b": [], "c": []}
+    steps = list(select([(compile_regex(regex), texts) for regex, texts in found.items()], ["a", "b", "aa", "d"]))
+    assert found == {"a+": ["a", "aa"], "a|b": ["a", "b"], "c": []}
+    assert len(steps) >= 12
+    assert list(select([], ["a"])) == []
+
+
+def test_what_is_remembered_has_a_bound():
+    matcher = compile_regex(".*a.{20}")
+    assert not any(matcher(f"{chr(0x4E00 + number)}a{'b' * (number % 19)}") for number in range(3_000))
+    held = sum(len(found.states) + len(found.then) for found in matcher._sets.values())
+    assert held <= REMEMBERED_MAX
+    assert len(matcher._start.then) <= REMEMBERED_MAX
 
 
 @st.composite

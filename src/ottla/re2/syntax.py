@@ -1,62 +1,34 @@
-"""Regular expressions in RE2's syntax, for the names of topics only: no backtracking, whatever the expression.
+"""The syntax of RE2, read into a program: Perl's without what takes backtracking.
 
-Kafka resolves ``SubscribedTopicRegex`` with RE2, over whole names. A topic's name is 1 to 249 of 65 characters, so a
-character class is a subset of those, everything outside them can only not match, and Unicode reduces to letters, digits
-and three signs. What RE2 refuses is refused in its words. Bounds beyond RE2's: ``REGEX_LENGTH_MAX`` characters,
-``NESTING_MAX`` groups within each other, ``STATES_MAX`` states, each a step per character of a name at most.
+What RE2 refuses is refused in its words. Bounds beyond RE2's: ``REGEX_LENGTH_MAX`` characters, ``NESTING_MAX`` groups
+within each other, and what ``matcher`` says of states.
 """
 
-from collections.abc import Callable, Iterable
 from functools import lru_cache
-from string import ascii_letters, digits
+from string import digits
 from typing import Final
-from unicodedata import category
 
-from ottla.groups.consumer.regex_program import ALPHABET, Assertion, Matcher, Node, Program
+from ottla.re2.characters import (
+    PERL,
+    POSIX,
+    WORD,
+    Test,
+    all_but_newline,
+    any_of,
+    between,
+    everything,
+    folded,
+    negated,
+    unicode_class,
+)
+from ottla.re2.matcher import Assertion, Matcher, Node, Program
 
 REGEX_LENGTH_MAX: Final = 4_096
 NESTING_MAX: Final = 100
 REPEAT_MAX: Final = 1_000
 CACHED_MATCHERS: Final = 64
 
-_META: Final = frozenset("\\.+*?()|[]{}^$")
 _ESCAPES: Final = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_WORD: Final = frozenset(ascii_letters + digits + "_")
-_PERL: Final = {"d": frozenset(digits), "s": frozenset("\t\n\f\r "), "w": _WORD}
-_POSIX: Final[dict[str, Callable[[str], bool]]] = {
-    "alnum": lambda char: char.isascii() and char.isalnum(),
-    "alpha": lambda char: char.isascii() and char.isalpha(),
-    "ascii": lambda char: char.isascii(),
-    "blank": lambda char: char in "\t ",
-    "cntrl": lambda char: char < " " or char == "\x7f",
-    "digit": lambda char: char in digits,
-    "graph": lambda char: "!" <= char <= "~",
-    "lower": lambda char: char.isascii() and char.islower(),
-    "print": lambda char: " " <= char <= "~",
-    "punct": lambda char: "!" <= char <= "~" and not char.isalnum(),
-    "space": lambda char: char in "\t\n\v\f\r ",
-    "upper": lambda char: char.isascii() and char.isupper(),
-    "word": lambda char: char in _WORD,
-    "xdigit": lambda char: char.isascii() and char in "0123456789abcdefABCDEF",
-}
-_CATEGORY_NAMES: Final = (
-    "C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs"
-)
-_CATEGORIES: Final = frozenset(_CATEGORY_NAMES.split())
-_SCRIPT_NAMES: Final = """
-    Arabic Armenian Avestan Balinese Bamum Batak Bengali Bopomofo Brahmi Braille Buginese Buhid
-    Canadian_Aboriginal Carian Cham Cherokee Common Coptic Cuneiform Cypriot Cyrillic Deseret Devanagari
-    Egyptian_Hieroglyphs Ethiopic Georgian Glagolitic Gothic Greek Gujarati Gurmukhi Han Hangul Hanunoo Hebrew
-    Hiragana Imperial_Aramaic Inherited Inscriptional_Pahlavi Inscriptional_Parthian Javanese Kaithi Kannada
-    Katakana Kayah_Li Kharoshthi Khmer Lao Latin Lepcha Limbu Linear_B Lisu Lycian Lydian Malayalam Mandaic
-    Meetei_Mayek Mongolian Myanmar New_Tai_Lue Nko Ogham Ol_Chiki Old_Italic Old_Persian Old_South_Arabian
-    Old_Turkic Oriya Osmanya Phags_Pa Phoenician Rejang Runic Samaritan Saurashtra Shavian Sinhala Sundanese
-    Syloti_Nagri Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Tamil Telugu Thaana Thai Tibetan Tifinagh
-    Ugaritic Unknown Vai Yi
-"""
-_SCRIPTS: Final = frozenset(_SCRIPT_NAMES.split())
-_FOLDED: Final = {"k": "kK\N{KELVIN SIGN}", "s": "sS\N{LATIN SMALL LETTER LONG S}"}
-"""Letters that equal more than their other case when case does not count."""
 
 
 class InvalidRegex(ValueError):
@@ -65,7 +37,7 @@ class InvalidRegex(ValueError):
 
 @lru_cache(CACHED_MATCHERS)
 def compile_regex(regex: str) -> Matcher:
-    """A test for whole topic names. Raises ``InvalidRegex``."""
+    """A test for whole texts. Raises ``InvalidRegex``."""
     if len(regex) > REGEX_LENGTH_MAX:
         raise InvalidRegex(f"longer than {REGEX_LENGTH_MAX} characters")
     node = _Parser(regex).parse()
@@ -78,13 +50,14 @@ def compile_regex(regex: str) -> Matcher:
 class _Parser:
     """One expression, read from the left."""
 
-    __slots__ = ("_at", "_depth", "_folds", "_names", "_text")
+    __slots__ = ("_at", "_depth", "_flags", "_names", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
         self._depth = 0
-        self._folds = False
+        self._flags: frozenset[str] = frozenset()
+        """``i``: case does not count; ``m``: anchors hold at lines too; ``s``: a dot is a newline too."""
         self._names: dict[str, None] = {}
 
     def parse(self) -> Node:
@@ -105,8 +78,9 @@ class _Parser:
         while self._at < len(self._text) and self._peek() not in "|)":
             bounds = self._repetition()
             if bounds is None:
+                # A brace that stands for itself may not be repeated: in re2j it has been an operator for a moment.
+                after_repeat = self._peek() == "{"
                 items += self._item()
-                after_repeat = False
                 continue
             if after_repeat:
                 raise InvalidRegex("invalid nested repetition operator")
@@ -174,29 +148,26 @@ class _Parser:
                 return [self._bracket()]
             case "^":
                 self._at += 1
-                return [Node.asserted(Assertion.BEGIN)]
+                return [Node.asserted(Assertion.LINE_BEGIN if "m" in self._flags else Assertion.BEGIN)]
             case "$":
                 self._at += 1
-                return [Node.asserted(Assertion.END)]
+                return [Node.asserted(Assertion.LINE_END if "m" in self._flags else Assertion.END)]
             case ".":
                 self._at += 1
-                return [Node.one_of(ALPHABET)]
+                return [Node.one_of(everything if "s" in self._flags else all_but_newline)]
             case "\\":
                 return self._escaped()
         self._at += 1
         return [self._literal(char)]
 
     def _literal(self, char: str) -> Node:
-        return Node.one_of(self._among(lambda other: other == char))
+        return Node.one_of(self._folded(between(char, char)))
 
-    def _among(self, belongs: Callable[[str], bool]) -> frozenset[str]:
-        """The topic characters of a class, with their other cases where case does not count."""
-        if not self._folds:
-            return frozenset(char for char in _ALPHABET_ORDERED if belongs(char))
-        return frozenset(char for char in _ALPHABET_ORDERED if any(belongs(other) for other in _same(char)))
+    def _folded(self, test: Test) -> Test:
+        return folded(test) if "i" in self._flags else test
 
     def _group(self) -> list[Node]:
-        folds = self._folds
+        flags = self._flags
         self._at += 1
         if self._take("?") and not self._group_head():
             return []
@@ -207,7 +178,7 @@ class _Parser:
         if not self._take(")"):
             raise InvalidRegex("missing closing )")
         self._depth -= 1
-        self._folds = folds
+        self._flags = flags
         return [node]
 
     def _group_head(self) -> bool:
@@ -216,17 +187,17 @@ class _Parser:
             if self._text.startswith(prefix, self._at):
                 self._capture_name(self._at + len(prefix))
                 return True
-        folds, sign, saw = self._folds, True, False
+        flags, sign, saw = self._flags, True, False
         while self._at < len(self._text):
             char = self._peek()
             self._at += 1
             if char in "imsU":
-                folds = sign if char == "i" else folds
+                flags = flags | {char} if sign else flags - {char}
                 saw = True
             elif char == "-" and sign:
                 sign = saw = False
             elif char in ":)" and (sign or saw):
-                self._folds = folds
+                self._flags = flags
                 return char == ":"
             else:
                 break
@@ -235,7 +206,7 @@ class _Parser:
     def _capture_name(self, start: int) -> None:
         end = self._text.find(">", start)
         name = self._text[start : max(end, start)]
-        if end < 0 or not name or not all(char in _WORD for char in name):
+        if end < 0 or not name or not all(char in WORD for char in name):
             raise InvalidRegex("invalid named capture")
         if name in self._names:
             raise InvalidRegex("duplicate capture group name")
@@ -304,19 +275,18 @@ class _Parser:
 
     # -- classes
 
-    def _class_escape(self) -> frozenset[str] | None:
+    def _class_escape(self) -> Test | None:
         """``\\d``, ``\\W``, ``\\pL``, ``\\P{Greek}`` and the like, if one stands here."""
         letter = self._text[self._at + 1 : self._at + 2]
-        if letter.lower() in _PERL:
+        if letter.lower() in PERL:
             self._at += 2
-            wanted = _PERL[letter.lower()]
-            return self._signed(self._among(lambda char: char in wanted), negated=letter.isupper())
+            return _signed(self._folded(PERL[letter.lower()]), negative=letter.isupper())
         if letter in ("p", "P"):
             self._at += 2
-            return self._unicode_class(negated=letter == "P")
+            return self._unicode_class(negative=letter == "P")
         return None
 
-    def _unicode_class(self, *, negated: bool) -> frozenset[str]:
+    def _unicode_class(self, *, negative: bool) -> Test:
         name = self._peek()
         self._at += 1
         if name == "{":
@@ -324,29 +294,22 @@ class _Parser:
             name = self._text[self._at : max(end, self._at)]
             self._at = end + 1
         if name.startswith("^"):
-            name, negated = name[1:], not negated
-        if name == "Any":
-            members = ALPHABET
-        elif name in _CATEGORIES:
-            members = self._among(lambda char: category(char).startswith(name))
-        elif name in _SCRIPTS:
-            members = self._among(lambda char: name == ("Latin" if char.isalpha() else "Common"))
-        else:
+            name, negative = name[1:], not negative
+        members = unicode_class(name, folds="i" in self._flags)
+        if members is None:
             raise InvalidRegex("invalid character class range")
-        return self._signed(members, negated=negated)
+        return _signed(members, negative=negative)
 
     def _bracket(self) -> Node:
         self._at += 1
-        negated = self._take("^")
-        members: frozenset[str] = frozenset()
-        is_first = True
-        while is_first or self._peek() != "]":
-            is_first = False
-            members |= self._class_item()
+        negative = self._take("^")
+        members: list[Test] = []
+        while not members or self._peek() != "]":
+            members.append(self._class_item())
         self._at += 1
-        return Node.one_of(self._signed(members, negated=negated))
+        return Node.one_of(_signed(any_of(members), negative=negative))
 
-    def _class_item(self) -> frozenset[str]:
+    def _class_item(self) -> Test:
         if self._text.startswith("[:", self._at):
             end = self._text.find(":]", self._at)
             if end >= 0:
@@ -363,14 +326,13 @@ class _Parser:
             high = self._class_char()
             if high < low:
                 raise InvalidRegex("invalid character class range")
-        return self._among(lambda char: low <= char <= high)
+        return self._folded(between(low, high))
 
-    def _posix_class(self, name: str) -> frozenset[str]:
-        negated = name.startswith("^")
-        belongs = _POSIX.get(name[1:] if negated else name)
-        if belongs is None:
+    def _posix_class(self, name: str) -> Test:
+        members = POSIX.get(name.removeprefix("^"))
+        if members is None:
             raise InvalidRegex("invalid character class range")
-        return self._signed(self._among(belongs), negated=negated)
+        return _signed(self._folded(members), negative=name.startswith("^"))
 
     def _class_char(self) -> str:
         if self._at >= len(self._text):
@@ -379,9 +341,6 @@ class _Parser:
             return self._escape()
         self._at += 1
         return self._text[self._at - 1]
-
-    def _signed(self, members: frozenset[str], *, negated: bool) -> frozenset[str]:
-        return ALPHABET - members if negated else members
 
     # -- text
 
@@ -394,9 +353,5 @@ class _Parser:
         return found
 
 
-_ALPHABET_ORDERED: Final = sorted(ALPHABET)
-
-
-def _same(char: str) -> Iterable[str]:
-    """The characters that equal this one when case does not count."""
-    return _FOLDED.get(char.lower(), (char.lower(), char.upper()))
+def _signed(members: Test, *, negative: bool) -> Test:
+    return negated(members) if negative else members
