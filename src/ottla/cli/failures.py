@@ -1,8 +1,10 @@
 """What went wrong, in words: cause, and what to do about it."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ottla.cli.output import say
 from ottla.client import ClusterUnreachable, ErrorCode, KafkaError
 from ottla.config.key import ConfigError
 from ottla.storage.errors import CorruptLogError, LogDirectoryError, LogDirectoryFailed
@@ -50,6 +52,19 @@ def raise_first(results: Mapping[Any, object]) -> None:
             raise one
 
 
+def say_outcomes(done: str, results: Mapping[str, KafkaError | None]) -> int:
+    """Say of each item by name that it was ``done``, or why not and what to do about it. The exit code."""
+    failed = {name: error for name, error in results.items() if error is not None}
+    for name, error in failed.items():
+        cause = _kafka_cause(error)
+        text = _text(cause if name in cause else f"{name}: {cause}", FIXES.get(error.code), _page(error))
+        sys.stderr.write(text)
+    carried_out = [name for name in results if name not in failed]
+    if carried_out:
+        say(f"{done} {', '.join(carried_out)}")
+    return FAILED if failed else 0
+
+
 def explain(error: Exception) -> tuple[str | None, int]:
     """The text for stderr and the exit code; no text for what must be a bug, so that its traceback is seen."""
     match error:
@@ -60,8 +75,7 @@ def explain(error: Exception) -> tuple[str | None, int]:
             fix = "restore the file from a copy. Nothing has been cut or changed; the disk may be failing."
             return _text(error.message or str(error), fix), FAILED
         case KafkaError():
-            read = f"`ottla explain {error.code.name}`"
-            return _text(_kafka_cause(error), FIXES.get(error.code), read), FAILED
+            return _text(_kafka_cause(error), FIXES.get(error.code), _page(error)), FAILED
         case ConfigError():
             return _text(str(error), "`ottla config table` shows every key with its values."), WRONG_USE
         case ConnectionError():
@@ -90,6 +104,10 @@ def explain(error: Exception) -> tuple[str | None, int]:
 
 def _kafka_cause(error: KafkaError) -> str:
     return f"{error.message} ({error.code.name})" if error.message else error.code.description
+
+
+def _page(error: KafkaError) -> str:
+    return f"`ottla explain {error.code.name}`"
 
 
 def _text(cause: str, fix: str | None, read: str | None = None) -> str:

@@ -185,13 +185,14 @@ def seek(
 @connection_options
 def delete(names: tuple[str, ...], *, yes: bool, connection: Connection) -> int:
     """Delete groups with their offsets. They must have no members."""
-    described = run_client(_with(connection, lambda admin: _describe_all(admin, names)))
-    preview = [f"{one.group}: {one.state}, {len(one.partitions)} offsets, lag {one.lag:,}" for one in described]
+    from ottla.cli.failures import say_outcomes
+
+    preview = []
+    if not yes:
+        described = run_client(_with(connection, lambda admin: _describe_all(admin, names)))
+        preview = [f"{one.group}: {one.state}, {len(one.partitions)} offsets, lag {one.lag:,}" for one in described]
     confirm(f"Delete {', '.join(names)}?", preview, yes=yes)
-    results = run_client(_with(connection, lambda admin: admin.delete_groups(names)))
-    for name, error in results.items():
-        say(f"deleted {name}" if error is None else f"error: {error}")
-    return 1 if any(results.values()) else 0
+    return say_outcomes("deleted", run_client(_with(connection, lambda admin: admin.delete_groups(names))))
 
 
 @command.command(name="delete-offsets")

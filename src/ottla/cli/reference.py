@@ -23,7 +23,7 @@ Java's or librdkafka's: `security.protocol`, `sasl.mechanism`, `sasl.username`, 
 be added, none changes or goes. `-o help` prints it, and this page shows it.
 
 **Changes that cannot be taken back** show first what would happen and ask. Without a terminal to ask on they refuse,
-unless `--yes` is given. (`topic delete` without a terminal has always gone ahead, and still does.)
+unless `--yes` is given.
 
 **Places in a topic** are `start`, `end`, an offset, `-N` (before the end), `+N` (after the start), `@TIME`
 (milliseconds, `2026-01-31T12:00`, or `-1h` ago); `FROM:TO` is a range.
