@@ -12,7 +12,7 @@ from ottla.cli.output import Progress, print_data, print_pairs, size_text
 from ottla.cli.rows import BenchResult
 
 if TYPE_CHECKING:
-    from ottla.client import Producer
+    from ottla.client import Admin, Producer
 
 CHUNK_RECORDS: Final = 2000
 WARM_UP_RECORDS: Final = 50
@@ -148,12 +148,29 @@ async def _with_topic(
     name = topic or f"ottla-bench-{time.time_ns():x}"
     async with connection.admin() as admin, asyncio.timeout(SECONDS_MAX):
         if topic is None:
-            await admin.create_topic(name, partitions=partitions)
+            try:
+                await admin.create_topic(name, partitions=partitions)
+            except asyncio.CancelledError:
+                # The cluster has been asked: the topic may appear a moment later.
+                await _discard(admin, name, tries=10)
+                raise
+        else:
+            await admin.describe_topics([topic])
         try:
             return await measure(name)
         finally:
             if not keep:
-                await admin.delete_topics([name])
+                await _discard(admin, name)
+
+
+async def _discard(admin: "Admin", name: str, tries: int = 1) -> None:
+    import asyncio
+
+    for attempt in range(tries):
+        if attempt:
+            await asyncio.sleep(0.1)
+        if (await admin.delete_topics([name]))[name] is None:
+            return
 
 
 async def _produce(connection: Connection, topic: str, options: dict[str, Any]) -> BenchResult:

@@ -7,7 +7,7 @@ import click
 
 from ottla.cli.calls.kinds import RESOURCES
 from ottla.cli.connection import Connection
-from ottla.cli.options import HELP_NAMES, connection_options, key_values, output_option, run_client
+from ottla.cli.options import HELP_NAMES, Failure, connection_options, key_values, output_option, run_client
 from ottla.cli.output import Column, print_json, print_table, put, say, show_all
 from ottla.cli.rows import ConfigEntry, ResourceRow
 
@@ -63,7 +63,10 @@ def get(kind: str, name: str, keys: tuple[str, ...], *, connection: Connection, 
     found = {one.name: one for one in run_client(_describe(connection, kind, name, keys))}
     missing = [key for key in keys if key not in found]
     if missing:
-        raise click.ClickException(f"{kind} {name!r} has no configuration {missing[0]!r}")
+        raise Failure(
+            f"{kind} {name!r} has no configuration {missing[0]!r}",
+            f"`ottla config describe {kind} {name} --all` shows what there is.",
+        )
     if len(keys) == 1 and output == "table":
         click.echo("" if (value := found[keys[0]].value) is None else value)
     else:
@@ -182,6 +185,8 @@ async def _list(connection: Connection, kinds: Sequence[str]) -> list[ResourceRo
 
 
 def _resource_name(kind: str, name: str) -> str:
+    if kind in ("broker", "broker-logger") and not name.isdigit() and name != DEFAULT_BROKER:
+        raise click.BadParameter(f"{name!r} is not the number of a broker", param_hint="NAME")
     return "" if kind == "broker" and name == DEFAULT_BROKER else name
 
 

@@ -73,14 +73,13 @@ def read_file(path: Path, *, records: bool) -> Iterator[Any]:
     if name in ("quorum-state", names.CLEAN_SHUTDOWN):
         document = msgspec.json.decode(path.read_bytes())
         return iter([PropertyRow(name=key, value=value) for key, value in document.items()])
-    raise NotADataFile(f"{path}: not a file of a data directory: `ottla dump --help` lists what can be read")
+    raise NotADataFile(f"{path} is not a file of a data directory")
 
 
 def segments(directory: Path) -> Iterator[SegmentRow]:
     """The segments of a partition's directory, every batch of them checked."""
     for path in sorted(directory.iterdir()):
-        parsed = names.parse_segment_file(path.name)
-        if parsed is None or parsed[1] != names.LOG_SUFFIX:
+        if not is_log(path):
             continue
         last, batches, count, newest, flaw = None, 0, 0, None, None
         for row in read_batches(path):
@@ -90,7 +89,7 @@ def segments(directory: Path) -> Iterator[SegmentRow]:
                 newest = row.max_timestamp_ms if newest is None else max(newest, row.max_timestamp_ms)
         yield SegmentRow(
             directory=directory.name,
-            base_offset=parsed[0],
+            base_offset=int(path.stem),
             last_offset=last,
             batches=batches,
             records=count,
@@ -98,6 +97,12 @@ def segments(directory: Path) -> Iterator[SegmentRow]:
             max_timestamp_ms=newest,
             flaw=flaw,
         )
+
+
+def is_log(path: Path) -> bool:
+    """Whether this is a segment's file of batches."""
+    parsed = names.parse_segment_file(path.name)
+    return parsed is not None and parsed[1] == names.LOG_SUFFIX
 
 
 def partitions(directory: Path) -> list[Path]:

@@ -21,7 +21,12 @@ from ottla.cli.rows import GroupDescription, GroupRow, SeekRow
 
 if TYPE_CHECKING:
     from ottla.client import Admin
+    from ottla.model import TopicPartition
 
+STATES: Final = (
+    *("Stable", "Empty", "Dead", "PreparingRebalance", "CompletingRebalance"),
+    *("Assigning", "Reconciling", "NotReady"),
+)
 GROUPS: Final = (
     Column("GROUP", lambda row: row.group),
     Column("STATE", lambda row: row.state),
@@ -68,7 +73,15 @@ def command() -> None:
 
 @command.command(name="list")
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option("-s", "--state", "states", multiple=True, metavar="STATE", help="Only these, Stable say; repeatable.")
+@click.option(
+    "-s",
+    "--state",
+    "states",
+    type=click.Choice(STATES, case_sensitive=False),
+    multiple=True,
+    metavar="STATE",
+    help=f"Only these: {', '.join(STATES)}; repeatable.",
+)
 @click.option(
     "-t",
     "--type",
@@ -207,7 +220,14 @@ def delete_offsets(name: str, topics: tuple[str, ...], *, yes: bool, connection:
     from ottla.cli.failures import raise_first
 
     chosen = seeking.parse_chosen(topics)
-    committed = run_client(_with(connection, lambda admin: groups.committed_offsets(admin, name)))
+
+    async def look(admin: "Admin") -> "dict[TopicPartition, int]":
+        found = await groups.committed_offsets(admin, name)
+        if not found:
+            await groups.describe_group(admin, name)
+        return found
+
+    committed = run_client(_with(connection, look))
     places = [place for place in sorted(committed) if seeking.is_chosen(place, chosen)]
     if not places:
         say("nothing was deleted: the group has no such offsets")

@@ -115,6 +115,14 @@ def output_option(shape: Any, *, formats: Sequence[str] = FORMATS) -> Callable[[
     return decorate
 
 
+class Failure(click.ClickException):
+    """What the command itself refuses or cannot find, with what to do about it. The exit code is 1."""
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 yes_option: Final = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
@@ -125,7 +133,9 @@ def confirm(question: str, preview: Sequence[str], *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError("nothing was changed: there is no terminal to ask on; pass --yes to do it")
+        refusal = click.UsageError("nothing was changed: there is no terminal to ask on")
+        refusal.fix = "pass --yes to do it without being asked."  # type: ignore[attr-defined]  # shown by main
+        raise refusal
     click.confirm(question, abort=True, err=True)
 
 

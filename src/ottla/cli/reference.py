@@ -44,7 +44,7 @@ def markdown() -> str:
 
 def errors_markdown() -> str:
     """Every error of Kafka's with what to do about it."""
-    from ottla.cli.failures import FIXES
+    from ottla.cli.failures import fix_of
     from ottla.client import ErrorCode
 
     lines = [
@@ -54,7 +54,7 @@ def errors_markdown() -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.name} | {int(one)} | {'yes' if one.retriable else 'no'} | {one.description} | {FIXES.get(one, '')} |"
+        f"| {one.name} | {int(one)} | {'yes' if one.retriable else 'no'} | {one.description} | {fix_of(one) or ''} |"
         for one in sorted(ErrorCode)
         if one is not ErrorCode.NONE
     ]

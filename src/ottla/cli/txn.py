@@ -10,6 +10,7 @@ import click
 from ottla.cli.connection import Connection
 from ottla.cli.options import (
     HELP_NAMES,
+    Failure,
     complete_topic,
     confirm,
     connection_options,
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from ottla.client import Admin
     from ottla.model import TopicPartition
 
+STATES: Final = (
+    *("Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit", "CompleteAbort"),
+    *("PrepareEpochFence", "Dead"),
+)
 HANGING_AFTER: Final = "15m"
 TRANSACTIONS: Final = (
     Column("TRANSACTIONAL-ID", lambda row: row.transactional_id),
@@ -48,7 +53,15 @@ def command() -> None:
 
 
 @command.command(name="list")
-@click.option("-s", "--state", "states", multiple=True, metavar="STATE", help="Only these, Ongoing say; repeatable.")
+@click.option(
+    "-s",
+    "--state",
+    "states",
+    type=click.Choice(STATES, case_sensitive=False),
+    multiple=True,
+    metavar="STATE",
+    help=f"Only these: {', '.join(STATES)}; repeatable.",
+)
 @click.option("--longer-than", metavar="DURATION", help="Only those open for longer, 10m say.")
 @connection_options
 @output_option(list[TransactionRow])
@@ -131,9 +144,9 @@ def abort(topic: str, partition: int, *, start_offset: int, force: bool, yes: bo
         found = [row for row in rows if row.open_since_offset == start_offset]
         if not found:
             what = "open" if force else "hanging"
-            raise click.ClickException(
-                f"no {what} transaction of {topic}-{partition} begins at offset {start_offset}; "
-                f"`ottla txn producers {topic}` shows open ones"
+            raise Failure(
+                f"no {what} transaction of {topic}-{partition} begins at offset {start_offset}",
+                f"`ottla txn producers {topic}` shows open ones, `ottla txn find-hanging` those nobody will end.",
             )
         return found[0]
 
