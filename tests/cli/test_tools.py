@@ -160,7 +160,7 @@ def test_dump_and_doctor_of_a_directory(cluster_kind: str, tmp_path: Path) -> No
     shown = json.loads(ottla("dump", str(log), "-o", "json", code=1).stdout)
     assert "checksum" in shown[-1]["flaw"].lower() or "crc" in shown[-1]["flaw"].lower()
     assert [
-        row for row in json.loads(ottla("doctor", str(data), "-o", "json").stdout)["checks"] if "t-0" in row["finding"]
+        row for row in json.loads(ottla("doctor", str(data), "-o", "json", code=1).stdout)["checks"] if "t-0" in row["finding"]
     ]
     log.write_bytes(damaged[:30])
     assert b"no batch" in ottla("dump", str(log), code=1).stdout

@@ -77,13 +77,14 @@ def read_file(path: Path, *, records: bool) -> Iterator[Any]:
 
 
 def segments(directory: Path) -> Iterator[SegmentRow]:
-    """The segments of a partition's directory, every batch of them checked."""
+    """The segments of a partition's directory, every batch of them checked; counts go up to the first flaw."""
     for path in sorted(directory.iterdir()):
         if not is_log(path):
             continue
         last, batches, count, newest, flaw = None, 0, 0, None, None
         for row in read_batches(path):
-            flaw = row.flaw
+            if flaw is None and row.flaw is not None:
+                flaw = f"byte {row.position}: {row.flaw}"
             if flaw is None:
                 last, batches, count = row.last_offset, batches + 1, count + row.records
                 newest = row.max_timestamp_ms if newest is None else max(newest, row.max_timestamp_ms)
@@ -326,7 +327,7 @@ def _read_index(path: Path, base: int) -> Iterator[IndexRow]:
     previous = -1
     for relative, position in _INDEX.iter_unpack(_whole(path, _INDEX.size)):
         # The file of the active segment has room behind its entries.
-        if relative <= previous and position == 0:
+        if relative <= max(previous, 0) and position == 0:
             return
         previous = relative
         yield IndexRow(offset=base + relative, position=position)
