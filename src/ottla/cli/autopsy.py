@@ -9,6 +9,7 @@ from typing import Final
 
 from ottla.cli import files
 from ottla.cli.judging import NAMES_SHOWN, ok, problem, warning
+from ottla.cli.output import Progress
 from ottla.cli.rows import CheckpointRow, HealthRow, IndexRow
 from ottla.records.batch import BATCH_OVERHEAD, MAGIC, read_header
 from ottla.storage import names
@@ -29,11 +30,20 @@ def judge_directory(directory: Path) -> list[HealthRow]:
         return [*_rights(directory), _partition(directory)]
     rows = [_identity(directory), _use(directory), _shutdown(directory), *_disk(directory), *_rights(directory)]
     found = files.partitions(directory)
-    judged = [_partition(one) for one in found]
+    judged = list(_judged(found))
     bad = [row for row in judged if row.severity != "ok"]
     rows += bad or [ok("logs", f"{len(found)} partitions, every batch of them whole")]
     rows += [*_checkpoints(directory), *_quorum_state(directory), *_leftovers(directory)]
     return rows
+
+
+def _judged(partitions: list[Path]) -> Iterator[HealthRow]:
+    sizes = [sum(log.stat().st_size for log in one.glob(f"*{names.LOG_SUFFIX}")) for one in partitions]
+    progress = Progress("checked", unit="partitions", total=sum(sizes))
+    for one, size in zip(partitions, sizes, strict=True):
+        yield _partition(one)
+        progress.add(1, size, size)
+    progress.end()
 
 
 def _identity(directory: Path) -> HealthRow:

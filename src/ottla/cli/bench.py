@@ -182,7 +182,7 @@ async def _produce(connection: Connection, topic: str, options: dict[str, Any]) 
     values = _values(size)
     async with connection.producer(linger_ms=5, batch_size=256 * 1024, **arguments) as producer:
         await _warm_up(producer, topic, values)
-        progress, delivery, sent = Progress("sent"), Delivery(), 0
+        progress, delivery, sent = Progress("sent", total=total), Delivery(), 0
         began = time.perf_counter()
         while sent < total:
             chunk = values[: min(len(values), total - sent)]
@@ -204,7 +204,7 @@ async def _consume(connection: Connection, topic: str, wanted: int) -> BenchResu
         ends = await consumer.end_offsets()
         starts = await consumer.start_offsets()
         there = sum(ends.values()) - sum(starts.values())
-        target = min(wanted, there)
+        progress.total = target = min(wanted, there)
         began = time.perf_counter()
         while count < target:
             before, size_before = count, size

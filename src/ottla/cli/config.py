@@ -8,8 +8,8 @@ import click
 from ottla.cli.calls.kinds import RESOURCES
 from ottla.cli.connection import Connection
 from ottla.cli.options import HELP_NAMES, Failure, connection_options, key_values, output_option, run_client
-from ottla.cli.output import Column, print_json, print_table, put, say, show_all
-from ottla.cli.rows import ConfigEntry, ResourceRow
+from ottla.cli.output import FORMATS, Column, print_table, put, say, show_all
+from ottla.cli.rows import ConfigEntry, KeyRow, ResourceRow
 
 if TYPE_CHECKING:
     from ottla.config.key import ConfigKey
@@ -25,6 +25,16 @@ ENTRIES: Final = (
     Column("TYPE", lambda row: row.type, wide=True),
     Column("READ-ONLY", lambda row: row.read_only, wide=True),
     Column("SYNONYMS", lambda row: row.synonyms, wide=True),
+)
+KEYS: Final = (
+    Column("NAME", lambda row: row.name),
+    Column("TYPE", lambda row: row.type.lower()),
+    Column("DEFAULT", lambda row: '""' if row.default == "" else row.default),
+    Column("CHANGED", lambda row: row.update_mode),
+    Column("STATUS", lambda row: row.status),
+    Column("IMPORTANCE", lambda row: row.importance, wide=True),
+    Column("VALUES", lambda row: row.rule, wide=True),
+    Column("DOCUMENTATION", lambda row: row.documentation, wide=True),
 )
 NAMED: Final = (Column("KIND", lambda row: row.kind), Column("NAME", lambda row: row.name or DEFAULT_BROKER))
 
@@ -107,28 +117,21 @@ def list_resources(kinds: tuple[str, ...], *, connection: Connection, output: st
 @command.command()
 @click.argument("pattern", required=False, default="")
 @click.option("-s", "--scope", type=click.Choice(SCOPES), default="broker", show_default=True, help="Whose keys.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-    help="How to print; markdown is the whole reference page.",
-)
+@output_option(list[KeyRow], formats=(*FORMATS, "markdown"))
 def table(pattern: str, scope: str, output: str) -> None:
-    """Print every configuration key that Ottla knows, or those whose name holds PATTERN."""
+    """Print every configuration key that Ottla knows, or those whose name holds PATTERN.
+
+    `-o markdown` is the whole reference page.
+    """
     from ottla.config.definitions import broker_keys, group_keys, topic_keys
     from ottla.config.reference import markdown
 
     scopes = {"broker": broker_keys, "topic": topic_keys, "group": group_keys}
     keys = [key for key in scopes[scope]() if pattern in key.name and not key.internal]
-    match output:
-        case "json":
-            print_json([_as_json(key) for key in keys])
-        case "markdown":
-            put(markdown())
-        case _:
-            _print(keys)
+    if output == "markdown":
+        put(markdown())
+    else:
+        show_all(output, [_key_row(key) for key in keys], KEYS)
 
 
 async def alter_and_show(
@@ -190,26 +193,15 @@ def _resource_name(kind: str, name: str) -> str:
     return "" if kind == "broker" and name == DEFAULT_BROKER else name
 
 
-def _print(keys: "Sequence[ConfigKey]") -> None:
-    rows = [
-        (key.name, key.type.name.lower(), _shown(key.default), key.update_mode.value, key.effect.value) for key in keys
-    ]
-    print_table(("NAME", "TYPE", "DEFAULT", "CHANGED", "STATUS"), rows)
-
-
-def _shown(default: str | None) -> str | None:
-    return '""' if default == "" else default
-
-
-def _as_json(key: "ConfigKey") -> dict[str, object]:
-    return {
-        "name": key.name,
-        "type": key.type.name,
-        "default": key.default,
-        "kafka_default": key.kafka_default,
-        "importance": key.importance,
-        "update_mode": key.update_mode.value,
-        "rule": key.rule,
-        "status": key.effect.value,
-        "documentation": key.documentation,
-    }
+def _key_row(key: "ConfigKey") -> KeyRow:
+    return KeyRow(
+        name=key.name,
+        type=key.type.name,
+        default=key.default,
+        kafka_default=key.kafka_default,
+        importance=key.importance,
+        update_mode=key.update_mode.value,
+        rule=key.rule,
+        status=key.effect.value,
+        documentation=key.documentation,
+    )

@@ -14,7 +14,6 @@ import click
 
 from ottla.cli.connection import DEFAULT_BOOTSTRAP, Connection
 from ottla.cli.output import FORMATS, say
-from ottla.cli.profiles import ProfileError, load
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -60,6 +59,8 @@ def connect(
     bootstrap: str | None, profile: str | None, settings: Sequence[str], command_config: str | None
 ) -> Connection:
     """What the options, the environment and the profiles say together."""
+    from ottla.cli.profiles import ProfileError, load
+
     config = {"bootstrap.servers": DEFAULT_BOOTSTRAP}
     try:
         profiles = load()

@@ -110,7 +110,7 @@ async def _produce(
 
     from ottla.client import Delivery
 
-    progress = Progress("sent")
+    progress = Progress("sent", total=_size_of_stdin())
     delivery = Delivery()
     try:
         async with connection.producer(batch_size=BATCH_BYTES, **arguments) as producer:
@@ -188,7 +188,7 @@ class _Sending:
                 await asyncio.sleep(ahead)
 
     def _sent(self, records: int, size: int) -> None:
-        self._progress.add(records, size)
+        self._progress.add(records, size, size)
         if self._delivery.error is not None:
             raise self._delivery.error
 
@@ -275,6 +275,12 @@ async def _chunks() -> AsyncIterator[tuple[list[bytes], int]]:
     if begun:
         last = b"".join(begun)
         yield [last], len(last)
+
+
+def _size_of_stdin() -> int | None:
+    """How many bytes are to come, where stdin is a file."""
+    found = os.fstat(sys.stdin.fileno())
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 async def _stdin() -> AsyncIterator[bytes]:
