@@ -14,6 +14,7 @@ from ottla.cli.options import (
     connection_options,
     output_option,
     run_client,
+    states_option,
     yes_option,
 )
 from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, put, say, show_all, style
@@ -73,15 +74,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option(
-    "-s",
-    "--state",
-    "states",
-    type=click.Choice(STATES, case_sensitive=False),
-    multiple=True,
-    metavar="STATE",
-    help=f"Only these: {', '.join(STATES)}; repeatable.",
-)
+@states_option(STATES)
 @click.option(
     "-t",
     "--type",

@@ -116,6 +116,19 @@ def output_option(shape: Any, *, formats: Sequence[str] = FORMATS) -> Callable[[
     return decorate
 
 
+def states_option(states: Sequence[str]) -> Callable[[CommandT], CommandT]:
+    """``-s/--state``: the parameter ``states``, some of those there are."""
+    return click.option(
+        "-s",
+        "--state",
+        "states",
+        type=click.Choice(states, case_sensitive=False),
+        multiple=True,
+        metavar="STATE",
+        help=f"Only these: {', '.join(states)}; repeatable.",
+    )
+
+
 class Failure(click.ClickException):
     """What the command itself refuses or cannot find, with what to do about it. The exit code is 1."""
 

@@ -16,6 +16,7 @@ from ottla.cli.options import (
     connection_options,
     output_option,
     run_client,
+    states_option,
     yes_option,
 )
 from ottla.cli.output import Column, moment, print_data, print_pairs, say, show_all
@@ -53,15 +54,7 @@ def command() -> None:
 
 
 @command.command(name="list")
-@click.option(
-    "-s",
-    "--state",
-    "states",
-    type=click.Choice(STATES, case_sensitive=False),
-    multiple=True,
-    metavar="STATE",
-    help=f"Only these: {', '.join(STATES)}; repeatable.",
-)
+@states_option(STATES)
 @click.option("--longer-than", metavar="DURATION", help="Only those open for longer, 10m say.")
 @connection_options
 @output_option(list[TransactionRow])
