@@ -20,6 +20,7 @@ from ottla.client import (
     NewTopic,
     OffsetAndMetadata,
     Producer,
+    TopicMetadata,
     TopicPartition,
 )
 from ottla.wire.apis import ApiKey
@@ -46,6 +47,16 @@ def code_of(result: object) -> ErrorCode:
     return result.code
 
 
+async def grown_to(admin: Admin, name: str, partitions: int) -> TopicMetadata:
+    """The topic once the broker that is asked has heard of its new partitions, or after a while as it is."""
+    for _ in range(100):
+        (described,) = await admin.describe_topics([name])
+        if len(described.partitions) == partitions:
+            break
+        await asyncio.sleep(0.05)
+    return described
+
+
 def test_topics_each_with_its_own_fate(bootstrap: str, unique: Unique, run: Run) -> None:
     good, bad = unique("good"), unique("bad")
 
@@ -67,7 +78,7 @@ def test_topics_each_with_its_own_fate(bootstrap: str, unique: Unique, run: Run)
             assert grown[good] is None
             assert code_of(grown[bad]) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             assert code_of((await admin.create_partitions({good: 3}))[good]) is ErrorCode.INVALID_PARTITIONS
-            (described,) = await admin.describe_topics([good])
+            described = await grown_to(admin, good, 3)
             assert sorted(described.partitions) == [0, 1, 2]
             assert described.topic_id == created.topic_id
             gone = await admin.delete_topics([good, bad])

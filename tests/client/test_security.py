@@ -154,7 +154,8 @@ def token(**claims: Any) -> str:
     def part(content: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
-    now = time.time()
+    # Whole seconds, as issuers write them: a token of this very millisecond is one of the future to the broker's clock.
+    now = int(time.time())
     return f"{part({'alg': 'none'})}.{part({'sub': 'alice', 'iat': now, 'exp': now + 600, **claims})}."
 
 

@@ -153,9 +153,12 @@ class RawConnection:
 
         return retry(ask)
 
-    def produce(self, topic: str, partition: int, batch: bytes, *, acks: int = -1) -> int:
+    def produce(
+        self, topic: str, partition: int, batch: bytes, *, acks: int = -1, transactional_id: str | None = None
+    ) -> int:
         """Append one batch and return its base offset."""
-        answer = self.request(PRODUCE, 3, produce_body(topic, partition, batch, acks=acks))
+        body = produce_body(topic, partition, batch, acks=acks, transactional_id=transactional_id)
+        answer = self.request(PRODUCE, 3, body)
         return parse_produce(answer)
 
     def end_offset(self, topic: str, partition: int) -> int:
@@ -253,9 +256,10 @@ def string(value: str) -> bytes:
     return struct.pack(">h", len(encoded)) + encoded
 
 
-def produce_body(topic: str, partition: int, batch: bytes, *, acks: int) -> bytes:
+def produce_body(topic: str, partition: int, batch: bytes, *, acks: int, transactional_id: str | None = None) -> bytes:
     """A Produce v3 body with one batch."""
-    head = struct.pack(">hhii", -1, acks, 30_000, 1) + string(topic)
+    name = struct.pack(">h", -1) if transactional_id is None else string(transactional_id)
+    head = name + struct.pack(">hii", acks, 30_000, 1) + string(topic)
     return head + struct.pack(">iii", 1, partition, len(batch)) + batch
 
 

@@ -12,7 +12,7 @@ from ottla.cli.output import Progress, print_data, print_pairs, size_text
 from ottla.cli.rows import BenchResult
 
 if TYPE_CHECKING:
-    from ottla.client import Producer
+    from ottla.client import Admin, Producer
 
 CHUNK_RECORDS: Final = 2000
 WARM_UP_RECORDS: Final = 50
@@ -148,12 +148,29 @@ async def _with_topic(
     name = topic or f"ottla-bench-{time.time_ns():x}"
     async with connection.admin() as admin, asyncio.timeout(SECONDS_MAX):
         if topic is None:
-            await admin.create_topic(name, partitions=partitions)
+            try:
+                await admin.create_topic(name, partitions=partitions)
+            except asyncio.CancelledError:
+                # The cluster has been asked: the topic may appear a moment later.
+                await _discard(admin, name, tries=10)
+                raise
+        else:
+            await admin.describe_topics([topic])
         try:
             return await measure(name)
         finally:
             if not keep:
-                await admin.delete_topics([name])
+                await _discard(admin, name)
+
+
+async def _discard(admin: "Admin", name: str, tries: int = 1) -> None:
+    import asyncio
+
+    for attempt in range(tries):
+        if attempt:
+            await asyncio.sleep(0.1)
+        if (await admin.delete_topics([name]))[name] is None:
+            return
 
 
 async def _produce(connection: Connection, topic: str, options: dict[str, Any]) -> BenchResult:
@@ -165,7 +182,7 @@ async def _produce(connection: Connection, topic: str, options: dict[str, Any]) 
     values = _values(size)
     async with connection.producer(linger_ms=5, batch_size=256 * 1024, **arguments) as producer:
         await _warm_up(producer, topic, values)
-        progress, delivery, sent = Progress("sent"), Delivery(), 0
+        progress, delivery, sent = Progress("sent", total=total), Delivery(), 0
         began = time.perf_counter()
         while sent < total:
             chunk = values[: min(len(values), total - sent)]
@@ -187,7 +204,7 @@ async def _consume(connection: Connection, topic: str, wanted: int) -> BenchResu
         ends = await consumer.end_offsets()
         starts = await consumer.start_offsets()
         there = sum(ends.values()) - sum(starts.values())
-        target = min(wanted, there)
+        progress.total = target = min(wanted, there)
         began = time.perf_counter()
         while count < target:
             before, size_before = count, size

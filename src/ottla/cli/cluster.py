@@ -175,13 +175,17 @@ def apis(*, connection: Connection, output: str) -> None:
 
 
 def print_health(found: ClusterHealth) -> None:
-    """Findings, a line each, what is wrong first."""
+    """Findings, a line each, what is wrong first; what is to be done about several alike is said once."""
+    from itertools import groupby
+
     marks = {"ok": style("ok  ", GREEN), "warning": style("warn", YELLOW), "error": style("FAIL", RED)}
     order = {"error": 0, "warning": 1, "ok": 2}
-    for row in sorted(found.checks, key=lambda one: order[one.severity]):
-        put(f"{marks[row.severity]}  {row.check}: {row.finding}\n")
-        if row.fix is not None:
-            put(f"      fix: {row.fix}\n")
+    rows = sorted(found.checks, key=lambda one: order[one.severity])
+    for (severity, check, fix), alike in groupby(rows, key=lambda one: (one.severity, one.check, one.fix)):
+        for row in alike:
+            put(f"{marks[severity]}  {check}: {row.finding}\n")
+        if fix is not None:
+            put(f"      fix: {fix}\n")
     put((style("healthy", GREEN) if found.healthy else style("needs attention", RED)) + "\n")
 
 

@@ -7,9 +7,9 @@ import click
 
 from ottla.cli.calls.kinds import RESOURCES
 from ottla.cli.connection import Connection
-from ottla.cli.options import HELP_NAMES, connection_options, key_values, output_option, run_client
-from ottla.cli.output import Column, print_json, print_table, put, say, show_all
-from ottla.cli.rows import ConfigEntry, ResourceRow
+from ottla.cli.options import HELP_NAMES, Failure, connection_options, key_values, output_option, run_client
+from ottla.cli.output import FORMATS, Column, print_table, put, say, show_all
+from ottla.cli.rows import ConfigEntry, KeyRow, ResourceRow
 
 if TYPE_CHECKING:
     from ottla.config.key import ConfigKey
@@ -25,6 +25,16 @@ ENTRIES: Final = (
     Column("TYPE", lambda row: row.type, wide=True),
     Column("READ-ONLY", lambda row: row.read_only, wide=True),
     Column("SYNONYMS", lambda row: row.synonyms, wide=True),
+)
+KEYS: Final = (
+    Column("NAME", lambda row: row.name),
+    Column("TYPE", lambda row: row.type.lower()),
+    Column("DEFAULT", lambda row: '""' if row.default == "" else row.default),
+    Column("CHANGED", lambda row: row.update_mode),
+    Column("STATUS", lambda row: row.status),
+    Column("IMPORTANCE", lambda row: row.importance, wide=True),
+    Column("VALUES", lambda row: row.rule, wide=True),
+    Column("DOCUMENTATION", lambda row: row.documentation, wide=True),
 )
 NAMED: Final = (Column("KIND", lambda row: row.kind), Column("NAME", lambda row: row.name or DEFAULT_BROKER))
 
@@ -63,7 +73,10 @@ def get(kind: str, name: str, keys: tuple[str, ...], *, connection: Connection, 
     found = {one.name: one for one in run_client(_describe(connection, kind, name, keys))}
     missing = [key for key in keys if key not in found]
     if missing:
-        raise click.ClickException(f"{kind} {name!r} has no configuration {missing[0]!r}")
+        raise Failure(
+            f"{kind} {name!r} has no configuration {missing[0]!r}",
+            f"`ottla config describe {kind} {name} --all` shows what there is.",
+        )
     if len(keys) == 1 and output == "table":
         click.echo("" if (value := found[keys[0]].value) is None else value)
     else:
@@ -104,28 +117,21 @@ def list_resources(kinds: tuple[str, ...], *, connection: Connection, output: st
 @command.command()
 @click.argument("pattern", required=False, default="")
 @click.option("-s", "--scope", type=click.Choice(SCOPES), default="broker", show_default=True, help="Whose keys.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-    help="How to print; markdown is the whole reference page.",
-)
+@output_option(list[KeyRow], formats=(*FORMATS, "markdown"))
 def table(pattern: str, scope: str, output: str) -> None:
-    """Print every configuration key that Ottla knows, or those whose name holds PATTERN."""
+    """Print every configuration key that Ottla knows, or those whose name holds PATTERN.
+
+    `-o markdown` is the whole reference page.
+    """
     from ottla.config.definitions import broker_keys, group_keys, topic_keys
     from ottla.config.reference import markdown
 
     scopes = {"broker": broker_keys, "topic": topic_keys, "group": group_keys}
     keys = [key for key in scopes[scope]() if pattern in key.name and not key.internal]
-    match output:
-        case "json":
-            print_json([_as_json(key) for key in keys])
-        case "markdown":
-            put(markdown())
-        case _:
-            _print(keys)
+    if output == "markdown":
+        put(markdown())
+    else:
+        show_all(output, [_key_row(key) for key in keys], KEYS)
 
 
 async def alter_and_show(
@@ -182,29 +188,20 @@ async def _list(connection: Connection, kinds: Sequence[str]) -> list[ResourceRo
 
 
 def _resource_name(kind: str, name: str) -> str:
+    if kind in ("broker", "broker-logger") and not name.isdigit() and name != DEFAULT_BROKER:
+        raise click.BadParameter(f"{name!r} is not the number of a broker", param_hint="NAME")
     return "" if kind == "broker" and name == DEFAULT_BROKER else name
 
 
-def _print(keys: "Sequence[ConfigKey]") -> None:
-    rows = [
-        (key.name, key.type.name.lower(), _shown(key.default), key.update_mode.value, key.effect.value) for key in keys
-    ]
-    print_table(("NAME", "TYPE", "DEFAULT", "CHANGED", "STATUS"), rows)
-
-
-def _shown(default: str | None) -> str | None:
-    return '""' if default == "" else default
-
-
-def _as_json(key: "ConfigKey") -> dict[str, object]:
-    return {
-        "name": key.name,
-        "type": key.type.name,
-        "default": key.default,
-        "kafka_default": key.kafka_default,
-        "importance": key.importance,
-        "update_mode": key.update_mode.value,
-        "rule": key.rule,
-        "status": key.effect.value,
-        "documentation": key.documentation,
-    }
+def _key_row(key: "ConfigKey") -> KeyRow:
+    return KeyRow(
+        name=key.name,
+        type=key.type.name,
+        default=key.default,
+        kafka_default=key.kafka_default,
+        importance=key.importance,
+        update_mode=key.update_mode.value,
+        rule=key.rule,
+        status=key.effect.value,
+        documentation=key.documentation,
+    )

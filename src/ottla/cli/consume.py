@@ -145,6 +145,7 @@ async def _consume(connection: Connection, show: Show, matches: Matches | None, 
     progress = Progress("read", shown=not sys.stdout.isatty())
     async with connection.consumer(**arguments) as consumer:
         targets = await (_place(consumer, options) if options.group is None else _targets(consumer, options))
+        progress.total = _expected(consumer, options, targets)
         if targets is None or targets:
             await _Printing(consumer, show, matches, options, targets, progress).run()
     progress.end()
@@ -180,6 +181,15 @@ async def _resolve(
         return {place: offset_in(position, starts[place], ends[place]) for place in places}
     found = await consumer.offsets_at(dict.fromkeys(places, position.number))
     return {place: offset if offset >= 0 else ends[place] for place, offset in found.items()}
+
+
+def _expected(consumer: "Consumer", options: ConsumeOptions, targets: dict[TopicPartition, int] | None) -> int | None:
+    """How many offsets there are to read; a group's are not known before it has shared them out."""
+    if options.count is not None:
+        return options.count
+    if targets is None or options.group is not None:
+        return None
+    return sum(end - consumer.position(place) for place, end in targets.items())
 
 
 async def _targets(consumer: "Consumer", options: ConsumeOptions) -> dict[TopicPartition, int] | None:
@@ -236,7 +246,8 @@ class _Printing:
             shown = shown[: self._left]
             self._left -= len(shown)
         data = b"".join([self._show(record) for record in shown])
-        self._progress.add(len(shown), len(data))
+        # Towards an end what the filters leave out counts too; towards a count it does not.
+        self._progress.add(len(shown), len(data), len(shown) if self._left is not None else len(records))
         return data
 
     def _reached(self, *, late: bool) -> bool:

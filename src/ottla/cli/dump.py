@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from ottla.cli.options import HELP_NAMES, output_option
+from ottla.cli.options import HELP_NAMES, Failure, output_option
 from ottla.cli.output import Column, moment, print_data, say, show_all, size_text
 from ottla.cli.rows import (
     AbortedRow,
@@ -57,7 +57,7 @@ def command(paths: tuple[Path, ...], *, records: bool, count: int | None, output
         try:
             rows = _rows(path, records=records, count=count)
         except NotADataFile as error:
-            raise click.ClickException(str(error)) from None
+            raise Failure(str(error), "`ottla dump --help` lists what can be read.") from None
         damaged |= any(getattr(row, "flaw", None) for row in rows)
         if output in ("table", "wide"):
             if len(paths) > 1:
@@ -79,6 +79,8 @@ def _rows(path: Path, *, records: bool, count: int | None) -> list[Any]:
     if not path.is_dir():
         return list(islice(files.read_file(path, records=records), count))
     inner = files.partitions(path)
+    if not inner and not any(files.is_log(one) for one in path.iterdir()):
+        raise files.NotADataFile(f"{path} is no directory of a partition, and holds none")
     directories = inner or [path]
     rows = chain.from_iterable(files.segments(one) for one in directories)
     return list(islice(rows, count))

@@ -14,7 +14,7 @@ def command(error: str, *, output: str) -> None:
     """Explain the error with this NAME or NUMBER, UNKNOWN_TOPIC_OR_PARTITION or 3 say."""
     import msgspec
 
-    from ottla.cli.failures import FIXES
+    from ottla.cli.failures import fix_of
     from ottla.client import ErrorCode
 
     name = error.upper()
@@ -27,7 +27,7 @@ def command(error: str, *, output: str) -> None:
         near = get_close_matches(name, known, n=1)
         raise click.UsageError(f"Kafka has no error {error!r}" + (f"; did you mean {near[0]}?" if near else ""))
     row = ErrorRow(
-        name=code.name, number=int(code), meaning=code.description, retriable=code.retriable, fix=FIXES.get(code)
+        name=code.name, number=int(code), meaning=code.description, retriable=code.retriable, fix=fix_of(code)
     )
     if output not in ("table", "wide"):
         print_data(output, msgspec.to_builtins(row))

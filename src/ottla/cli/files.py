@@ -73,24 +73,24 @@ def read_file(path: Path, *, records: bool) -> Iterator[Any]:
     if name in ("quorum-state", names.CLEAN_SHUTDOWN):
         document = msgspec.json.decode(path.read_bytes())
         return iter([PropertyRow(name=key, value=value) for key, value in document.items()])
-    raise NotADataFile(f"{path}: not a file of a data directory: `ottla dump --help` lists what can be read")
+    raise NotADataFile(f"{path} is not a file of a data directory")
 
 
 def segments(directory: Path) -> Iterator[SegmentRow]:
-    """The segments of a partition's directory, every batch of them checked."""
+    """The segments of a partition's directory, every batch of them checked; counts go up to the first flaw."""
     for path in sorted(directory.iterdir()):
-        parsed = names.parse_segment_file(path.name)
-        if parsed is None or parsed[1] != names.LOG_SUFFIX:
+        if not is_log(path):
             continue
         last, batches, count, newest, flaw = None, 0, 0, None, None
         for row in read_batches(path):
-            flaw = row.flaw
+            if flaw is None and row.flaw is not None:
+                flaw = f"byte {row.position}: {row.flaw}"
             if flaw is None:
                 last, batches, count = row.last_offset, batches + 1, count + row.records
                 newest = row.max_timestamp_ms if newest is None else max(newest, row.max_timestamp_ms)
         yield SegmentRow(
             directory=directory.name,
-            base_offset=parsed[0],
+            base_offset=int(path.stem),
             last_offset=last,
             batches=batches,
             records=count,
@@ -98,6 +98,12 @@ def segments(directory: Path) -> Iterator[SegmentRow]:
             max_timestamp_ms=newest,
             flaw=flaw,
         )
+
+
+def is_log(path: Path) -> bool:
+    """Whether this is a segment's file of batches."""
+    parsed = names.parse_segment_file(path.name)
+    return parsed is not None and parsed[1] == names.LOG_SUFFIX
 
 
 def partitions(directory: Path) -> list[Path]:
@@ -321,7 +327,7 @@ def _read_index(path: Path, base: int) -> Iterator[IndexRow]:
     previous = -1
     for relative, position in _INDEX.iter_unpack(_whole(path, _INDEX.size)):
         # The file of the active segment has room behind its entries.
-        if relative <= previous and position == 0:
+        if relative <= max(previous, 0) and position == 0:
             return
         previous = relative
         yield IndexRow(offset=base + relative, position=position)

@@ -14,6 +14,7 @@ from ottla.cli.options import (
     connection_options,
     output_option,
     run_client,
+    states_option,
     yes_option,
 )
 from ottla.cli.output import RED, YELLOW, Column, print_columns, print_data, put, say, show_all, style
@@ -21,7 +22,12 @@ from ottla.cli.rows import GroupDescription, GroupRow, SeekRow
 
 if TYPE_CHECKING:
     from ottla.client import Admin
+    from ottla.model import TopicPartition
 
+STATES: Final = (
+    *("Stable", "Empty", "Dead", "PreparingRebalance", "CompletingRebalance"),
+    *("Assigning", "Reconciling", "NotReady"),
+)
 GROUPS: Final = (
     Column("GROUP", lambda row: row.group),
     Column("STATE", lambda row: row.state),
@@ -68,7 +74,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option("-s", "--state", "states", multiple=True, metavar="STATE", help="Only these, Stable say; repeatable.")
+@states_option(STATES)
 @click.option(
     "-t",
     "--type",
@@ -185,13 +191,14 @@ def seek(
 @connection_options
 def delete(names: tuple[str, ...], *, yes: bool, connection: Connection) -> int:
     """Delete groups with their offsets. They must have no members."""
-    described = run_client(_with(connection, lambda admin: _describe_all(admin, names)))
-    preview = [f"{one.group}: {one.state}, {len(one.partitions)} offsets, lag {one.lag:,}" for one in described]
+    from ottla.cli.failures import say_outcomes
+
+    preview = []
+    if not yes:
+        described = run_client(_with(connection, lambda admin: _describe_all(admin, names)))
+        preview = [f"{one.group}: {one.state}, {len(one.partitions)} offsets, lag {one.lag:,}" for one in described]
     confirm(f"Delete {', '.join(names)}?", preview, yes=yes)
-    results = run_client(_with(connection, lambda admin: admin.delete_groups(names)))
-    for name, error in results.items():
-        say(f"deleted {name}" if error is None else f"error: {error}")
-    return 1 if any(results.values()) else 0
+    return say_outcomes("deleted", run_client(_with(connection, lambda admin: admin.delete_groups(names))))
 
 
 @command.command(name="delete-offsets")
@@ -206,7 +213,14 @@ def delete_offsets(name: str, topics: tuple[str, ...], *, yes: bool, connection:
     from ottla.cli.failures import raise_first
 
     chosen = seeking.parse_chosen(topics)
-    committed = run_client(_with(connection, lambda admin: groups.committed_offsets(admin, name)))
+
+    async def look(admin: "Admin") -> "dict[TopicPartition, int]":
+        found = await groups.committed_offsets(admin, name)
+        if not found:
+            await groups.describe_group(admin, name)
+        return found
+
+    committed = run_client(_with(connection, look))
     places = [place for place in sorted(committed) if seeking.is_chosen(place, chosen)]
     if not places:
         say("nothing was deleted: the group has no such offsets")

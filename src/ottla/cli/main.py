@@ -100,8 +100,7 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _show(error)
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("interrupted\n")
         return 128 + signal.SIGINT
@@ -114,6 +113,19 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         return _explain(error)
     return result if isinstance(result, int) else 0
+
+
+def _show(error: click.ClickException) -> int:
+    """What is wrong with a command line, in the form of every error; a command without a verb shows its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    lines = [("error", error.format_message()), ("fix", getattr(error, "fix", None))]
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        lines += [("usage", context.get_usage().removeprefix("Usage: ")), ("read", f"`{context.command_path} --help`")]
+    sys.stderr.write("".join(f"{name}: {text}\n" for name, text in lines if text))
+    return error.exit_code
 
 
 def _explain(error: Exception) -> int:

@@ -14,7 +14,6 @@ import click
 
 from ottla.cli.connection import DEFAULT_BOOTSTRAP, Connection
 from ottla.cli.output import FORMATS, say
-from ottla.cli.profiles import ProfileError, load
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -60,6 +59,8 @@ def connect(
     bootstrap: str | None, profile: str | None, settings: Sequence[str], command_config: str | None
 ) -> Connection:
     """What the options, the environment and the profiles say together."""
+    from ottla.cli.profiles import ProfileError, load
+
     config = {"bootstrap.servers": DEFAULT_BOOTSTRAP}
     try:
         profiles = load()
@@ -115,6 +116,27 @@ def output_option(shape: Any, *, formats: Sequence[str] = FORMATS) -> Callable[[
     return decorate
 
 
+def states_option(states: Sequence[str]) -> Callable[[CommandT], CommandT]:
+    """``-s/--state``: the parameter ``states``, some of those there are."""
+    return click.option(
+        "-s",
+        "--state",
+        "states",
+        type=click.Choice(states, case_sensitive=False),
+        multiple=True,
+        metavar="STATE",
+        help=f"Only these: {', '.join(states)}; repeatable.",
+    )
+
+
+class Failure(click.ClickException):
+    """What the command itself refuses or cannot find, with what to do about it. The exit code is 1."""
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 yes_option: Final = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
@@ -125,7 +147,9 @@ def confirm(question: str, preview: Sequence[str], *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError("nothing was changed: there is no terminal to ask on; pass --yes to do it")
+        refusal = click.UsageError("nothing was changed: there is no terminal to ask on")
+        refusal.fix = "pass --yes to do it without being asked."  # type: ignore[attr-defined]  # shown by main
+        raise refusal
     click.confirm(question, abort=True, err=True)
 
 

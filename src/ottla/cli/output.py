@@ -16,6 +16,7 @@ import msgspec
 from ottla.cli.yaml import to_yaml
 
 PROGRESS_SECONDS: Final = 0.2
+BAR_WIDTH: Final = 20
 FORMATS: Final = ("table", "wide", "json", "ndjson", "yaml")
 BOLD, RED, GREEN, YELLOW, DIM = "1", "31", "32", "33", "2"
 
@@ -135,28 +136,45 @@ def size_text(size: int) -> str:
 
 
 class Progress:
-    """A line on stderr that counts records, drawn a few times a second and only on a terminal."""
+    """A line on stderr that counts records (or another ``unit``), drawn a few times a second, on a terminal only.
 
-    def __init__(self, verb: str, *, shown: bool | None = None) -> None:
+    Where the end is known (``total``, in whatever ``add`` is told of as ``done``), a bar says how far it is.
+    """
+
+    def __init__(
+        self, verb: str, *, unit: str = "records", shown: bool | None = None, total: int | None = None
+    ) -> None:
         self.records = 0
         self.bytes = 0
+        self.total = total
+        self._done = 0
         self._verb = verb
+        self._unit = unit
         self._shown = sys.stderr.isatty() if shown is None else shown and sys.stderr.isatty()
         self._started = self._drawn = time.monotonic()
 
-    def add(self, records: int, size: int) -> None:
+    def add(self, records: int, size: int, done: int | None = None) -> None:
         self.records += records
         self.bytes += size
+        self._done += records if done is None else done
         if self._shown and time.monotonic() - self._drawn >= PROGRESS_SECONDS:
             self._drawn = time.monotonic()
-            sys.stderr.write(f"\r\x1b[K{self.text()}")
+            sys.stderr.write(f"\r\x1b[K{self.bar()}{self.text()}")
             sys.stderr.flush()
+
+    def bar(self) -> str:
+        """How much of what is to be done is done; nothing where that is not known."""
+        if not self.total:
+            return ""
+        share = min(self._done / self.total, 1.0)
+        full = int(share * BAR_WIDTH)
+        return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] {share:4.0%}  "
 
     def text(self) -> str:
         """The count, the size and the rate so far."""
         seconds = max(time.monotonic() - self._started, 1e-3)
         rate = f"{self.records / seconds:,.0f}/s, {size_text(int(self.bytes / seconds))}/s"
-        return f"{self._verb} {self.records:,} records, {size_text(self.bytes)}, {rate}"
+        return f"{self._verb} {self.records:,} {self._unit}, {size_text(self.bytes)}, {rate}"
 
     def end(self) -> None:
         """Take the line away."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ottla.cli.connection import Connection
 from ottla.cli.ndjson import Header, decode_line
-from ottla.cli.options import HELP_NAMES, complete_topic, connection_options, run_client
+from ottla.cli.options import HELP_NAMES, Failure, complete_topic, connection_options, run_client
 from ottla.cli.output import Progress, say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ CHUNK_BYTES: Final = 1 << 20
 BATCH_BYTES: Final = 256 * 1024
 PACE_SECONDS: Final = 0.005
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
+_MEND: Final = "mend the line, and leave out what was acknowledged; `ottla produce --help` shows the formats."
 
 
 class ProduceOptions(Struct, frozen=True, kw_only=True):
@@ -109,7 +110,7 @@ async def _produce(
 
     from ottla.client import Delivery
 
-    progress = Progress("sent")
+    progress = Progress("sent", total=_size_of_stdin())
     delivery = Delivery()
     try:
         async with connection.producer(batch_size=BATCH_BYTES, **arguments) as producer:
@@ -118,7 +119,8 @@ async def _produce(
             await delivery.wait()
     except (asyncio.CancelledError, Exception):
         progress.end()
-        say(f"{delivery.acknowledged:,} of {progress.records:,} records were acknowledged")
+        if progress.records:
+            say(f"{delivery.acknowledged:,} of {progress.records:,} records were acknowledged")
         raise
     progress.end()
     if sys.stderr.isatty() or options.rate is not None:
@@ -186,7 +188,7 @@ class _Sending:
                 await asyncio.sleep(ahead)
 
     def _sent(self, records: int, size: int) -> None:
-        self._progress.add(records, size)
+        self._progress.add(records, size, size)
         if self._delivery.error is not None:
             raise self._delivery.error
 
@@ -214,7 +216,7 @@ def _parse_template(form: str, options: ProduceOptions) -> "Parse":
         try:
             fields = read(line)
         except ValueError as error:
-            raise click.ClickException(f"line {number}: {error}") from None
+            raise Failure(f"line {number}: {error}", _MEND) from None
         return (
             fields.key if options.key is None else options.key,
             None if options.empty_is_null and not fields.value else fields.value,
@@ -242,7 +244,7 @@ def _parse_json(options: ProduceOptions) -> Parse:
         try:
             record = decode_line(line)
         except ValueError as error:
-            raise click.ClickException(f"line {number}: {error}") from None
+            raise Failure(f"line {number}: {error}", _MEND) from None
         partition = record.partition if options.keep_partitions else options.partition
         key = record.key if options.key is None else options.key
         timestamp = record.timestamp if options.timestamp_ms is None else options.timestamp_ms
@@ -254,7 +256,7 @@ def _parse_json(options: ProduceOptions) -> Parse:
 def _split(line: bytes, separator: bytes, number: int) -> tuple[bytes, bytes]:
     key, found, value = line.partition(separator)
     if not found:
-        raise click.ClickException(f"line {number} has no key separator {separator!r}: {line[:60]!r}")
+        raise Failure(f"line {number} has no key separator {separator!r}: {line[:60]!r}", _MEND)
     return key, value
 
 
@@ -265,7 +267,7 @@ async def _chunks() -> AsyncIterator[tuple[list[bytes], int]]:
         if b"\n" not in chunk:
             begun.append(chunk)
             if sum(map(len, begun)) > LINE_BYTES_MAX:
-                raise click.ClickException(f"a line is longer than {LINE_BYTES_MAX} bytes")
+                raise Failure(f"a line is longer than {LINE_BYTES_MAX} bytes", "a record is one line: is this text?")
             continue
         lines = b"".join([*begun, chunk]).split(b"\n")
         begun = [last] if (last := lines.pop()) else []
@@ -273,6 +275,12 @@ async def _chunks() -> AsyncIterator[tuple[list[bytes], int]]:
     if begun:
         last = b"".join(begun)
         yield [last], len(last)
+
+
+def _size_of_stdin() -> int | None:
+    """How many bytes are to come, where stdin is a file."""
+    found = os.fstat(sys.stdin.fileno())
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 async def _stdin() -> AsyncIterator[bytes]:

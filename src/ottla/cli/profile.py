@@ -35,8 +35,9 @@ def command() -> None:
 @click.option("-X", "settings", metavar="KEY=VALUE", multiple=True, callback=key_values, help="A setting; repeatable.")
 @click.option("--use", is_flag=True, help="And use it from now on.")
 @project_option
-def create(name: str, bootstrap: str, settings: dict[str, str], *, use: bool, project: bool) -> None:
-    """Create or replace the profile NAME."""
+@yes_option
+def create(name: str, bootstrap: str, settings: dict[str, str], *, use: bool, project: bool, yes: bool) -> None:
+    """Create the profile NAME, or replace it. Asks before it replaces another."""
     from ottla.cli.connection import Connection
 
     config = {"bootstrap.servers": bootstrap, **settings}
@@ -45,6 +46,9 @@ def create(name: str, bootstrap: str, settings: dict[str, str], *, use: bool, pr
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     file = _Opened.at(project)
+    if file.profiles.profiles.get(name, config) != config:
+        before = file.profiles.profiles[name].get("bootstrap.servers")
+        confirm(f"Replace the profile {name} of {file.path}?", [f"{name}: {before} -> {bootstrap}"], yes=yes)
     current = name if use or (file.profiles.current is None and not file.profiles.profiles) else file.profiles.current
     file.save(current, {**file.profiles.profiles, name: config})
     say(f"{file.path}: profile {name}" + (", in use" if current == name else ""))

@@ -12,7 +12,6 @@ A profile holds a client's settings under Kafka's names. The project's file wins
 
 import json
 import os
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,10 +68,16 @@ def load() -> Profiles:
 def read(path: Path) -> Profiles:
     """One file; nothing where it is not there. Raises ``ProfileError``."""
     try:
-        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Profiles()
     except (OSError, ValueError) as error:
+        raise ProfileError(f"{path}: {error}") from None
+    import tomllib
+
+    try:
+        parsed = tomllib.loads(text)
+    except ValueError as error:
         raise ProfileError(f"{path}: {error}") from None
     unknown = parsed.keys() - {"current", "profiles"}
     if unknown:

@@ -23,7 +23,7 @@ Java's or librdkafka's: `security.protocol`, `sasl.mechanism`, `sasl.username`, 
 be added, none changes or goes. `-o help` prints it, and this page shows it.
 
 **Changes that cannot be taken back** show first what would happen and ask. Without a terminal to ask on they refuse,
-unless `--yes` is given. (`topic delete` without a terminal has always gone ahead, and still does.)
+unless `--yes` is given.
 
 **Places in a topic** are `start`, `end`, an offset, `-N` (before the end), `+N` (after the start), `@TIME`
 (milliseconds, `2026-01-31T12:00`, or `-1h` ago); `FROM:TO` is a range.
@@ -44,7 +44,7 @@ def markdown() -> str:
 
 def errors_markdown() -> str:
     """Every error of Kafka's with what to do about it."""
-    from ottla.cli.failures import FIXES
+    from ottla.cli.failures import fix_of
     from ottla.client import ErrorCode
 
     lines = [
@@ -54,7 +54,7 @@ def errors_markdown() -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.name} | {int(one)} | {'yes' if one.retriable else 'no'} | {one.description} | {FIXES.get(one, '')} |"
+        f"| {one.name} | {int(one)} | {'yes' if one.retriable else 'no'} | {one.description} | {fix_of(one) or ''} |"
         for one in sorted(ErrorCode)
         if one is not ErrorCode.NONE
     ]

@@ -72,6 +72,18 @@ class ConfigEntry(Struct, frozen=True, kw_only=True):
     synonyms: list[str]
 
 
+class KeyRow(Struct, frozen=True, kw_only=True):
+    name: str
+    type: str
+    default: str | None
+    kafka_default: str | None
+    importance: str
+    update_mode: str
+    rule: str
+    status: str
+    documentation: str
+
+
 class ResourceRow(Struct, frozen=True, kw_only=True):
     kind: str
     name: str

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from msgspec import Struct
 
+from ottla.cli.options import Failure
+from ottla.cli.output import say
 from ottla.cli.places import Position, parse_place, parse_position, resolve
 from ottla.cli.rows import SeekRow
 from ottla.model import TopicPartition
@@ -60,18 +62,27 @@ async def plan(admin: "Admin", name: str, goal: Goal, chosen: Chosen) -> list[Se
 
     before = await groups.committed_offsets(admin, name)
     if goal.position is not None:
+        if not before and not chosen:
+            raise Failure(f"group {name!r} has committed no offsets", "name what it is to read with --topic.")
         places = await _places(admin, before, chosen)
         starts, ends = await groups.bounds(admin, places)
         alive = [place for place in places if place in ends]
         after = await resolve(admin, goal.position, alive, starts, ends)
     else:
         wanted = await groups.committed_offsets(admin, goal.group) if goal.group else dict(goal.offsets or {})
+        if goal.group and not wanted:
+            await groups.describe_group(admin, goal.group)
+            raise Failure(
+                f"group {goal.group!r} has committed no offsets", "`ottla group describe` shows those of others."
+            )
         wanted = {place: offset for place, offset in wanted.items() if is_chosen(place, chosen)}
         starts, ends = await groups.bounds(admin, wanted)
         # Where the log does not reach, the nearest offset that it has.
         after = {
             place: min(max(offset, starts[place]), ends[place]) for place, offset in wanted.items() if place in ends
         }
+        if gone := sorted(wanted.keys() - after.keys()):
+            say(f"left out, for they are not there or have no leader: {', '.join(map(str, gone))}")
     return [_row(name, place, before.get(place), after[place]) for place in sorted(after)]
 
 
@@ -107,6 +118,8 @@ async def _places(admin: "Admin", committed: Mapping[TopicPartition, int], chose
     for topic, number in chosen:
         (described,) = await admin.describe_topics([topic])
         known = described.partitions
+        if number is not None and number not in known:
+            raise Failure(f"topic {topic!r} has no partition {number}", f"it has {len(known)}, counted from 0.")
         places |= {TopicPartition(topic, one) for one in known if number in (None, one)}
     return sorted(places)
 

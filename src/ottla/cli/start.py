@@ -1,21 +1,20 @@
 """`ottla start`: a broker in the foreground, until SIGINT or SIGTERM."""
 
-import asyncio
 import errno
-import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ottla.cli.output import say
-from ottla.config.broker import BrokerConfig
-from ottla.config.key import ConfigError
-from ottla.config.sources import Settings
-from ottla.runtime.limits import raise_open_files_limit
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ottla.config.broker import BrokerConfig
+    from ottla.config.sources import Settings
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9092
@@ -51,6 +50,10 @@ def command(
     log_level: str,
 ) -> int:
     """Run a broker. When it can serve, the first line on stdout is `ready bootstrap=HOST:PORT`."""
+    import shutil
+    import tempfile
+
+    from ottla.config.broker import BrokerConfig
     from ottla.runtime import loop
     from ottla.runtime.telemetry import log_to_stderr
 
@@ -71,8 +74,11 @@ def command(
 
 def read_settings(
     host: str | None, port: int | None, data: Path | None, config_file: Path | None, assignments: tuple[str, ...]
-) -> Settings:
+) -> "Settings":
     """File, then ``-c``, then the options of their own: the later wins. Raises ``ConfigError``."""
+    from ottla.config.key import ConfigError
+    from ottla.config.sources import Settings
+
     settings = Settings()
     if config_file is not None:
         try:
@@ -92,8 +98,11 @@ def read_settings(
     return settings
 
 
-async def _serve(config: BrokerConfig, *, ephemeral: bool) -> int:
+async def _serve(config: "BrokerConfig", *, ephemeral: bool) -> int:
+    import asyncio
+
     from ottla.broker.node import Node
+    from ottla.runtime.limits import raise_open_files_limit
 
     raise_open_files_limit()
     stop = asyncio.Event()
@@ -116,7 +125,9 @@ async def _serve(config: BrokerConfig, *, ephemeral: bool) -> int:
     return 0
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
+def _stop_on_signals(stop: "asyncio.Event") -> None:
+    import asyncio
+
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
@@ -141,7 +152,7 @@ def _greet(bootstrap: str) -> None:
     sys.stdout.flush()
 
 
-def _explain_address(config: BrokerConfig, error: OSError) -> int:
+def _explain_address(config: "BrokerConfig", error: OSError) -> int:
     listeners = ", ".join(f"{one.host or '*'}:{one.port}" for one in config.broker_listeners)
     if error.errno == errno.EADDRINUSE:
         port = config.broker_listeners[0].port

@@ -1,6 +1,5 @@
 """`ottla topic`: create, list, describe, alter, add-partitions, trim, delete."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -184,20 +183,16 @@ def trim(
 @yes_option
 @connection_options
 def delete(names: tuple[str, ...], *, yes: bool, connection: Connection) -> int:
-    """Delete topics with all their records. Asks first on a terminal, and shows what would go."""
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+    """Delete topics with all their records. Shows first what would go, and asks."""
+    from ottla.cli.failures import say_outcomes
+
+    preview = []
+    if not yes:
         for topic, offsets, _ in run_client(_describe(connection, names)):
             held = sum(end - start for start, end in offsets.values())
-            say(f"{topic.name}: {len(topic.partitions)} partitions, {held:,} offsets")
-        click.confirm(f"Delete {', '.join(names)} with all records?", abort=True, err=True)
-    results = run_client(_delete(connection, names))
-    failed = {name: error for name, error in results.items() if error is not None}
-    for name, error in failed.items():
-        say(f"error: {name}: {error.message or error.code.description}")
-    deleted = [name for name in results if name not in failed]
-    if deleted:
-        say(f"deleted {', '.join(deleted)}")
-    return 1 if failed else 0
+            preview.append(f"{topic.name}: {len(topic.partitions)} partitions, {held:,} offsets")
+    confirm(f"Delete {', '.join(names)} with all records?", preview, yes=yes)
+    return say_outcomes("deleted", run_client(_delete(connection, names)))
 
 
 async def _create(

@@ -10,11 +10,13 @@ import click
 from ottla.cli.connection import Connection
 from ottla.cli.options import (
     HELP_NAMES,
+    Failure,
     complete_topic,
     confirm,
     connection_options,
     output_option,
     run_client,
+    states_option,
     yes_option,
 )
 from ottla.cli.output import Column, moment, print_data, print_pairs, say, show_all
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from ottla.client import Admin
     from ottla.model import TopicPartition
 
+STATES: Final = (
+    *("Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit", "CompleteAbort"),
+    *("PrepareEpochFence", "Dead"),
+)
 HANGING_AFTER: Final = "15m"
 TRANSACTIONS: Final = (
     Column("TRANSACTIONAL-ID", lambda row: row.transactional_id),
@@ -48,7 +54,7 @@ def command() -> None:
 
 
 @command.command(name="list")
-@click.option("-s", "--state", "states", multiple=True, metavar="STATE", help="Only these, Ongoing say; repeatable.")
+@states_option(STATES)
 @click.option("--longer-than", metavar="DURATION", help="Only those open for longer, 10m say.")
 @connection_options
 @output_option(list[TransactionRow])
@@ -131,9 +137,9 @@ def abort(topic: str, partition: int, *, start_offset: int, force: bool, yes: bo
         found = [row for row in rows if row.open_since_offset == start_offset]
         if not found:
             what = "open" if force else "hanging"
-            raise click.ClickException(
-                f"no {what} transaction of {topic}-{partition} begins at offset {start_offset}; "
-                f"`ottla txn producers {topic}` shows open ones"
+            raise Failure(
+                f"no {what} transaction of {topic}-{partition} begins at offset {start_offset}",
+                f"`ottla txn producers {topic}` shows open ones, `ottla txn find-hanging` those nobody will end.",
             )
         return found[0]
 

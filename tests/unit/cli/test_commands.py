@@ -45,7 +45,14 @@ def test_topic_commands(ottla: Run) -> None:
     assert [one["end_offset"] for one in described["partitions"]] == [0, 0]
     assert {"name": "retention.ms", "value": "5000", "default": False} in described["config"]
     assert b"PARTITION" in ottla("topic", "describe", "cli-made").stdout
-    assert b"deleted cli-made" in ottla("topic", "delete", "cli-made", "nix", code=1).stderr
+    refused = ottla("topic", "delete", "cli-made", code=2).stderr
+    assert b"cli-made: 2 partitions, 0 offsets" in refused
+    assert b"pass --yes" in refused
+    assert b"UNKNOWN_TOPIC_OR_PARTITION" in ottla("topic", "delete", "cli-made", "nix", code=1).stderr
+    assert b"cli-made" in ottla("topic", "list").stdout
+    said = ottla("topic", "delete", "cli-made", "nix", "--yes", code=1).stderr.decode()
+    assert [line.split()[:2] for line in said.splitlines()[-1:]] == [["deleted", "cli-made"]]
+    assert "fix: `ottla topic list`" in said
     assert b"fix: `ottla topic list`" in ottla("topic", "describe", "cli-made", code=1).stderr
     wrong = ottla("topic", "create", "x", "-c", "retention.m=1", code=1).stderr
     assert b"retention.m" in wrong

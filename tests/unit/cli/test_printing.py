@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ottla.cli import rows
-from ottla.cli.output import Column, moment, print_json, print_table, show_all, size_text
+from ottla.cli.output import Column, Progress, moment, print_json, print_table, show_all, size_text
 from ottla.cli.shapes import describe
 from ottla.cli.yaml import to_yaml
 
@@ -124,3 +124,15 @@ def test_a_stdout_that_takes_a_part_gets_all(monkeypatch: pytest.MonkeyPatch) ->
     print_table(("NAME",), [("y" * 50,)])
     assert json.loads(raw.getvalue().partition(b"NAME")[0]) == [{"name": "x" * 100}]
     assert raw.getvalue().endswith(b"y" * 50 + b"\n")
+
+
+def test_a_bar_where_the_end_is_known() -> None:
+    assert Progress("sent").bar() == ""
+    progress = Progress("sent", total=200)
+    progress.add(10, 1000)
+    progress.add(1, 1000, 90)
+    assert progress.bar() == "[##########..........]  50%  "
+    assert progress.text().startswith("sent 11 records, 2.0 kB, ")
+    progress.add(1, 1, 1000)
+    assert progress.bar() == f"[{'#' * 20}] 100%  "
+    assert Progress("checked", unit="partitions").text().startswith("checked 0 partitions")
