@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ottla.client._assignors import Assignor, assignor_named
-from ottla.client._cluster import Cluster, topic_error
+from ottla.client._cluster import Cluster, Recovery, RecoveryStrategy, topic_error
 from ottla.client._decode import ConsumerRecord, RecordBatch
 from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
@@ -89,6 +89,8 @@ class Consumer:
         max_partition_fetch_bytes: int = 1024 * 1024,
         prefetch_bytes: int = 32 * 1024 * 1024,
         metadata_max_age_ms: int = 300_000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300_000,
         check_crcs: bool = True,
         max_poll_records: int = 500,
         key_deserializer: Deserializer | None = None,
@@ -101,7 +103,10 @@ class Consumer:
     ) -> None:
         self._prepare()
         limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id, limits=limits, tls=tls, sasl=sasl)
+        recovery = Recovery.of(metadata_recovery_strategy, metadata_recovery_rebootstrap_trigger_ms)
+        self._cluster = Cluster(
+            bootstrap_servers, client_id=client_id, limits=limits, recovery=recovery, tls=tls, sasl=sasl
+        )
         make = _record_maker(key_deserializer, value_deserializer)
         self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
         self._subscribed, self._pattern = frozenset(topics), _checked_pattern(group, topics, pattern)
@@ -119,18 +124,10 @@ class Consumer:
             rack=client_rack,
         )
         if group is not None:
-            self._group_settings = GroupSettings(
-                group_id=group,
-                instance_id=group_instance_id,
-                session_seconds=session_timeout_ms / 1000,
-                heartbeat_seconds=min(heartbeat_interval_ms, session_timeout_ms / 3) / 1000,
-                rebalance_seconds=max_poll_interval_ms / 1000,
-                assignors=tuple(assignor_named(name) for name in assignors),
-                remote_assignor=group_remote_assignor,
-                rack=client_rack,
-                auto_commit=enable_auto_commit,
-                api_seconds=self._api_seconds,
-            )
+            times_ms = (session_timeout_ms, heartbeat_interval_ms, max_poll_interval_ms, default_api_timeout_ms)
+            member = (group, group_instance_id, client_rack)
+            chosen = (tuple(assignor_named(name) for name in assignors), group_remote_assignor)
+            self._group_settings = _group_settings(member, chosen, times_ms, auto_commit=enable_auto_commit)
 
     def _prepare(self) -> None:
         """What is there from the start on."""
@@ -601,6 +598,30 @@ class Consumer:
             await self._ownership.give_up(self._ownership.places, lost=self._membership.identity.generation_id < 0)
         finally:
             await self._membership.leave(self._api_seconds)
+
+
+def _group_settings(
+    member: tuple[str, str | None, str],
+    assignors: tuple[tuple[Assignor, ...], str | None],
+    times_ms: tuple[float, float, float, float],
+    *,
+    auto_commit: bool,
+) -> GroupSettings:
+    """``member``: group, instance, rack; ``assignors``: ours, the broker's; times: session, heartbeat, poll, API."""
+    (group_id, instance_id, rack), (own, remote) = member, assignors
+    session, heartbeat, poll, api = (one / 1000 for one in times_ms)
+    return GroupSettings(
+        group_id=group_id,
+        instance_id=instance_id,
+        session_seconds=session,
+        heartbeat_seconds=min(heartbeat, session / 3),
+        rebalance_seconds=poll,
+        assignors=own,
+        remote_assignor=remote,
+        rack=rack,
+        auto_commit=auto_commit,
+        api_seconds=api,
+    )
 
 
 def _record_maker(key: Deserializer | None, value: Deserializer | None) -> Callable[..., ConsumerRecord]:
