@@ -29,7 +29,10 @@ from ottla.wire.messages.metadata_response import (
 
 TOPIC = "scripted"
 TOPIC_ID = Uuid(b"scripted-topic-1")
-SERVED = (ApiKey.API_VERSIONS, ApiKey.METADATA, ApiKey.FETCH, ApiKey.LIST_OFFSETS, ApiKey.OFFSET_FOR_LEADER_EPOCH)
+SERVED = (
+    *(ApiKey.API_VERSIONS, ApiKey.METADATA, ApiKey.PRODUCE, ApiKey.FETCH, ApiKey.LIST_OFFSETS),
+    *(ApiKey.OFFSET_FOR_LEADER_EPOCH, ApiKey.FIND_COORDINATOR, ApiKey.OFFSET_COMMIT, ApiKey.OFFSET_FETCH),
+)
 
 Handler = Callable[[int, Any], Any]
 """Node and request to an answer; ``None`` is no answer at all."""

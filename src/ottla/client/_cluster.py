@@ -361,10 +361,15 @@ class Cluster:
     def _candidates(self) -> Iterator[tuple[str, int]]:
         """Addresses to try one after the other, as long as none of them has answered."""
         brokers = self._known.brokers
-        yield from [(host, port) for (host, port, lane), peer in self._peers.items() if peer.connected and not lane]
-        others = [(broker.host, broker.port) for broker in brokers.values()]
+        connected = {
+            (host, port): peer for (host, port, lane), peer in self._peers.items() if peer.connected and not lane
+        }
+        busy = [address for address, peer in connected.items() if peer.throttled]
+        others = [(one.host, one.port) for one in brokers.values() if (one.host, one.port) not in connected]
         self.rng.shuffle(others)
+        yield from [address for address in connected if address not in busy]
         yield from others
+        yield from busy
         if brokers and not self._recovery.rebootstrap:
             return
         if brokers and self._known.brokers is brokers:

@@ -100,11 +100,6 @@ class Lane:
             self._waiting = True
             sender.spawn(self._wait_ready(), f"producer lane {self.node_id}")
             return
-        throttled = peer.throttled_until - sender.loop.time()
-        if throttled > 0:
-            self._waiting = True
-            sender.loop.call_later(throttled, self._go_on)
-            return
         while self.ready and self.in_flight < sender.settings.in_flight_max:
             if not peer.ready:
                 self.schedule()
