@@ -478,7 +478,9 @@ class Consumer:
         from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
 
         coordinator = GroupCoordinator(self._cluster, settings.group_id)
-        self._commits = Commits(coordinator, self.group_metadata, require_stable=self._settings.read_committed)
+        self._commits = Commits(
+            self._cluster, coordinator, self.group_metadata, require_stable=self._settings.read_committed
+        )
         if settings.auto_commit:
             group.create_task(self._commit_regularly(), name="consumer commits")
         if not self._subscribed and self._pattern is None:
