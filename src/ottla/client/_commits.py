@@ -31,7 +31,7 @@ from ottla.wire.messages.offset_fetch_request import (
     OffsetFetchRequestTopic,
     OffsetFetchRequestTopics,
 )
-from ottla.wire.messages.offset_fetch_response import OffsetFetchResponse
+from ottla.wire.messages.offset_fetch_response import OffsetFetchResponse, OffsetFetchResponseTopics
 
 NAMES_VERSION: Final = 9
 """The last version of both APIs that names topics by name; the next one does it by id."""
@@ -73,7 +73,10 @@ class Commits:
         identity: Callable[[], ConsumerGroupMetadata],
         *,
         require_stable: bool,
+        committed: Callable[[Mapping[TopicPartition, OffsetAndMetadata]], None],
     ) -> None:
+        """``committed`` is told what was stored."""
+        self._told = committed
         self._cluster = cluster
         self._coordinator = coordinator
         self._identity = identity
@@ -108,6 +111,7 @@ class Commits:
             asked = now
         if code is not ErrorCode.NONE:
             raise error_of(code, _refusal(self._coordinator.group_id, code))
+        self._told(offsets)
 
     async def committed(
         self, places: Iterable[TopicPartition], seconds: float
@@ -133,8 +137,9 @@ class Commits:
         if code != ErrorCode.NONE:
             raise error_of(code, f"offsets of group {self._coordinator.group_id!r}")
         for topic in groups[0].topics if groups else response.topics:
+            by_id = names.get(topic.topic_id, "") if isinstance(topic, OffsetFetchResponseTopics) else ""
             for partition in topic.partitions:
-                place = TopicPartition(topic.name or names.get(topic.topic_id, ""), partition.partition_index)
+                place = TopicPartition(topic.name or by_id, partition.partition_index)
                 if partition.error_code != ErrorCode.NONE:
                     raise error_of(partition.error_code, f"committed offset of {place}")
                 if partition.committed_offset >= 0:

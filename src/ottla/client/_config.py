@@ -222,6 +222,7 @@ _CONSUMER: Final[dict[str, _Key]] = {
     **_keys("client_rack", _text, "client.rack"),
     **_keys("key_deserializer", _callable, "key.deserializer"),
     **_keys("value_deserializer", _callable, "value.deserializer"),
+    **_keys("interceptors", list, "interceptor.classes"),
     **_keys("exclude_internal_topics", _flag, "exclude.internal.topics"),
     **_keys("default_api_timeout_ms", _number, "default.api.timeout.ms"),
     **_keys(None, _flag, "allow.auto.create.topics", "enable.partition.eof", "enable.auto.offset.store"),

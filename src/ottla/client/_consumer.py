@@ -19,8 +19,9 @@ from ottla.client._cluster import Cluster, Recovery, RecoveryStrategy, topic_err
 from ottla.client._decode import ConsumerRecord, RecordBatch
 from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
-from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, logger
+from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, group_settings, logger
 from ottla.client._hands import Hands
+from ottla.client._interceptors import ConsumerInterceptor, Interceptors
 from ottla.client._offsets import EARLIEST, LATEST, OffsetAndMetadata, find_offsets, list_offsets
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
@@ -95,6 +96,7 @@ class Consumer:
         max_poll_records: int = 500,
         key_deserializer: Deserializer | None = None,
         value_deserializer: Deserializer | None = None,
+        interceptors: Sequence[ConsumerInterceptor] = (),
         request_timeout_ms: float = 30_000,
         client_rack: str = "",
         client_id: str = "ottla-consumer",
@@ -109,6 +111,7 @@ class Consumer:
         )
         make = _record_maker(key_deserializer, value_deserializer)
         self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
+        self._interceptors = Interceptors(interceptors)
         self._subscribed, self._pattern = frozenset(topics), _checked_pattern(group, topics, pattern)
         self._exclude_internal, self._reset = exclude_internal_topics, auto_offset_reset
         self._offsets, self._api_seconds = dict(offsets or {}), default_api_timeout_ms / 1000
@@ -127,7 +130,7 @@ class Consumer:
             times_ms = (session_timeout_ms, heartbeat_interval_ms, max_poll_interval_ms, default_api_timeout_ms)
             member = (group, group_instance_id, client_rack)
             chosen = (tuple(assignor_named(name) for name in assignors), group_remote_assignor)
-            self._group_settings = _group_settings(member, chosen, times_ms, auto_commit=enable_auto_commit)
+            self._group_settings = group_settings(member, chosen, times_ms, auto_commit=enable_auto_commit)
 
     def _prepare(self) -> None:
         """What is there from the start on."""
@@ -209,7 +212,7 @@ class Consumer:
         while True:
             records = await self._hands.records(None)
             if records is not None:
-                for record in islice(records, STRIDE):
+                for record in islice(self._interceptors.consumed(records), STRIDE):
                     yield record
 
     async def batches(self) -> AsyncIterator[RecordBatch]:
@@ -218,7 +221,7 @@ class Consumer:
         while True:
             batch = await self._hands.batch(None)
             if batch is not None:
-                yield batch
+                yield self._interceptors.batch(batch)
 
     async def poll(self, seconds: float | None = 0.0) -> list[RecordBatch]:
         """The batches at hand, up to one partition's worth of an answer; empty if none comes within ``seconds``.
@@ -228,12 +231,14 @@ class Consumer:
         """
         self._require_entered()
         first = await self._hands.batch(seconds)
-        return [] if first is None else [first, *self._hands.more_batches()]
+        batches = [] if first is None else [first, *self._hands.more_batches()]
+        return [self._interceptors.batch(batch) for batch in batches]
 
     async def get_many(self, max_records: int | None = None, seconds: float | None = 1.0) -> list[ConsumerRecord]:
         """Up to ``max_records`` (or ``max_poll_records``) that are at hand, waiting ``seconds`` for the first."""
         self._require_entered()
-        return await self._hands.many(self._many if max_records is None else max_records, seconds)
+        records = await self._hands.many(self._many if max_records is None else max_records, seconds)
+        return list(self._interceptors.consumed(records))
 
     # Positions
 
@@ -479,7 +484,11 @@ class Consumer:
 
         coordinator = GroupCoordinator(self._cluster, settings.group_id)
         self._commits = Commits(
-            self._cluster, coordinator, self.group_metadata, require_stable=self._settings.read_committed
+            self._cluster,
+            coordinator,
+            self.group_metadata,
+            require_stable=self._settings.read_committed,
+            committed=self._interceptors.committed,
         )
         if settings.auto_commit:
             group.create_task(self._commit_regularly(), name="consumer commits")
@@ -600,30 +609,6 @@ class Consumer:
             await self._ownership.give_up(self._ownership.places, lost=self._membership.identity.generation_id < 0)
         finally:
             await self._membership.leave(self._api_seconds)
-
-
-def _group_settings(
-    member: tuple[str, str | None, str],
-    assignors: tuple[tuple[Assignor, ...], str | None],
-    times_ms: tuple[float, float, float, float],
-    *,
-    auto_commit: bool,
-) -> GroupSettings:
-    """``member``: group, instance, rack; ``assignors``: ours, the broker's; times: session, heartbeat, poll, API."""
-    (group_id, instance_id, rack), (own, remote) = member, assignors
-    session, heartbeat, poll, api = (one / 1000 for one in times_ms)
-    return GroupSettings(
-        group_id=group_id,
-        instance_id=instance_id,
-        session_seconds=session,
-        heartbeat_seconds=min(heartbeat, session / 3),
-        rebalance_seconds=poll,
-        assignors=own,
-        remote_assignor=remote,
-        rack=rack,
-        auto_commit=auto_commit,
-        api_seconds=api,
-    )
 
 
 def _record_maker(key: Deserializer | None, value: Deserializer | None) -> Callable[..., ConsumerRecord]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ottla.client._consumer import Deserializer, OffsetReset
     from ottla.client._decode import ConsumerRecord, RecordBatch
     from ottla.client._group import RebalanceListener
+    from ottla.client._interceptors import ConsumerInterceptor
     from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._security import Sasl, Tls
     from ottla.model import TopicPartition
@@ -71,6 +72,7 @@ class Consumer:
         max_poll_records: int = 500,
         key_deserializer: Deserializer | None = None,
         value_deserializer: Deserializer | None = None,
+        interceptors: Sequence[ConsumerInterceptor] = (),
         request_timeout_ms: float = 30000,
         client_rack: str = "",
         client_id: str = "ottla-consumer",
