@@ -187,6 +187,16 @@ class Cluster:
         partition = None if topic is None else topic.partitions.get(place.partition)
         return -1 if partition is None else partition.leader_epoch
 
+    def racks(self, topics: Iterable[str]) -> dict[TopicPartition, frozenset[str]]:
+        """Where the partitions of topics have replicas, as far as known."""
+        of_node = {node_id: broker.rack for node_id, broker in self._known.brokers.items() if broker.rack is not None}
+        known = [topic for name in topics if (topic := self._known.topics.get(name)) is not None]
+        return {
+            TopicPartition(topic.name, number): frozenset(of_node[node] for node in one.replicas if node in of_node)
+            for topic in known
+            for number, one in topic.partitions.items()
+        }
+
     def topic_by_id(self, topic_id: Uuid) -> TopicMetadata | None:
         """What is known of a topic by its id."""
         return next((topic for topic in self._known.topics.values() if topic.topic_id == topic_id), None)
