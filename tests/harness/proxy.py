@@ -1,8 +1,9 @@
 """A TCP proxy between clients and one broker, in user space, that knows where requests begin and end.
 
-It delays, throttles, stops, resets, halves frames, swallows and swaps answers, holds requests back to deliver them late:
-what a network does, and worse, without the rights and kernel modules that doing it to a real one takes. One listener to
-one target; put one before each broker, or before each pair of brokers. All methods may be called from any thread.
+It delays, throttles, stops, resets, halves frames, swallows and swaps answers, holds requests back to deliver them
+late: what a network does, and worse, without the rights and kernel modules that doing it to a real one takes. One
+listener to one target; put one before each broker, or before each pair of brokers. All methods may be called from any
+thread.
 """
 
 from __future__ import annotations

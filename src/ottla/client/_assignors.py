@@ -7,7 +7,7 @@ reader in the rack of one of its replicas. Racks never unbalance anything (KIP-8
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
