@@ -151,8 +151,6 @@ def stage(cluster_kind: str, tmp_path: Path) -> Iterator[Stage]:
     port = free_port()
     with Proxy(port, seed=seed) as proxy:
         config = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{proxy.port}"}
-        if cluster_kind == "apache":
-            config |= {"group.consumer.heartbeat.interval.ms": "1000"}
         node = clusters.make_node(cluster_kind, tmp_path / "data", port=port, config=config)
         node.start()
         try:

@@ -1,4 +1,4 @@
-"""Batches out to their leaders: one lane a broker, answers in any order, retries in order.
+"""Batches out to their leaders: one lane a broker, many requests in flight, retries in order.
 
 Everything between a record and the socket is synchronous: a full or lingered-out batch marks its queue, the lane of the
 partition's leader takes what is due in the same turn of the loop. Tasks only wait: for connections, metadata, ids.
