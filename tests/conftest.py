@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cluster", choices=("ottla", "apache"), default="ottla", help="what the suites of whole processes talk to"
     )
+    group.addoption("--client-seconds", type=float, default=8.0, help="client suite: how long a network stays broken")
     group.addoption("--chaos-rounds", type=int, default=3, help="chaos suite: kills of each run that counts them")
     group.addoption("--chaos-seconds", type=float, default=8.0, help="chaos suite: length of each run that has one")
     group.addoption("--chaos-images", type=int, default=8, help="chaos suite: power cuts of a whole node to look at")

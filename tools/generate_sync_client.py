@@ -155,7 +155,7 @@ def _method(owner: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         made = f"{node.name}({_parameters(node)}) -> None"
         lines = [
             f'self._portal = Portal("ottla {owner.lower()}")',
-            f"self._client = Asynchronous{owner}({_arguments(node)})",
+            f"self._client = Asynchronous{owner}(**given(locals()))",
         ]
         if owner == "Producer":
             lines.append("self._hand_over = HandOver(self._portal, self._client.send_soon)")
@@ -251,7 +251,7 @@ def _imports(text: str, source: ast.Module, module: str) -> str:
     for name, place in _MACHINERY.items():
         if name in used:
             places.setdefault(place, set()).add(name)
-    at_run_time = {"Portal", "HandOver", "contextmanager", f"{own} as Asynchronous{own}"} | _defaults(text)
+    at_run_time = {"Portal", "HandOver", "given", "contextmanager", f"{own} as Asynchronous{own}"} | _defaults(text)
     lines, typed = ["from typing import TYPE_CHECKING"], []
     for place in sorted(places):
         now = places[place] & at_run_time
@@ -265,6 +265,7 @@ def _imports(text: str, source: ast.Module, module: str) -> str:
 _MACHINERY = {
     "Portal": "ottla.client.sync._portal",
     "HandOver": "ottla.client.sync._portal",
+    "given": "ottla.client.sync._portal",
     "Future": "concurrent.futures",
     "Iterator": "collections.abc",
     "contextmanager": "contextlib",

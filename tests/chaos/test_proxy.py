@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness.processes import wait_until
-from harness.proxy import Proxy, Weather
+from harness.proxy import SWAP_SECONDS, Proxy, Weather
 from harness.raw import ProtocolFailure, RawConnection
 
 ECHO = 18
@@ -146,6 +146,17 @@ def test_half_an_answer(client, proxy, echo):
     with pytest.raises(ConnectionResetError):
         client.socket.recv(4096)
     assert len(echo.arrived[1]) > 1000
+
+
+def test_swapped_answers(client, proxy):
+    assert proxy.swap() == 1
+    first, second = client.send(ECHO, 0, b"first"), client.send(ECHO, 0, b"second")
+    assert [client.receive()[0] for _ in range(2)] == [second, first]
+    assert proxy.swapped == 1
+    # Nothing to swap with: it comes a little late.
+    proxy.swap()
+    assert ask(client) >= SWAP_SECONDS
+    assert proxy.swapped == 1
 
 
 def test_a_held_request_arrives_after_its_second_attempt(client, proxy, echo):

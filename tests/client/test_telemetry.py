@@ -53,14 +53,16 @@ def test_a_record_from_end_to_end(
             await producer.send(topic, b"v", key=b"k", headers=[("mine", b"1")])
             with pytest.raises(KafkaError):
                 await producer.send(topic, b"x" * 2000)
-        async with Consumer(bootstrap, topics=[topic], auto_offset_reset="earliest") as consumer:
+        async with Consumer(
+            bootstrap, group=topic, topics=[topic], auto_offset_reset="earliest", interceptors=[reading]
+        ) as consumer:
             async for record in consumer:
                 assert [name for name, _ in record.headers] == ["mine", "traceparent"]
                 with reading.span(record):
                     break
 
     run(main())
-    sent, failed, processed = collected.spans.get_finished_spans()
+    sent, failed, received, processed, committed = collected.spans.get_finished_spans()
     assert sent.name == f"send {topic}"
     attributes = dict(sent.attributes or {})
     if opt_in:
@@ -81,6 +83,12 @@ def test_a_record_from_end_to_end(
     assert processed.parent.span_id == sent.context.span_id
     assert [link.context.span_id for link in processed.links] == [sent.context.span_id]
     assert (processed.attributes or {})["messaging.consumer.group.name"] == "shop"
+    assert received.name == f"poll {topic}"
+    assert [link.context.span_id for link in received.links] == [sent.context.span_id]
+    assert (received.attributes or {})["messaging.operation.type"] == "receive"
+    assert committed.name == f"commit {topic}"
+    assert (committed.attributes or {})["messaging.operation.type"] == "settle"
+    assert (committed.attributes or {})["kafka.offset"] == 1
     points = collected.points()
     assert sorted(point.value for point in points["messaging.client.sent.messages"]) == [1, 1]
     assert points["messaging.client.consumed.messages"][0].value == 1

@@ -1,8 +1,9 @@
 """A TCP proxy between clients and one broker, in user space, that knows where requests begin and end.
 
-It delays, throttles, stops, resets, halves frames, swallows answers and holds requests back to deliver them late: what
-a network does, without the rights and kernel modules that doing it to a real one takes. One listener to one target; put
-one before each broker, or before each pair of brokers. All methods may be called from any thread.
+It delays, throttles, stops, resets, halves frames, swallows and swaps answers, holds requests back to deliver them
+late: what a network does, and worse, without the rights and kernel modules that doing it to a real one takes. One
+listener to one target; put one before each broker, or before each pair of brokers. All methods may be called from any
+thread.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Direction = Literal["requests", "answers"]
 PIECE_BYTES = 2048
 FRAME_BYTES_MAX = 128 << 20
 CALL_SECONDS = 20.0
+SWAP_SECONDS = 0.5
+"""How long an answer waits for the one behind it."""
 
 
 class Weather(Struct, frozen=True, kw_only=True):
@@ -62,6 +65,7 @@ class _Link:
         self.weather = CLEAR
         self.changed = asyncio.Event()
         self.cut: Direction | None = None
+        self.swap = False
         self.swallowed = False
 
     def set(self, weather: Weather) -> None:
@@ -84,6 +88,8 @@ class Proxy:
         self.target_port = target_port
         self.port = port
         self.held: list[Held] = []
+        self.swapped = 0
+        """Answers that came before the one they belong behind."""
         self._dice = random.Random(seed)
         self._weather, self._share = CLEAR, 1.0
         self._wanted: set[int] = set()
@@ -134,6 +140,10 @@ class Proxy:
     def cut(self, direction: Direction, *, share: float = 1.0) -> int:
         """Let only the first half of the next request or answer through, then reset."""
         return self._call(self._cut(direction, share))
+
+    def swap(self, *, share: float = 1.0) -> int:
+        """Let the next answer wait for the one behind it, if that comes soon, and deliver it afterwards."""
+        return self._call(self._swap(share))
 
     def hold(self, *api_keys: int, cut: bool = True) -> None:
         """Take the next request of each of these APIs off its connection; with `cut` its client is disconnected, so
@@ -238,8 +248,24 @@ class Proxy:
                 frame = await self._next_frame(link, link.broker[0])
                 if link.weather.swallow_answers:
                     link.swallowed = True
+                elif link.swap:
+                    link.swap = False
+                    await self._forward_swapped(link, frame)
                 else:
                     await self._forward(link, "answers", frame, link.client[1])
+
+    async def _forward_swapped(self, link: _Link, frame: bytes) -> None:
+        following = asyncio.ensure_future(self._next_frame(link, link.broker[0]))
+        try:
+            if (await asyncio.wait((following,), timeout=SWAP_SECONDS))[0]:
+                await self._forward(link, "answers", await following, link.client[1])
+                self.swapped += 1
+                await self._forward(link, "answers", frame, link.client[1])
+            else:
+                await self._forward(link, "answers", frame, link.client[1])
+                await self._forward(link, "answers", await following, link.client[1])
+        finally:
+            following.cancel()
 
     async def _next_frame(self, link: _Link, reader: asyncio.StreamReader) -> bytes:
         while link.weather.blackhole:
@@ -283,7 +309,7 @@ class Proxy:
         self._wanted.clear()
         await self._set_weather(CLEAR, 1.0)
         for link in list(self._links):
-            link.cut = None
+            link.cut, link.swap = None, False
             if link.swallowed:
                 link.reset()
         for held in list(self.held):
@@ -303,6 +329,12 @@ class Proxy:
         chosen = self._some(share)
         for link in chosen:
             link.cut = direction
+        return len(chosen)
+
+    async def _swap(self, share: float) -> int:
+        chosen = self._some(share)
+        for link in chosen:
+            link.swap = True
         return len(chosen)
 
     async def _hold(self, api_keys: tuple[int, ...], cut: bool) -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from ottla.client._group import RebalanceListener
+    from ottla.client._interceptors import ConsumerInterceptor
     from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._partitioner import Partitioner, PartitionFunction, murmur2
     from ottla.client._producer import Producer
@@ -78,6 +79,7 @@ __all__ = [
     "ConfigValue",
     "Consumer",
     "ConsumerGroupMetadata",
+    "ConsumerInterceptor",
     "ConsumerRecord",
     "CreatedTopic",
     "Delivery",
@@ -201,6 +203,7 @@ _PLACES: Final = {
     "ottla.client._record": ("ProducerInterceptor", "ProducerRecord"),
     "ottla.client._security": ("OAuthBearer", "Plain", "ScramSha256", "ScramSha512", "Tls"),
     "ottla.client._transactions": ("GroupMetadata",),
+    "ottla.client._interceptors": ("ConsumerInterceptor",),
     "ottla.client._offsets": ("OffsetAndMetadata",),
     "ottla.model": ("TopicPartition",),
     "ottla.net.peer": ("PeerLost", "PeerTimeout"),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ottla.client._cluster import Cluster, TopicMetadata, topic_error
+from ottla.client._cluster import Cluster, Recovery, RecoveryStrategy, TopicMetadata, topic_error
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.errors import KafkaError
 
@@ -42,11 +42,14 @@ class Admin:
         bootstrap_servers: str | Sequence[str],
         *,
         request_timeout_ms: float = 30_000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300_000,
         tls: "bool | Tls | SSLContext" = False,
         sasl: "Sasl | None" = None,
         client_id: str = "ottla-admin",
     ) -> None:
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id, tls=tls, sasl=sasl)
+        recovery = Recovery.of(metadata_recovery_strategy, metadata_recovery_rebootstrap_trigger_ms)
+        self._cluster = Cluster(bootstrap_servers, client_id=client_id, recovery=recovery, tls=tls, sasl=sasl)
         self._timeout_ms = int(request_timeout_ms)
 
     @classmethod

@@ -2,21 +2,25 @@
 
 Names and results are those of Java's consumer (KIP-54, KIP-341, KIP-429, KIP-848 knows its own in the broker), so a
 group may be led by any client. ``sticky`` and ``cooperative-sticky`` promise what Kafka's promise, not its very choice:
-counts differ by at most one wherever subscriptions allow it, and nobody gives up a partition for anything else.
+counts differ by at most one wherever subscriptions allow it, and nobody gives up a partition for anything else but a
+reader in the rack of one of its replicas. Racks never unbalance anything (KIP-881).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from ottla.model import TopicPartition
 
-__all__ = ["ASSIGNORS", "Assignment", "Assignor", "GroupMember", "assignor_named"]
+__all__ = ["ASSIGNORS", "Assignment", "Assignor", "GroupMember", "Racks", "assignor_named"]
 
 Assignment = dict[str, list[TopicPartition]]
+Racks = Mapping[TopicPartition, frozenset[str]]
+"""Where each partition has replicas, as far as brokers say."""
+NOWHERE: Final[Racks] = {}
 
 
 class GroupMember(Struct, frozen=True, kw_only=True):
@@ -27,6 +31,11 @@ class GroupMember(Struct, frozen=True, kw_only=True):
     instance_id: str | None = None
     owned: tuple[TopicPartition, ...] = ()
     generation: int = -1
+    rack: str | None = None
+
+    def near(self, place: TopicPartition, racks: Racks) -> bool:
+        """Whether a replica is in its rack; who says no rack is near to everything."""
+        return self.rack is None or self.rack in racks.get(place, ())
 
     @property
     def rank(self) -> tuple[bool, str]:
@@ -34,7 +43,12 @@ class GroupMember(Struct, frozen=True, kw_only=True):
         return (self.instance_id is None, self.instance_id or self.member_id)
 
 
-Assign = Callable[[Sequence[GroupMember], Mapping[str, int]], Assignment]
+class Assign(Protocol):
+    """Of the members, the number of partitions of each topic, and where they have replicas."""
+
+    def __call__(
+        self, members: Sequence[GroupMember], partitions: Mapping[str, int], racks: Racks = ..., /
+    ) -> Assignment: ...
 
 
 class Assignor(Struct, frozen=True, kw_only=True):
@@ -45,21 +59,34 @@ class Assignor(Struct, frozen=True, kw_only=True):
     cooperative: bool = False
 
 
-def assign_range(members: Sequence[GroupMember], partitions: Mapping[str, int]) -> Assignment:
-    """Of each topic a run of neighbouring partitions a member, so that equal numbers of topics meet at one member."""
+def assign_range(members: Sequence[GroupMember], partitions: Mapping[str, int], racks: Racks = NOWHERE) -> Assignment:
+    """Of each topic a run of neighbouring partitions a member, so that equal numbers of topics meet at one member.
+
+    Where racks make a difference, what is near comes first, in all topics of the same size together (KIP-881).
+    """
+    deals = [
+        _Deal(topic, readers, partitions[topic], racks)
+        for topic, readers in _readers_by_topic(members).items()
+        if partitions.get(topic, 0)
+    ]
+    if any(deal.racks_matter for deal in deals):
+        alike: defaultdict[tuple[object, ...], list[_Deal]] = defaultdict(list)
+        for deal in deals:
+            alike[*(reader.member_id for reader in deal.readers), len(deal.places)].append(deal)
+        for together in alike.values():
+            if len(together) > 1:
+                _deal_together(together)
+            elif together[0].racks_matter:
+                together[0].deal(near_only=True)
     result: Assignment = {member.member_id: [] for member in members}
-    for topic, readers in _readers_by_topic(members).items():
-        count = partitions.get(topic, 0)
-        share, extra = divmod(count, len(readers))
-        start = 0
-        for place, reader in enumerate(readers):
-            size = share + (place < extra)
-            result[reader.member_id] += [TopicPartition(topic, number) for number in range(start, start + size)]
-            start += size
+    for deal in deals:
+        deal.deal()
+        for member_id, places in deal.given.items():
+            result[member_id] += sorted(places)
     return result
 
 
-def assign_round_robin(members: Sequence[GroupMember], partitions: Mapping[str, int]) -> Assignment:
+def assign_round_robin(members: Sequence[GroupMember], partitions: Mapping[str, int], _: Racks = NOWHERE) -> Assignment:
     """All partitions of all topics dealt out in turn, to whoever of the next members subscribes to the topic."""
     result: Assignment = {member.member_id: [] for member in members}
     ring = sorted(members, key=lambda member: member.rank)
@@ -72,18 +99,24 @@ def assign_round_robin(members: Sequence[GroupMember], partitions: Mapping[str, 
     return result
 
 
-def assign_sticky(members: Sequence[GroupMember], partitions: Mapping[str, int]) -> Assignment:
-    """Balanced, and among the balanced assignments one that moves as little as it can."""
+def assign_sticky(members: Sequence[GroupMember], partitions: Mapping[str, int], racks: Racks = NOWHERE) -> Assignment:
+    """Balanced; as near to replicas as a balanced assignment gets by single moves; and moving as little as it can."""
     everything = _all_partitions(members, partitions)
     kept = _still_owned(members, frozenset(everything))
-    if len({member.topics for member in members}) <= 1:
-        return _fill_equal(members, everything, kept)
-    return _fill_by_subscription(members, everything, kept)
+    equal = len({member.topics for member in members}) <= 1
+    result = _fill_equal(members, everything, kept) if equal else _fill_by_subscription(members, everything, kept)
+    if _racks_matter(members, everything, racks):
+        result = _Nearing(members, result, racks).done()
+        if not equal:
+            _even_out(result, _reader_ids(members))
+    return result
 
 
-def assign_cooperative_sticky(members: Sequence[GroupMember], partitions: Mapping[str, int]) -> Assignment:
+def assign_cooperative_sticky(
+    members: Sequence[GroupMember], partitions: Mapping[str, int], racks: Racks = NOWHERE
+) -> Assignment:
     """As ``sticky``, but what changes hands is first only taken away: its new owner gets it in the next round."""
-    result = assign_sticky(members, partitions)
+    result = assign_sticky(members, partitions, racks)
     owner = {place: member for member, places in _still_owned(members, None).items() for place in places}
     return {
         member: [place for place in places if owner.get(place, member) == member] for member, places in result.items()
@@ -109,6 +142,63 @@ def assignor_named(name: str | Assignor) -> Assignor:
         return ASSIGNORS[name]
     except KeyError:
         raise ValueError(f"assignor {name!r} is none of {', '.join(ASSIGNORS)}") from None
+
+
+class _Deal:
+    """One topic that is dealt out in ranges: to each reader its share, to the first that take it one more."""
+
+    def __init__(self, topic: str, readers: list[GroupMember], count: int, racks: Racks) -> None:
+        self.readers = readers
+        self.places = [TopicPartition(topic, number) for number in range(count)]
+        self.racks = racks
+        self.racks_matter = _racks_matter(readers, self.places, racks)
+        self.given: dict[str, list[TopicPartition]] = {reader.member_id: [] for reader in readers}
+        self._left = dict.fromkeys(self.places)
+        self._share, self._extra = divmod(count, len(readers))
+
+    def room(self, reader: GroupMember) -> int:
+        """How many more a reader may get."""
+        return max(0, self._share + (self._extra > 0) - len(self.given[reader.member_id]))
+
+    def give(self, reader: GroupMember, places: Sequence[TopicPartition]) -> None:
+        mine = self.given[reader.member_id]
+        mine += places
+        self._extra -= len(mine) > self._share
+        for place in places:
+            del self._left[place]
+
+    def deal(self, *, near_only: bool = False) -> None:
+        """What is left, or of that what is near."""
+        for reader in self.readers:
+            wanted = [place for place in self._left if not near_only or reader.near(place, self.racks)]
+            taken = wanted[: self.room(reader)]
+            if taken:
+                self.give(reader, taken)
+
+
+def _deal_together(deals: Sequence[_Deal]) -> None:
+    """Topics of one size with the same readers: what has the same number goes to one who is near to all of it."""
+    readers = list(deals[0].readers)
+    for number in range(len(deals[0].places)):
+        for reader in readers:
+            if all(deal.room(reader) and reader.near(deal.places[number], deal.racks) for deal in deals):
+                for deal in deals:
+                    deal.give(reader, [deal.places[number]])
+                if not any(deal.room(reader) for deal in deals):
+                    readers.remove(reader)
+                break
+
+
+def _racks_matter(members: Iterable[GroupMember], places: Iterable[TopicPartition], racks: Racks) -> bool:
+    """Whether it makes a difference who reads what: not if nobody is near anything, or everything is everywhere."""
+    of_members = {member.rack for member in members if member.rack is not None}
+    of_places = [racks.get(place, frozenset()) for place in places]
+    everywhere = frozenset().union(*of_places)
+    return not of_members.isdisjoint(everywhere) and any(one != everywhere for one in of_places)
+
+
+def _reader_ids(members: Iterable[GroupMember]) -> dict[str, list[str]]:
+    return {topic: [member.member_id for member in readers] for topic, readers in _readers_by_topic(members).items()}
 
 
 def _readers_by_topic(members: Iterable[GroupMember]) -> dict[str, list[GroupMember]]:
@@ -175,9 +265,7 @@ def _fill_by_subscription(
 ) -> Assignment:
     """Subscriptions differ: the partitions with the fewest possible readers first, then even out by single moves."""
     result: Assignment = {member.member_id: sorted(kept[member.member_id]) for member in members}
-    readers = {
-        topic: [member.member_id for member in interested] for topic, interested in _readers_by_topic(members).items()
-    }
+    readers = _reader_ids(members)
     taken = {place for places in result.values() for place in places}
     for place in sorted(everything, key=lambda place: (len(readers[place.topic]), place)):
         if place not in taken:
@@ -206,3 +294,64 @@ def _even_out(result: Assignment, readers: Mapping[str, Sequence[str]]) -> None:
                     by_topic[topic] -= 1
                     moved = True
                     least = min(readers[topic], key=lambda other: len(result[other]))
+
+
+class _Nearing:
+    """An assignment in which partitions that are far from their readers are handed to near ones: to who has fewer, or
+    for one that is not missed. Numbers only change places, so what was balanced stays so; each step brings more near.
+    """
+
+    def __init__(self, members: Sequence[GroupMember], assignment: Assignment, racks: Racks) -> None:
+        self._members = sorted(members, key=lambda member: member.rank)
+        self._racks = racks
+        self._everywhere = frozenset().union(*racks.values())
+        self._by_rack: defaultdict[str | None, list[GroupMember]] = defaultdict(list)
+        for member in self._members:
+            self._by_rack[member.rack].append(member)
+        self._has = {member_id: dict.fromkeys(sorted(places)) for member_id, places in assignment.items()}
+        self._far = {
+            member.member_id: {place: None for place in self._has[member.member_id] if not member.near(place, racks)}
+            for member in members
+        }
+
+    def done(self) -> Assignment:
+        """Go on until there is nothing to be gained."""
+        while sum([self._improve(member) for member in self._members]):
+            pass
+        return {member_id: list(places) for member_id, places in self._has.items()}
+
+    def _improve(self, holder: GroupMember) -> int:
+        """How many partitions of a member found a nearer one."""
+        return sum(
+            any(
+                self._hand_over(place, holder, other)
+                for rack in sorted(self._racks.get(place, ()))
+                for other in self._by_rack[rack]
+                if place.topic in other.topics
+            )
+            for place in list(self._far[holder.member_id])
+        )
+
+    def _hand_over(self, place: TopicPartition, holder: GroupMember, other: GroupMember) -> bool:
+        if len(self._has[other.member_id]) >= len(self._has[holder.member_id]):
+            back = self._given_back(holder, other)
+            if back is None:
+                return False
+            self._move(back, other, holder)
+        self._move(place, holder, other)
+        return True
+
+    def _given_back(self, holder: GroupMember, other: GroupMember) -> TopicPartition | None:
+        """What ``other`` has far away anyhow, or what ``holder`` is near to."""
+        far = next((place for place in self._far[other.member_id] if place.topic in holder.topics), None)
+        if far is not None or holder.rack not in self._everywhere:
+            return far
+        theirs = self._has[other.member_id]
+        return next((one for one in theirs if one.topic in holder.topics and holder.near(one, self._racks)), None)
+
+    def _move(self, place: TopicPartition, giver: GroupMember, taker: GroupMember) -> None:
+        del self._has[giver.member_id][place]
+        self._far[giver.member_id].pop(place, None)
+        self._has[taker.member_id][place] = None
+        if not taker.near(place, self._racks):
+            self._far[taker.member_id][place] = None

@@ -5,10 +5,12 @@ round moves what was taken away.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from ottla.client._assignors import Assignor
+from msgspec import Struct
+
+from ottla.client._assignors import Assignor, Racks
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
 from ottla.client._commits import ConsumerGroupMetadata
@@ -72,8 +74,8 @@ class ClassicMembership:
         self._joined_topics: frozenset[str] = frozenset()
         self._due = asyncio.Event()
         self._due.set()
-        self._snapshot: dict[str, int] | None = None
-        """As leader: the partition counts that the assignment was made of."""
+        self._snapshot: _Snapshot | None = None
+        """As leader: what the assignment was made of."""
         self._stopping = False
 
     @property
@@ -108,9 +110,9 @@ class ClassicMembership:
             beats.cancel()
 
     def subscription_changed(self) -> None:
-        """Join again if the topics are others than those joined with, or the leader's partition counts have changed."""
+        """Join again if the topics are others than those joined with, or if the leader would assign others now."""
         if self._joined_topics != self._topics() or (
-            self._snapshot is not None and self._snapshot != self._counts(self._snapshot)
+            self._snapshot is not None and self._snapshot != self._look(self._snapshot.counts)
         ):
             self._due.set()
 
@@ -254,10 +256,10 @@ class ClassicMembership:
         ]
         topics = frozenset().union(*(member.topics for member in members))
         await self._cluster.refresh(topics)
-        self._snapshot = self._counts(dict.fromkeys(topics, 0))
+        self._snapshot = self._look(topics)
         if joined.skip_assignment:
             return {}
-        return self._assignor().assign(members, self._snapshot)
+        return self._assignor().assign(members, self._snapshot.counts, self._cluster.racks(topics))
 
     def _assignor(self) -> Assignor:
         for assignor in self._settings.assignors:
@@ -267,9 +269,11 @@ class ClassicMembership:
             ErrorCode.INCONSISTENT_GROUP_PROTOCOL, f"the group chose {self._protocol!r}, which was not offered"
         )
 
-    def _counts(self, topics: Mapping[str, int]) -> dict[str, int]:
+    def _look(self, topics: Iterable[str]) -> "_Snapshot":
+        """Racks count only for who has one, as in Java's client: replicas that move are no reason to rebalance else."""
         known = {name: self._cluster.known_topic(name) for name in topics}
-        return {name: 0 if topic is None else len(topic.partitions) for name, topic in known.items()}
+        counts = {name: 0 if topic is None else len(topic.partitions) for name, topic in known.items()}
+        return _Snapshot(counts=counts, racks=self._cluster.racks(counts) if self._settings.rack else {})
 
     def _refused(self, code: ErrorCode, action: str) -> None:
         """Forget what the coordinator does not know any more, and raise."""
@@ -337,6 +341,13 @@ class ClassicMembership:
             logger.info("group %s: leave: %s", self._settings.group_id, error)
         self._member_id, self._generation = "", -1
         self._due.set()
+
+
+class _Snapshot(Struct, frozen=True, kw_only=True):
+    """The partitions of the group's topics: how many, and in which racks."""
+
+    counts: Mapping[str, int]
+    racks: Racks
 
 
 def _error_code(response: JoinGroupResponse | SyncGroupResponse | HeartbeatResponse) -> int:

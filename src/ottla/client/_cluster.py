@@ -1,19 +1,20 @@
 """What a client knows of a cluster, and its connections: bootstrap, metadata, one peer a broker.
 
 Invariants: metadata is replaced only by an answer of the cluster; every loop that tries again has a deadline or ends
-with the cluster's ``close``. When every known broker is gone, the bootstrap addresses are tried again (KIP-899).
+with the cluster's ``close``. Where ``Recovery`` allows it, the bootstrap addresses are asked again when no known broker
+answers (KIP-899), when none has for long, or when a broker says so (KIP-1102).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msgspec import Struct, field
 
 from ottla.client._backoff import Backoff
-from ottla.client._errors import error_of
+from ottla.client._errors import ConfigError, error_of
 from ottla.model import TopicPartition, Uuid
 from ottla.net.peer import Peer, PeerLimits, PeerLost, PeerTimeout, PeerUnreachable
 from ottla.wire.apis import ApiKey
@@ -39,6 +40,25 @@ class ClusterUnreachable(ConnectionError):
     def __init__(self, message: str, *, broken: bool = False) -> None:
         super().__init__(message)
         self.broken = broken
+
+
+RecoveryStrategy = Literal["rebootstrap", "none"]
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """What is done when no broker that is known answers: whether to begin again from the bootstrap addresses, and
+    after how long without metadata even brokers that seem to be there are forgotten.
+    """
+
+    rebootstrap: bool = True
+    trigger_seconds: float = 300.0
+
+    @classmethod
+    def of(cls, strategy: str, trigger_ms: float) -> Self:
+        """From the options' names. Raises ``ConfigError``."""
+        if strategy not in ("rebootstrap", "none"):
+            raise ConfigError(f"metadata_recovery_strategy={strategy!r}: there are rebootstrap and none")
+        return cls(rebootstrap=strategy == "rebootstrap", trigger_seconds=trigger_ms / 1000)
 
 
 class BrokerAddress(Struct, frozen=True, kw_only=True):
@@ -86,6 +106,7 @@ class Cluster:
         *,
         client_id: str = "ottla",
         limits: PeerLimits | None = None,
+        recovery: Recovery | None = None,
         rng: Random | None = None,
         tls: "bool | Tls | SSLContext" = False,
         sasl: "Sasl | None" = None,
@@ -94,12 +115,15 @@ class Cluster:
         self._tls, self._sasl = tls, sasl
         self._credentials: Credentials | None = None
         self.limits = limits or PeerLimits()
+        self._recovery = recovery or Recovery()
         self.rng = rng or Random()
         self._client_id = client_id
         self._known = _Known()
         self._peers: dict[tuple[str, int, str], Peer] = {}
         self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
+        self._asking_since: float | None = None
+        """Loop time of the first question for metadata that is still not answered."""
         self.listeners: list[Callable[[], object]] = []
         """Called after what is known of topics has changed."""
 
@@ -145,9 +169,7 @@ class Cluster:
     def close(self) -> None:
         """Close every connection."""
         self._closed = True
-        for peer in self._peers.values():
-            peer.close()
-        self._peers.clear()
+        self._disconnect()
 
     def known_topic(self, name: str) -> TopicMetadata | None:
         """What is known of a topic without asking."""
@@ -164,6 +186,16 @@ class Cluster:
         topic = self._known.topics.get(place.topic)
         partition = None if topic is None else topic.partitions.get(place.partition)
         return -1 if partition is None else partition.leader_epoch
+
+    def racks(self, topics: Iterable[str]) -> dict[TopicPartition, frozenset[str]]:
+        """Where the partitions of topics have replicas, as far as known."""
+        of_node = {node_id: broker.rack for node_id, broker in self._known.brokers.items() if broker.rack is not None}
+        known = [topic for name in topics if (topic := self._known.topics.get(name)) is not None]
+        return {
+            TopicPartition(topic.name, number): frozenset(of_node[node] for node in one.replicas if node in of_node)
+            for topic in known
+            for number, one in topic.partitions.items()
+        }
 
     def topic_by_id(self, topic_id: Uuid) -> TopicMetadata | None:
         """What is known of a topic by its id."""
@@ -202,9 +234,7 @@ class Cluster:
     def rebootstrap(self) -> None:
         """Forget brokers and connections; topics are kept until the cluster says otherwise."""
         self._known.brokers = {}
-        for peer in self._peers.values():
-            peer.close()
-        self._peers.clear()
+        self._disconnect()
 
     async def refresh(
         self, topics: Iterable[str] | None, *, create: bool = False, seconds: float | None = None
@@ -215,11 +245,15 @@ class Cluster:
         """
         wanted = None if topics is None else [MetadataRequestTopic(name=name) for name in topics]
         request = MetadataRequest(topics=wanted, allow_auto_topic_creation=create)
-        response: MetadataResponse = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
-        if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED:
-            # What we know leads nowhere: begin again from the addresses we were given (KIP-1102).
+        response = await self._ask_metadata(request, seconds)
+        if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED and self._recovery.rebootstrap:
+            # What we know leads nowhere, says a broker.
             self.rebootstrap()
-            response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+            response = await self._ask_metadata(request, seconds)
+            if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED:
+                raise ClusterUnreachable("the bootstrap addresses, too, lead to a broker that sends us back to them")
+        if response.error_code != ErrorCode.NONE:
+            raise error_of(response.error_code, "the cluster gives no metadata")
         known = self._known
         known.brokers = {
             broker.node_id: BrokerAddress(node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack)
@@ -286,7 +320,8 @@ class Cluster:
     async def ask_any(
         self, api_key: ApiKey, request: Message | Callable[[int], Message], *, seconds: float | None = None
     ) -> Any:
-        """Send a request to whichever broker answers: connected ones first, then the others, then bootstrap.
+        """Send a request to whichever broker answers: connected ones first, then the others, then, if ``Recovery``
+        allows it, the bootstrap addresses.
 
         ``request`` may be a function of the version that will be spoken. Raises ``ClusterUnreachable`` with every
         address's reason.
@@ -308,15 +343,54 @@ class Cluster:
                 break
         raise ClusterUnreachable("; ".join(reasons.values()) or "the client is closed", broken=broken)
 
+    async def _ask_metadata(self, request: MetadataRequest, seconds: float | None) -> MetadataResponse:
+        """Of the known brokers, until none has answered for the trigger's time: they are forgotten then."""
+        loop = asyncio.get_running_loop()
+        brokers = self._known.brokers
+        if self._asking_since is None:
+            self._asking_since = loop.time()
+        patience = (
+            self._asking_since + self._recovery.trigger_seconds if brokers and self._recovery.rebootstrap else None
+        )
+        response: MetadataResponse
+        try:
+            async with asyncio.timeout_at(patience):
+                response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+        except TimeoutError:
+            if self._known.brokers is brokers:
+                self.rebootstrap()
+            self._asking_since = loop.time()
+            response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+        self._asking_since = None
+        return response
+
     def _changed(self) -> None:
         for listener in self.listeners:
             listener()
 
-    def _candidates(self) -> list[tuple[str, int]]:
-        connected = [(host, port) for (host, port, lane), peer in self._peers.items() if peer.connected and not lane]
-        others = [(broker.host, broker.port) for broker in self._known.brokers.values()]
+    def _candidates(self) -> Iterator[tuple[str, int]]:
+        """Addresses to try one after the other, as long as none of them has answered."""
+        brokers = self._known.brokers
+        connected = {
+            (host, port): peer for (host, port, lane), peer in self._peers.items() if peer.connected and not lane
+        }
+        busy = [address for address, peer in connected.items() if peer.throttled]
+        others = [(one.host, one.port) for one in brokers.values() if (one.host, one.port) not in connected]
         self.rng.shuffle(others)
-        return connected + others + list(self.addresses)
+        yield from [address for address in connected if address not in busy]
+        yield from others
+        yield from busy
+        if brokers and not self._recovery.rebootstrap:
+            return
+        if brokers and self._known.brokers is brokers:
+            # Nobody is there any more. If bootstrap does not answer either, whoever of them comes back will do.
+            self._disconnect()
+        yield from self.addresses
+
+    def _disconnect(self) -> None:
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
 
     async def _connect(self, address: tuple[str, int], lane: str = "") -> Peer:
         peer = self._usable(address, lane)

@@ -103,8 +103,8 @@ _IGNORED: Final = (
     *("log.connection.close", "log_level", "log.queue", "log.thread.name", "debug", "statistics.interval.ms"),
     *("metrics.num.samples", "metrics.recording.level", "metrics.sample.window.ms", "metric.reporters"),
     *("auto.include.jmx.reporter", "enable.metrics.push", "api.version.request", "broker.version.fallback"),
-    *("api.version.fallback.ms", "metadata.recovery.strategy", "metadata.recovery.rebootstrap.trigger.ms"),
-    *("topic.metadata.refresh.interval.ms", "topic.metadata.refresh.sparse", "metadata.max.idle.ms"),
+    *("api.version.fallback.ms", "topic.metadata.refresh.interval.ms", "topic.metadata.refresh.sparse"),
+    *("metadata.max.idle.ms",),
     *(
         "reconnect.backoff.ms",
         "reconnect.backoff.max.ms",
@@ -117,6 +117,8 @@ _COMMON: Final[dict[str, _Key]] = {
     **_keys("bootstrap_servers", _names, "bootstrap.servers", "metadata.broker.list"),
     **_keys("client_id", _text, "client.id"),
     **_keys("request_timeout_ms", _number, "request.timeout.ms", "socket.timeout.ms"),
+    **_keys("metadata_recovery_strategy", lambda value: str(value).lower(), "metadata.recovery.strategy"),
+    **_keys("metadata_recovery_rebootstrap_trigger_ms", _number, "metadata.recovery.rebootstrap.trigger.ms"),
     **dict.fromkeys(_IGNORED, _Key(None, _text)),
 }
 _METADATA_AGE: Final = _keys("metadata_max_age_ms", _number, "metadata.max.age.ms")
@@ -215,6 +217,7 @@ _CONSUMER: Final[dict[str, _Key]] = {
     **_keys("client_rack", _text, "client.rack"),
     **_keys("key_deserializer", _callable, "key.deserializer"),
     **_keys("value_deserializer", _callable, "value.deserializer"),
+    **_keys("interceptors", list, "interceptor.classes"),
     **_keys("exclude_internal_topics", _flag, "exclude.internal.topics"),
     **_keys("default_api_timeout_ms", _number, "default.api.timeout.ms"),
     **_keys(None, _flag, "allow.auto.create.topics", "enable.partition.eof", "enable.auto.offset.store"),

@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ottla.client._assignors import Assignor, assignor_named
-from ottla.client._cluster import Cluster, topic_error
+from ottla.client._cluster import Cluster, Recovery, RecoveryStrategy, topic_error
 from ottla.client._decode import ConsumerRecord, RecordBatch
 from ottla.client._fetch_session import FetchSettings
 from ottla.client._fetcher import Fetcher
-from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, logger
+from ottla.client._group import GroupSettings, Membership, Ownership, RebalanceListener, group_settings, logger
 from ottla.client._hands import Hands
+from ottla.client._interceptors import ConsumerInterceptor, Interceptors
 from ottla.client._offsets import EARLIEST, LATEST, OffsetAndMetadata, find_offsets, list_offsets
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
@@ -89,10 +90,13 @@ class Consumer:
         max_partition_fetch_bytes: int = 1024 * 1024,
         prefetch_bytes: int = 32 * 1024 * 1024,
         metadata_max_age_ms: int = 300_000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300_000,
         check_crcs: bool = True,
         max_poll_records: int = 500,
         key_deserializer: Deserializer | None = None,
         value_deserializer: Deserializer | None = None,
+        interceptors: Sequence[ConsumerInterceptor] = (),
         request_timeout_ms: float = 30_000,
         client_rack: str = "",
         client_id: str = "ottla-consumer",
@@ -101,9 +105,13 @@ class Consumer:
     ) -> None:
         self._prepare()
         limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id, limits=limits, tls=tls, sasl=sasl)
+        recovery = Recovery.of(metadata_recovery_strategy, metadata_recovery_rebootstrap_trigger_ms)
+        self._cluster = Cluster(
+            bootstrap_servers, client_id=client_id, limits=limits, recovery=recovery, tls=tls, sasl=sasl
+        )
         make = _record_maker(key_deserializer, value_deserializer)
         self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
+        self._interceptors = Interceptors(interceptors)
         self._subscribed, self._pattern = frozenset(topics), _checked_pattern(group, topics, pattern)
         self._exclude_internal, self._reset = exclude_internal_topics, auto_offset_reset
         self._offsets, self._api_seconds = dict(offsets or {}), default_api_timeout_ms / 1000
@@ -119,18 +127,10 @@ class Consumer:
             rack=client_rack,
         )
         if group is not None:
-            self._group_settings = GroupSettings(
-                group_id=group,
-                instance_id=group_instance_id,
-                session_seconds=session_timeout_ms / 1000,
-                heartbeat_seconds=min(heartbeat_interval_ms, session_timeout_ms / 3) / 1000,
-                rebalance_seconds=max_poll_interval_ms / 1000,
-                assignors=tuple(assignor_named(name) for name in assignors),
-                remote_assignor=group_remote_assignor,
-                rack=client_rack,
-                auto_commit=enable_auto_commit,
-                api_seconds=self._api_seconds,
-            )
+            times_ms = (session_timeout_ms, heartbeat_interval_ms, max_poll_interval_ms, default_api_timeout_ms)
+            member = (group, group_instance_id, client_rack)
+            chosen = (tuple(assignor_named(name) for name in assignors), group_remote_assignor)
+            self._group_settings = group_settings(member, chosen, times_ms, auto_commit=enable_auto_commit)
 
     def _prepare(self) -> None:
         """What is there from the start on."""
@@ -212,7 +212,7 @@ class Consumer:
         while True:
             records = await self._hands.records(None)
             if records is not None:
-                for record in islice(records, STRIDE):
+                for record in islice(self._interceptors.consumed(records), STRIDE):
                     yield record
 
     async def batches(self) -> AsyncIterator[RecordBatch]:
@@ -221,7 +221,7 @@ class Consumer:
         while True:
             batch = await self._hands.batch(None)
             if batch is not None:
-                yield batch
+                yield self._interceptors.batch(batch)
 
     async def poll(self, seconds: float | None = 0.0) -> list[RecordBatch]:
         """The batches at hand, up to one partition's worth of an answer; empty if none comes within ``seconds``.
@@ -231,12 +231,14 @@ class Consumer:
         """
         self._require_entered()
         first = await self._hands.batch(seconds)
-        return [] if first is None else [first, *self._hands.more_batches()]
+        batches = [] if first is None else [first, *self._hands.more_batches()]
+        return [self._interceptors.batch(batch) for batch in batches]
 
     async def get_many(self, max_records: int | None = None, seconds: float | None = 1.0) -> list[ConsumerRecord]:
         """Up to ``max_records`` (or ``max_poll_records``) that are at hand, waiting ``seconds`` for the first."""
         self._require_entered()
-        return await self._hands.many(self._many if max_records is None else max_records, seconds)
+        records = await self._hands.many(self._many if max_records is None else max_records, seconds)
+        return list(self._interceptors.consumed(records))
 
     # Positions
 
@@ -481,7 +483,13 @@ class Consumer:
         from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
 
         coordinator = GroupCoordinator(self._cluster, settings.group_id)
-        self._commits = Commits(coordinator, self.group_metadata, require_stable=self._settings.read_committed)
+        self._commits = Commits(
+            self._cluster,
+            coordinator,
+            self.group_metadata,
+            require_stable=self._settings.read_committed,
+            committed=self._interceptors.committed,
+        )
         if settings.auto_commit:
             group.create_task(self._commit_regularly(), name="consumer commits")
         if not self._subscribed and self._pattern is None:

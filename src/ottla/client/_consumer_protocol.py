@@ -73,6 +73,7 @@ def decode_subscription(assignor: str, member_id: str, instance_id: str | None, 
         topics=frozenset(message.topics),
         owned=owned,
         generation=generation,
+        rack=message.rack_id or None,
     )
 
 

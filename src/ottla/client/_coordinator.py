@@ -64,7 +64,6 @@ class CoordinatorLink:
             try:
                 async with asyncio.timeout_at(deadline):
                     peer = await self._peer(lane)
-                    await asyncio.sleep(max(0.0, peer.throttled_until - loop.time()))
                     message, version = request(peer) if callable(request) else (request, peer.version_of(api_key))
                     response = await peer.request(api_key, message, version, seconds=answer_seconds)
                 code = ErrorCode.of(code_of(response))

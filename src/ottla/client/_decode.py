@@ -164,6 +164,17 @@ class RecordBatch(Sequence[ConsumerRecord]):
             (self.topic, self.partition), self._header, self._body, _from(self._fields, first), self._make
         )
 
+    def through(self, change: Callable[[ConsumerRecord], ConsumerRecord]) -> "RecordBatch":
+        """The batch whose records go through ``change`` when they are made."""
+        make = self._make
+        return RecordBatch(
+            (self.topic, self.partition),
+            self._header,
+            self._body,
+            self._fields,
+            lambda *fields: change(make(*fields)),
+        )
+
     def __len__(self) -> int:
         return len(self._fields[0])
 

@@ -260,9 +260,6 @@ class Fetcher:
             wake.clear()
             try:
                 peer = await self._cluster.peer(node_id, lane=FETCH_LANE)
-                throttled = peer.throttled_until - self._loop.time()
-                if throttled > 0:
-                    await asyncio.sleep(throttled)
                 await self._fetch(peer, session, wanted)
                 backoff.reset()
             except (ConnectionError, KafkaError) as error:

@@ -75,6 +75,30 @@ class GroupSettings(Struct, frozen=True, kw_only=True):
     api_seconds: float = 60.0
 
 
+def group_settings(
+    member: tuple[str, str | None, str],
+    assignors: tuple[tuple[Assignor, ...], str | None],
+    times_ms: tuple[float, float, float, float],
+    *,
+    auto_commit: bool,
+) -> GroupSettings:
+    """``member``: group, instance, rack; ``assignors``: ours, the broker's; times: session, heartbeat, poll, API."""
+    (group_id, instance_id, rack), (own, remote) = member, assignors
+    session, heartbeat, poll, api = (one / 1000 for one in times_ms)
+    return GroupSettings(
+        group_id=group_id,
+        instance_id=instance_id,
+        session_seconds=session,
+        heartbeat_seconds=min(heartbeat, session / 3),
+        rebalance_seconds=poll,
+        assignors=own,
+        remote_assignor=remote,
+        rack=rack,
+        auto_commit=auto_commit,
+        api_seconds=api,
+    )
+
+
 class Activity(Protocol):
     """Whether the application still comes for records."""
 

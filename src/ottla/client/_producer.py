@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 from msgspec import Struct
 
 from ottla.client._accumulator import Accumulator, Batch, Delivery, PartitionQueue, Receipt, RecordMetadata
-from ottla.client._cluster import Cluster, TopicMetadata
+from ottla.client._cluster import Cluster, Recovery, RecoveryStrategy, TopicMetadata
 from ottla.client._errors import BufferExhaustedError, ConfigError, RecordTooLargeError, UnknownTopicError
 from ottla.client._partitioner import (
     STICKING,
@@ -107,6 +107,8 @@ class Producer:
         interceptors: Sequence[ProducerInterceptor] = (),
         create_topics: bool = True,
         metadata_max_age_ms: float = 300_000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300_000,
         tls: "bool | Tls | SSLContext" = False,
         sasl: "Sasl | None" = None,
         client_id: str = "ottla-producer",
@@ -124,7 +126,8 @@ class Producer:
             metadata_seconds=metadata_max_age_ms / 1000,
         )
         _check_settings(self._settings, transactional_id)
-        self._cluster = Cluster(bootstrap_servers, client_id=client_id, tls=tls, sasl=sasl)
+        recovery = Recovery.of(metadata_recovery_strategy, metadata_recovery_rebootstrap_trigger_ms)
+        self._cluster = Cluster(bootstrap_servers, client_id=client_id, recovery=recovery, tls=tls, sasl=sasl)
         self._accumulator = Accumulator(
             codec=_codec(compression),
             level=compression_level,
@@ -134,10 +137,8 @@ class Producer:
         )
         self._block_seconds = max_block_ms / 1000
         self._partition_of = partition_function(partitioner, self._cluster.rng)
-        self._keyless_stick = self._partition_of in STICKING
-        self._adaptive = adaptive_partitioning
-        self._key_serializer = key_serializer
-        self._value_serializer = value_serializer
+        self._keyless_stick, self._adaptive = self._partition_of in STICKING, adaptive_partitioning
+        self._key_serializer, self._value_serializer = key_serializer, value_serializer
         self._interceptors = tuple(interceptors)
         self._plain = not (interceptors or key_serializer or value_serializer)
         self._create_topics = create_topics

@@ -1,4 +1,4 @@
-"""Batches out to their leaders: one lane a broker, answers in any order, retries in order.
+"""Batches out to their leaders: one lane a broker, many requests in flight, retries in order.
 
 Everything between a record and the socket is synchronous: a full or lingered-out batch marks its queue, the lane of the
 partition's leader takes what is due in the same turn of the loop. Tasks only wait: for connections, metadata, ids.
@@ -99,11 +99,6 @@ class Lane:
         if peer is None or not peer.ready:
             self._waiting = True
             sender.spawn(self._wait_ready(), f"producer lane {self.node_id}")
-            return
-        throttled = peer.throttled_until - sender.loop.time()
-        if throttled > 0:
-            self._waiting = True
-            sender.loop.call_later(throttled, self._go_on)
             return
         while self.ready and self.in_flight < sender.settings.in_flight_max:
             if not peer.ready:

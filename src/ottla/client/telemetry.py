@@ -4,9 +4,11 @@
 
     async with Producer("localhost:9092", interceptors=[ProducerTracing()]) as producer:
         ...
-    async for record in consumer:
-        with consumer_span(record, group="shop"):
-            ...
+    tracing = ConsumerTracing(group="shop")
+    async with Consumer("localhost:9092", group="shop", topics=["orders"], interceptors=[tracing]) as consumer:
+        async for record in consumer:
+            with tracing.span(record):
+                ...
 
 Spans, attributes and metrics have the names of the semantic conventions for messaging in Kafka as of version 1.45; with
 ``OTEL_SEMCONV_STABILITY_OPT_IN=messaging/dup`` the names of 1.44 are written beside them. A record's context travels in
@@ -15,7 +17,7 @@ its headers as the propagator that is configured writes it (W3C ``traceparent``)
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -23,7 +25,10 @@ from opentelemetry import context, metrics, propagate, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from ottla.client._accumulator import RecordMetadata
+from ottla.client._decode import ConsumerRecord
+from ottla.client._offsets import OffsetAndMetadata
 from ottla.client._record import ProducerRecord
+from ottla.model import TopicPartition
 from ottla.wire.errors import KafkaError
 
 SYSTEM: Final = "messaging.system.name"
@@ -121,7 +126,10 @@ class ProducerTracing:
 
 
 class ConsumerTracing:
-    """Spans and metrics of reading; ``span`` goes around what is done with a record."""
+    """Spans and metrics of reading; ``span`` goes around what is done with a record.
+
+    As an interceptor it also writes a span for each record that is received and for each commit.
+    """
 
     def __init__(
         self,
@@ -141,22 +149,40 @@ class ConsumerTracing:
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
 
+    def on_consume(self, record: ConsumerRecord) -> ConsumerRecord:
+        attributes = self._of_group(_attributes("poll", "receive", record.topic)) | {PARTITION: str(record.partition)}
+        attributes |= {OFFSET: record.offset} | _of_record(record.key, record.value)
+        self._tracer.start_span(
+            f"poll {record.topic}",
+            kind=SpanKind.CLIENT,
+            attributes=_spelled(attributes),
+            links=_links(_sent_context(record)),
+        ).end()
+        return record
+
+    def on_commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        for topic in sorted({place.topic for place in offsets}):
+            attributes = self._of_group(_attributes("commit", "settle", topic))
+            partitions = [place for place in offsets if place.topic == topic]
+            if len(partitions) == 1:
+                attributes |= {PARTITION: str(partitions[0].partition), OFFSET: offsets[partitions[0]].offset}
+            self._tracer.start_span(f"commit {topic}", kind=SpanKind.CLIENT, attributes=_spelled(attributes)).end()
+
     @contextmanager
     def span(self, record: ReceivedRecord) -> Iterator[Span]:
         """A span of processing one record, linked to the span that sent it."""
-        measured = _attributes("process", "process", record.topic) | {PARTITION: str(record.partition)}
-        if self._group is not None:
-            measured[GROUP] = self._group
+        measured = self._of_group(_attributes("process", "process", record.topic)) | {PARTITION: str(record.partition)}
         attributes = measured | {OFFSET: record.offset} | _of_record(record.key, record.value)
-        carrier = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
-        sent = propagate.extract(carrier)
-        sender = trace.get_current_span(sent).get_span_context()
-        links = [trace.Link(sender)] if sender.is_valid else []
+        sent = _sent_context(record)
         # A single record has a single cause: its sender is also the parent, unless something else is under way here.
         parent = None if trace.get_current_span().get_span_context().is_valid else sent
         begun = time.perf_counter()
         with self._tracer.start_as_current_span(
-            f"process {record.topic}", parent or context.get_current(), SpanKind.CONSUMER, _spelled(attributes), links
+            f"process {record.topic}",
+            parent or context.get_current(),
+            SpanKind.CONSUMER,
+            _spelled(attributes),
+            _links(sent),
         ) as span:
             try:
                 yield span
@@ -168,6 +194,9 @@ class ConsumerTracing:
                 self._consumed.add(1, _spelled(measured))
                 self._duration.record(time.perf_counter() - begun, _spelled(measured))
 
+    def _of_group(self, attributes: Attributes) -> Attributes:
+        return attributes if self._group is None else attributes | {GROUP: self._group}
+
 
 @contextmanager
 def consumer_span(record: ReceivedRecord, *, group: str | None = None) -> Iterator[Span]:
@@ -178,6 +207,18 @@ def consumer_span(record: ReceivedRecord, *, group: str | None = None) -> Iterat
 
 def _attributes(name: str, kind: str, topic: str) -> Attributes:
     return {SYSTEM: "kafka", OPERATION_NAME: name, OPERATION_TYPE: kind, DESTINATION: topic}
+
+
+def _sent_context(record: ReceivedRecord) -> context.Context:
+    """What the sender's span has written into the headers."""
+    return propagate.extract(
+        {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
+    )
+
+
+def _links(sent: context.Context) -> list[trace.Link]:
+    sender = trace.get_current_span(sent).get_span_context()
+    return [trace.Link(sender)] if sender.is_valid else []
 
 
 def _of_record(key: Any, value: Any) -> Attributes:

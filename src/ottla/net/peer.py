@@ -4,7 +4,9 @@ Invariants:
 - The broker's versions are known before the first request: ``connect`` negotiates them (KIP-35, KIP-511).
 - An answer's announced length is checked before memory is taken for it. A frame's memory is its own, so the memoryviews
   of a decoded message (records) stay valid as long as somebody holds them.
-- After a missed deadline or anything malformed the connection is closed: what is on it could be for anybody.
+- Answers come in the order of their requests. After a missed deadline, an answer out of turn or anything malformed the
+  connection is closed: what is on it could be for anybody.
+- While the broker throttles (KIP-219) nothing is sent: it would not read it.
 """
 
 import asyncio
@@ -74,9 +76,9 @@ class Peer:
         self._correlation_id = 0
         self._pending: dict[int, _Pending] = {}
         self._room: asyncio.Future[None] | None = None
-        """Resolved when fewer than ``pending_requests_max`` requests wait; None while that is so."""
+        """Resolved with each answer and at the end; there only while somebody waits to send."""
         self._failure: PeerLost | None = None
-        self.throttled_until = 0.0
+        self._throttled_until = 0.0
         """Loop time before which the broker asked not to be sent more."""
         self.features: Mapping[str, int] = {}
         """The finalized level of each feature of the cluster, as the broker knew it when asked."""
@@ -166,15 +168,20 @@ class Peer:
         """
         if version is None:
             version = self.version_of(api_key)
-        return self._send(await self._writable(), api_key, message, version, seconds)
+        return self._send(await self._writable(seconds), api_key, message, version, seconds)
 
     @property
     def ready(self) -> bool:
         """Whether ``submit_now`` may be called."""
         link = self._link
-        if self._failure is not None or link is None:
+        if self._failure is not None or link is None or self.throttled:
             return False
         return len(self._pending) < self.limits.pending_requests_max and link.takes_more
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the broker has asked to be left alone for now."""
+        return self._throttled_until > self._loop.time()
 
     def submit_now(
         self, api_key: ApiKey, message: Message, version: int, *, seconds: float | None = None
@@ -242,12 +249,18 @@ class Peer:
         self._versions = {entry.api_key: (entry.min_version, entry.max_version) for entry in response.api_keys}
         self.features = {entry.name: entry.max_version_level for entry in response.finalized_features}
 
-    async def _writable(self) -> "_Link":
-        """The link once it takes another request. Raises ``PeerLost``."""
-        while self._failure is None and len(self._pending) >= self.limits.pending_requests_max:
-            # Every pending request has a deadline of its own, so this wait has one too.
+    async def _writable(self, seconds: float | None = None) -> "_Link":
+        """The link once it takes another request, within ``seconds``. Raises ``PeerLost``."""
+        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
+        while self._failure is None and (self.throttled or len(self._pending) >= self.limits.pending_requests_max):
             self._room = self._room or self._loop.create_future()
-            await asyncio.shield(self._room)
+            until = min(deadline, self._throttled_until) if self.throttled else deadline
+            try:
+                async with asyncio.timeout_at(until):
+                    await asyncio.shield(self._room)
+            except TimeoutError:
+                if until == deadline:
+                    raise PeerTimeout(f"{self.address[0]}:{self.address[1]} takes no requests for now") from None
         if self._failure is None and self._link is not None:
             await self._link.wait_writable(self.limits.request_seconds)
         if self._failure is not None:
@@ -280,11 +293,13 @@ class Peer:
 
     def _receive(self, frame: bytes | bytearray) -> None:
         """A whole answer without its length. Anything that does not fit closes the connection."""
+        entry: _Pending | None = None
         try:
             correlation_id = _LENGTH.unpack_from(frame)[0]
-            entry = self._pending.pop(correlation_id, None)
-            if entry is None:
-                raise DecodeError(f"an answer to request {correlation_id}, which nobody waits for")
+            expected = next(iter(self._pending), None)
+            if correlation_id != expected:
+                raise DecodeError(f"an answer to request {correlation_id}, where that to {expected} is due")
+            entry = self._pending.pop(correlation_id)
             entry.timer.cancel()
             self._make_room()
             message = self._decode(entry, frame)
@@ -297,7 +312,7 @@ class Peer:
             return
         throttle_ms = getattr(message, "throttle_time_ms", 0)
         if throttle_ms > 0:
-            self.throttled_until = max(self.throttled_until, self._loop.time() + throttle_ms / 1000)
+            self._throttled_until = max(self._throttled_until, self._loop.time() + throttle_ms / 1000)
         if not entry.answer.done():
             entry.answer.set_result(message)
         if self._closing and not self._pending:

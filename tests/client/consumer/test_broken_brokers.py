@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from harness import clusters
-from ottla.client import Admin, ClusterUnreachable, Consumer, Producer, TopicPartition
+from harness.processes import free_port
+from harness.proxy import Proxy
+from ottla.client import Admin, ClusterUnreachable, Consumer, KafkaTimeoutError, Producer, TopicPartition
 
 Run = Callable[[Awaitable[Any]], Any]
 COUNT = 400
@@ -61,6 +63,36 @@ def test_a_group_goes_on_after_its_broker_was_killed(node: Any, run: Run) -> Non
             assert [one and one.offset for one in committed.values()] == [COUNT // 2, COUNT // 2]
 
     run(main())
+
+
+def test_a_broker_that_comes_back_elsewhere_behind_the_bootstrap_address(node: Any, run: Run) -> None:
+    """Metadata names an address that is dead for ever; only who goes back to bootstrap gets on (KIP-899)."""
+
+    async def main(proxy: Proxy) -> None:
+        bootstrap = f"127.0.0.1:{proxy.port}"
+        async with Admin(bootstrap) as admin:
+            await admin.create_topic("t", partitions=1)
+        async with (
+            Producer(bootstrap) as producer,
+            Producer(bootstrap, metadata_recovery_strategy="none", delivery_timeout_ms=6_000) as faithful,
+            Consumer(bootstrap, group="g", topics=["t"], auto_offset_reset="earliest") as consumer,
+        ):
+            await producer.send("t", b"before")
+            await faithful.send("t", b"too")
+            assert len(await consumer.get_many(2, 20.0)) > 0
+            await asyncio.to_thread(node.kill)
+            node.port = proxy.target_port = free_port()
+            await asyncio.to_thread(node.start)
+            lost = await faithful.send_soon("t", b"nowhere")
+            assert (await producer.send("t", b"after")).offset == 2
+            async with asyncio.timeout(60):
+                while consumer.position(TopicPartition("t", 0)) < 3:
+                    await consumer.get_many(2, 1.0)
+            with pytest.raises(KafkaTimeoutError):
+                await lost
+
+    with Proxy(node.port) as proxy:
+        run(main(proxy))
 
 
 def test_closing_does_not_wait_for_a_broker_that_is_gone(node: Any, run: Run) -> None:

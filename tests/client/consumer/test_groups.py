@@ -417,6 +417,29 @@ def test_assign_with_a_group_begins_where_it_committed(
     run(main())
 
 
+def test_offsets_belong_to_a_topic_and_not_to_its_name(
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
+) -> None:
+    topic, group = make_topic(partitions=1), unique("group")
+    place = TopicPartition(topic, 0)
+
+    async def main() -> None:
+        async with Consumer(bootstrap, group=group) as consumer, Admin(bootstrap) as admin:
+            await consumer.start_offsets([place])
+            await consumer.commit({place: 0})
+            found = (await consumer.committed([place]))[place]
+            assert found is not None
+            assert found.offset == 0
+            assert await admin.delete_topics([topic]) == {topic: None}
+            await admin.create_topic(topic, partitions=1)
+            with pytest.raises(KafkaError, match="created anew") as caught:
+                await consumer.commit({place: 0})
+            assert caught.value.code is ErrorCode.UNKNOWN_TOPIC_ID
+            assert await consumer.committed([place]) == {place: None}
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("assignors", "strategy"),
     [(("range",), "range"), (("roundrobin",), "roundrobin"), (("cooperative-sticky",), "cooperative-sticky")],

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from ottla.client import Consumer, ErrorCode, KafkaError, Producer, TopicPartition
+from ottla.client import (
+    Consumer,
+    ConsumerRecord,
+    ErrorCode,
+    KafkaError,
+    OffsetAndMetadata,
+    Producer,
+    TopicPartition,
+)
 
 ADD_PARTITIONS_TO_TXN = 24
 Run = Callable[[Awaitable[Any]], Any]
@@ -101,6 +110,64 @@ def test_seek_by_everything(bootstrap: str, make_topic: Callable[..., str], run:
             assert await consumer.offsets_at({place: 1_700_000_002_500}) == {place: 3}
             with pytest.raises(ValueError, match="not assigned"):
                 consumer.seek({TopicPartition(topic, 5): 0})
+
+    run(main())
+
+
+class Watching:
+    """An interceptor that marks what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.stored: dict[TopicPartition, int] = {}
+
+    def on_consume(self, record: ConsumerRecord) -> ConsumerRecord:
+        self.seen.append(record.offset)
+        return replace(record, headers=(*record.headers, ("seen", b"1")))
+
+    def on_commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        self.stored |= {place: one.offset for place, one in offsets.items()}
+
+
+class Failing(Watching):
+    def on_consume(self, record: ConsumerRecord) -> ConsumerRecord:
+        raise RuntimeError
+
+    def on_commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        raise RuntimeError
+
+
+def test_interceptors_see_each_record_once(
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
+) -> None:
+    topic = make_topic(partitions=1, count=40)
+    place = TopicPartition(topic, 0)
+    watching = Watching()
+
+    async def main() -> None:
+        async with Consumer(
+            bootstrap,
+            group=unique("group"),
+            topics=[topic],
+            auto_offset_reset="earliest",
+            interceptors=[Failing(), watching],
+        ) as consumer:
+            async for record in consumer:
+                assert record.headers[-1] == ("seen", b"1")
+                if record.offset == 4:
+                    break
+            assert watching.seen == [0, 1, 2, 3, 4]
+            assert [record.offset for record in await consumer.get_many(3, 10.0)] == [5, 6, 7]
+            await consumer.commit()
+            assert watching.stored == {place: 8}
+            rest = await consumer.poll(10.0)
+            # Columns make no records.
+            assert rest[0].offsets[0] == 8
+            assert watching.seen == list(range(8))
+            for _ in range(2):
+                assert all(record.headers for batch in rest for record in batch)
+            assert watching.seen == list(range(watching.seen[-1] + 1))
+        assert watching.stored == {place: watching.seen[-1] + 1}
 
     run(main())
 

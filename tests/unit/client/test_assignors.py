@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ottla.client._assignors import ASSIGNORS, Assignment, GroupMember, assignor_named
 from ottla.client._consumer_protocol import (
@@ -93,6 +96,75 @@ def test_cooperative_withholds_what_still_has_an_owner() -> None:
     assert {name: len(places) for name, places in assign(members, {"t": 4}).items()} == {"c1": 2, "c2": 2}
 
 
+def placed(*rows: str) -> dict[TopicPartition, frozenset[str]]:
+    """Racks of replicas from texts such as ``t ab bc``: partition 0 in a and b, partition 1 in b and c."""
+    return {
+        TopicPartition(topic, number): frozenset(racks)
+        for topic, *partitions in map(str.split, rows)
+        for number, racks in enumerate(partitions)
+    }
+
+
+def counted(racks: Mapping[TopicPartition, frozenset[str]]) -> dict[str, int]:
+    return dict(Counter(place.topic for place in racks))
+
+
+def in_racks(racks: str, *topics: str) -> list[GroupMember]:
+    """A member in each of the racks; ``-`` is one that says none."""
+    return [
+        GroupMember(member_id=f"m{number}", topics=frozenset(topics), rack=None if rack == "-" else rack)
+        for number, rack in enumerate(racks)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("racks", "rows", "expected"),
+    [
+        # One replica each: everybody gets what is in his rack.
+        ("abc", ["t c a b"], {"m0": ["t-1"], "m1": ["t-2"], "m2": ["t-0"]}),
+        # Balance comes first: only as many as are due.
+        ("ab", ["t a a a b"], {"m0": ["t-0", "t-1"], "m1": ["t-2", "t-3"]}),
+        # Everything is everywhere: as without racks.
+        ("ba", ["t ab ab"], {"m0": ["t-0"], "m1": ["t-1"]}),
+        # Nobody is near anything: as without racks.
+        ("xy", ["t a b"], {"m0": ["t-0"], "m1": ["t-1"]}),
+        # Who says no rack is near to everything, and comes when it is his turn.
+        ("-a", ["t a b"], {"m0": ["t-0"], "m1": ["t-1"]}),
+        # Topics of one size stay together where a reader is near to both partitions of a number.
+        ("ab", ["t b a", "u b a"], {"m0": ["t-1", "u-1"], "m1": ["t-0", "u-0"]}),
+        ("ab", ["t b a", "u b a a"], {"m0": ["t-1", "u-1", "u-2"], "m1": ["t-0", "u-0"]}),
+        ("abc", ["t bc ca ab ab"], {"m0": ["t-1", "t-2"], "m1": ["t-0"], "m2": ["t-3"]}),
+    ],
+)
+def test_range_prefers_what_is_near(racks: str, rows: list[str], expected: dict[str, list[str]]) -> None:
+    """What Apache Kafka's RangeAssignor of 4.3.1 answers."""
+    where = placed(*rows)
+    members = in_racks(racks, *counted(where))
+    assert shown(ASSIGNORS["range"].assign(members, counted(where), where)) == expected
+
+
+def test_sticky_moves_to_where_it_is_near_and_stays() -> None:
+    where = placed("t a b c a b c")
+    members = in_racks("abc", "t")
+    near = {"m0": ["t-0", "t-3"], "m1": ["t-1", "t-4"], "m2": ["t-2", "t-5"]}
+    assert shown(ASSIGNORS["sticky"].assign(members, {"t": 6}, where)) == near
+    # All of it with the wrong members before.
+    before = {"m0": [("t", 1), ("t", 2)], "m1": [("t", 0), ("t", 5)], "m2": [("t", 3), ("t", 4)]}
+    owning = [
+        GroupMember(
+            member_id=one.member_id,
+            topics=one.topics,
+            rack=one.rack,
+            generation=3,
+            owned=tuple(TopicPartition(*place) for place in before[one.member_id]),
+        )
+        for one in members
+    ]
+    assert shown(ASSIGNORS["sticky"].assign(owning, {"t": 6}, where)) == near
+    # The cooperative one takes away first, and gives in the next round.
+    assert shown(ASSIGNORS["cooperative-sticky"].assign(owning, {"t": 6}, where)) == {"m0": [], "m1": [], "m2": []}
+
+
 def test_unknown_name() -> None:
     with pytest.raises(ValueError, match="cooperative-sticky"):
         assignor_named("best")
@@ -173,6 +245,43 @@ def test_cooperative_never_gives_what_another_owns(
             assert mine >= rival or not alone or max(o.generation for o in rivals) > rival
 
 
+racks_of_members = st.lists(st.sampled_from([None, "a", "b", "c", "z"]), min_size=7, max_size=7)
+racks_of_partitions = st.lists(st.frozensets(st.sampled_from("abc")), min_size=32, max_size=32)
+
+
+@pytest.mark.parametrize("name", ["range", "sticky"])
+@given(rows=groups, partitions=counts, own=racks_of_members, sets=racks_of_partitions)
+def test_racks_leave_the_balance_alone(
+    name: str,
+    rows: list[tuple[frozenset[str], list[TopicPartition], int]],
+    partitions: Mapping[str, int],
+    own: list[str | None],
+    sets: list[frozenset[str]],
+) -> None:
+    members = [replace(one, rack=rack) for one, rack in zip(made(rows), own, strict=False)]
+    everything = [TopicPartition(topic, number) for topic in "abcd" for number in range(partitions[topic])]
+    racks = dict(zip(everything, sets, strict=False))
+    assign = ASSIGNORS[name].assign
+    plain, result = assign(members, partitions), assign(members, partitions, racks)
+    assert sorted(chain(*result.values())) == sorted(chain(*plain.values()))
+    assert all(place.topic in one.topics for one in members for place in result[one.member_id])
+    for topic in partitions if name == "range" else ():
+        shares = [
+            sorted(sum(place.topic == topic for place in places) for places in some.values())
+            for some in (plain, result)
+        ]
+        assert shares[0] == shares[1]
+    if len({one.topics for one in members}) == 1 and name == "sticky":
+        assert sorted(map(len, result.values())) == sorted(map(len, plain.values()))
+        near = [
+            sum(one.near(place, racks) for one in members for place in some[one.member_id]) for some in (plain, result)
+        ]
+        assert near[0] <= near[1]
+    if name == "sticky":
+        again = [replace(one, owned=tuple(result[one.member_id]), generation=5) for one in members]
+        assert shown(assign(again, partitions, racks)) == shown(result) or len({one.topics for one in members}) > 1
+
+
 @given(names=st.frozensets(topics), owned=st.lists(places, unique=True), generation=st.integers(-1, 100))
 @pytest.mark.parametrize("assignor", ["range", "sticky", "cooperative-sticky"])
 def test_subscription_round_trip(
@@ -181,12 +290,14 @@ def test_subscription_round_trip(
     data = encode_subscription(assignor, names, owned, generation=generation, cooperative=assignor != "sticky")
     read = decode_subscription(assignor, "m", "i", data)
     assert (read.topics, sorted(read.owned), read.generation) == (names, sorted(owned), generation)
+    assert read.rack is None
 
 
 def test_subscription_bytes_are_javas() -> None:
     """Version 3: topics, no user data, owned partitions, generation, rack."""
     data = encode_subscription("range", ["t"], [TopicPartition("t", 1)], generation=7, rack="r", cooperative=True)
     assert data == bytes.fromhex("000300000001000174ffffffff00000001000174000000010000000100000007000172")
+    assert decode_subscription("range", "m", None, data).rack == "r"
     # What version 0 and 1 members send.
     old = decode_subscription("range", "m", None, bytes.fromhex("000000000001000174ffffffff"))
     assert (old.topics, old.owned, old.generation) == (frozenset("t"), (), -1)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from harness import scripted
 from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.fetch_response import FetchResponse, LeaderIdAndEpoch, NodeEndpoint
@@ -19,22 +18,6 @@ from ottla.wire.messages.offset_for_leader_epoch_response import (
     OffsetForLeaderTopicResult,
 )
 
-
-def _scripted() -> ModuleType:
-    import importlib.util
-    import sys
-
-    path = Path(__file__).with_name("scripted.py")
-    spec = importlib.util.spec_from_file_location("scripted_cluster", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-scripted = _scripted()
 PLACE = TopicPartition(scripted.TOPIC, 0)
 
 
@@ -101,7 +84,7 @@ def test_follows_a_hint_without_asking_for_metadata() -> None:
     async def main() -> None:
         async with scripted.ScriptedCluster(nodes=2) as cluster:
             cluster.append(b"0")
-            cluster.known_nodes = 1
+            cluster.brokers = [0]
 
             def fetch(node: int, request: Any) -> FetchResponse:
                 if node == 1:

@@ -158,23 +158,68 @@ def _topics(text: str) -> list[Any]:
     return [MetadataResponseTopic(name=text[start : start + 30_000]) for start in range(0, len(text), 30_000)]
 
 
-def test_requests_are_pipelined_and_matched() -> None:
+@pytest.mark.parametrize("in_order", [True, False])
+def test_answers_come_in_the_order_of_their_requests(in_order: bool) -> None:
+    """Out of turn they are no answers: the connection cannot be trusted any more, and both requests fail."""
     held: list[bytes] = []
 
-    def reverse_pairs(key: int, version: int, correlation: int) -> bytes | None:
+    def hold(key: int, version: int, correlation: int) -> None:
         held.append(frame(key, version, correlation, MetadataResponse(cluster_id=str(correlation))))
-        return None
 
     async def check(_server: Server, peer: Peer) -> None:
         first = await peer.submit(ApiKey.METADATA, MetadataRequest(topics=[]))
         second = await peer.submit(ApiKey.METADATA, MetadataRequest(topics=[]))
         while len(held) < 2:
             await asyncio.sleep(0.01)
-        for body in reversed(held):
+        for body in held if in_order else reversed(held):
             peer._receive(body)
-        assert int((await first).cluster_id or 0) + 1 == int((await second).cluster_id or 0)
+        if in_order:
+            assert int((await first).cluster_id or 0) + 1 == int((await second).cluster_id or 0)
+            return
+        for one in (first, second):
+            with pytest.raises(PeerLost, match="is due"):
+                await one
+        assert not peer.connected
 
-    run(reverse_pairs, check)
+    run(hold, check)
+
+
+def throttling(key: int, version: int, correlation: int) -> bytes:
+    return frame(key, version, correlation, MetadataResponse(cluster_id="c", throttle_time_ms=400))
+
+
+def test_throttled_nothing_is_sent() -> None:
+    async def check(server: Server, peer: Peer) -> None:
+        loop = asyncio.get_running_loop()
+        assert peer.ready
+        began = loop.time()
+        await ask(peer)
+        assert peer.throttled
+        assert not peer.ready
+        # Whoever cannot wait that long is told, and the connection is as good as before.
+        with pytest.raises(PeerTimeout, match="takes no requests for now"):
+            await peer.request(ApiKey.METADATA, MetadataRequest(topics=[]), seconds=0.05)
+        assert server.requests.count(ApiKey.METADATA) == 1
+        await peer.wait_ready()
+        assert loop.time() - began > 0.39
+        await asyncio.gather(ask(peer), ask(peer))
+        assert loop.time() - began < 2.0
+
+    run(throttling, check)
+
+
+def test_closing_wakes_who_waits_for_the_end_of_a_throttle() -> None:
+    async def check(_server: Server, peer: Peer) -> None:
+        await ask(peer)
+        waiting = asyncio.ensure_future(ask(peer))
+        await asyncio.sleep(0.05)
+        assert peer.throttled
+        peer.close()
+        with pytest.raises(PeerLost, match="was closed"):
+            await waiting
+        assert peer.throttled
+
+    run(throttling, check)
 
 
 def test_a_missed_deadline_closes_the_connection() -> None:
@@ -206,7 +251,7 @@ def test_a_cancelled_request_leaves_the_others_alone() -> None:
         (lambda *_: b"", "closed the connection"),
         (
             lambda key, version, correlation: frame(key, version, correlation + 7, MetadataResponse()),
-            "nobody waits for",
+            "is due",
         ),
         (lambda key, version, correlation: frame(key, version, correlation, MetadataResponse()) + b"!", "malformed"),
         (lambda key, version, correlation: frame(key, version, correlation, MetadataResponse())[:-1], "malformed"),

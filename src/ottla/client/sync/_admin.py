@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ottla.client._admin import Admin as AsynchronousAdmin
-from ottla.client.sync._portal import Portal
+from ottla.client.sync._portal import Portal, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ottla.client._admin_security import Acl, AclFilter, QuotaEntity, ScramCredential, ScramMechanism
     from ottla.client._admin_topics import CreatedTopic, ListedOffset, NewTopic, Reassignment
     from ottla.client._admin_transactions import ProducerState, TransactionDescription, TransactionListing
-    from ottla.client._cluster import TopicMetadata
+    from ottla.client._cluster import RecoveryStrategy, TopicMetadata
     from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._security import Sasl, Tls
     from ottla.model import TopicPartition, Uuid
@@ -35,14 +35,14 @@ class Admin:
         bootstrap_servers: str | Sequence[str],
         *,
         request_timeout_ms: float = 30000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300000,
         tls: bool | Tls | SSLContext = False,
         sasl: Sasl | None = None,
         client_id: str = "ottla-admin",
     ) -> None:
         self._portal = Portal("ottla admin")
-        self._client = AsynchronousAdmin(
-            bootstrap_servers, request_timeout_ms=request_timeout_ms, tls=tls, sasl=sasl, client_id=client_id
-        )
+        self._client = AsynchronousAdmin(**given(locals()))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ottla.client._consumer import Consumer as AsynchronousConsumer
-from ottla.client.sync._portal import Portal
+from ottla.client.sync._portal import Portal, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self
 
     from ottla.client._assignors import Assignor
+    from ottla.client._cluster import RecoveryStrategy
     from ottla.client._commits import ConsumerGroupMetadata
     from ottla.client._consumer import Deserializer, OffsetReset
     from ottla.client._decode import ConsumerRecord, RecordBatch
     from ottla.client._group import RebalanceListener
+    from ottla.client._interceptors import ConsumerInterceptor
     from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._security import Sasl, Tls
     from ottla.model import TopicPartition
@@ -64,10 +66,13 @@ class Consumer:
         max_partition_fetch_bytes: int = 1024 * 1024,
         prefetch_bytes: int = 32 * 1024 * 1024,
         metadata_max_age_ms: int = 300000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300000,
         check_crcs: bool = True,
         max_poll_records: int = 500,
         key_deserializer: Deserializer | None = None,
         value_deserializer: Deserializer | None = None,
+        interceptors: Sequence[ConsumerInterceptor] = (),
         request_timeout_ms: float = 30000,
         client_rack: str = "",
         client_id: str = "ottla-consumer",
@@ -75,42 +80,7 @@ class Consumer:
         sasl: Sasl | None = None,
     ) -> None:
         self._portal = Portal("ottla consumer")
-        self._client = AsynchronousConsumer(
-            bootstrap_servers,
-            group=group,
-            topics=topics,
-            pattern=pattern,
-            offsets=offsets,
-            auto_offset_reset=auto_offset_reset,
-            listener=listener,
-            group_protocol=group_protocol,
-            group_instance_id=group_instance_id,
-            assignors=assignors,
-            group_remote_assignor=group_remote_assignor,
-            enable_auto_commit=enable_auto_commit,
-            auto_commit_interval_ms=auto_commit_interval_ms,
-            session_timeout_ms=session_timeout_ms,
-            heartbeat_interval_ms=heartbeat_interval_ms,
-            max_poll_interval_ms=max_poll_interval_ms,
-            default_api_timeout_ms=default_api_timeout_ms,
-            isolation_level=isolation_level,
-            exclude_internal_topics=exclude_internal_topics,
-            fetch_max_wait_ms=fetch_max_wait_ms,
-            fetch_min_bytes=fetch_min_bytes,
-            fetch_max_bytes=fetch_max_bytes,
-            max_partition_fetch_bytes=max_partition_fetch_bytes,
-            prefetch_bytes=prefetch_bytes,
-            metadata_max_age_ms=metadata_max_age_ms,
-            check_crcs=check_crcs,
-            max_poll_records=max_poll_records,
-            key_deserializer=key_deserializer,
-            value_deserializer=value_deserializer,
-            request_timeout_ms=request_timeout_ms,
-            client_rack=client_rack,
-            client_id=client_id,
-            tls=tls,
-            sasl=sasl,
-        )
+        self._client = AsynchronousConsumer(**given(locals()))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:

@@ -181,6 +181,11 @@ def _settle(future: Future[RecordMetadata], receipt: Receipt) -> None:
         future.set_result(receipt.result())
 
 
+def given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What an ``__init__`` was called with, of its ``locals()``: all of it is passed on."""
+    return {name: value for name, value in arguments.items() if name != "self"}
+
+
 async def _enter(manager: AbstractAsyncContextManager[T]) -> T:
     return await manager.__aenter__()
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ottla.client._producer import Producer as AsynchronousProducer
-from ottla.client.sync._portal import HandOver, Portal
+from ottla.client.sync._portal import HandOver, Portal, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from ottla.client._accumulator import RecordMetadata
-    from ottla.client._cluster import TopicMetadata
+    from ottla.client._cluster import RecoveryStrategy, TopicMetadata
     from ottla.client._offsets import OffsetAndMetadata
     from ottla.client._partitioner import Partitioner as PartitionerObject
     from ottla.client._partitioner import PartitionerName, PartitionFunction
@@ -62,40 +62,14 @@ class Producer:
         interceptors: Sequence[ProducerInterceptor] = (),
         create_topics: bool = True,
         metadata_max_age_ms: float = 300000,
+        metadata_recovery_strategy: RecoveryStrategy = "rebootstrap",
+        metadata_recovery_rebootstrap_trigger_ms: float = 300000,
         tls: bool | Tls | SSLContext = False,
         sasl: Sasl | None = None,
         client_id: str = "ottla-producer",
     ) -> None:
         self._portal = Portal("ottla producer")
-        self._client = AsynchronousProducer(
-            bootstrap_servers,
-            acks=acks,
-            compression=compression,
-            compression_level=compression_level,
-            linger_ms=linger_ms,
-            batch_size=batch_size,
-            buffer_memory=buffer_memory,
-            max_block_ms=max_block_ms,
-            max_request_size=max_request_size,
-            max_in_flight=max_in_flight,
-            idempotent=idempotent,
-            request_timeout_ms=request_timeout_ms,
-            delivery_timeout_ms=delivery_timeout_ms,
-            retry_backoff_ms=retry_backoff_ms,
-            retry_backoff_max_ms=retry_backoff_max_ms,
-            partitioner=partitioner,
-            adaptive_partitioning=adaptive_partitioning,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=transaction_timeout_ms,
-            key_serializer=key_serializer,
-            value_serializer=value_serializer,
-            interceptors=interceptors,
-            create_topics=create_topics,
-            metadata_max_age_ms=metadata_max_age_ms,
-            tls=tls,
-            sasl=sasl,
-            client_id=client_id,
-        )
+        self._client = AsynchronousProducer(**given(locals()))
         self._hand_over = HandOver(self._portal, self._client.send_soon)
 
     @classmethod

@@ -29,7 +29,10 @@ from ottla.wire.messages.metadata_response import (
 
 TOPIC = "scripted"
 TOPIC_ID = Uuid(b"scripted-topic-1")
-SERVED = (ApiKey.API_VERSIONS, ApiKey.METADATA, ApiKey.FETCH, ApiKey.LIST_OFFSETS, ApiKey.OFFSET_FOR_LEADER_EPOCH)
+SERVED = (
+    *(ApiKey.API_VERSIONS, ApiKey.METADATA, ApiKey.PRODUCE, ApiKey.FETCH, ApiKey.LIST_OFFSETS),
+    *(ApiKey.OFFSET_FOR_LEADER_EPOCH, ApiKey.FIND_COORDINATOR, ApiKey.OFFSET_COMMIT, ApiKey.OFFSET_FETCH),
+)
 
 Handler = Callable[[int, Any], Any]
 """Node and request to an answer; ``None`` is no answer at all."""
@@ -41,7 +44,8 @@ class ScriptedCluster:
     def __init__(self, nodes: int = 1) -> None:
         self.nodes = nodes
         self.leader, self.leader_epoch = 0, 0
-        self.known_nodes = nodes
+        self.brokers = list(range(nodes))
+        """Whom metadata names."""
         self.start, self.log = 0, b""
         self.end = 0
         self.handlers: dict[ApiKey, Handler] = {
@@ -52,17 +56,35 @@ class ScriptedCluster:
         self.requests: list[tuple[int, ApiKey, Any, float]] = []
         self.ports: list[int] = []
         self._servers: list[asyncio.Server] = []
+        self._connections: list[set[asyncio.StreamWriter]] = []
 
     async def __aenter__(self) -> ScriptedCluster:  # noqa: PYI034 - nobody derives from it
         for node in range(self.nodes):
+            self._connections.append(set())
             server = await asyncio.start_server(self._serve(node), "127.0.0.1", 0)
             self._servers.append(server)
             self.ports.append(server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.close()
+        for node in range(self.nodes):
+            await self.close(node)
+
+    async def close(self, node: int) -> None:
+        """Nobody listens there any more, and connections are cut."""
+        self._servers[node].close()
+        for writer in list(self._connections[node]):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def reopen(self, node: int) -> None:
+        """Listen again where it did before."""
+        self._servers[node] = await asyncio.start_server(self._serve(node), "127.0.0.1", self.ports[node])
+
+    async def replace(self, node: int, other: ScriptedCluster) -> None:
+        """From now on the first node of another cluster is at the address of this one's."""
+        await self.close(node)
+        self._servers[node] = await asyncio.start_server(other._serve(0), "127.0.0.1", self.ports[node])
 
     @property
     def bootstrap(self) -> str:
@@ -95,10 +117,12 @@ class ScriptedCluster:
 
     def _serve(self, node: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._connections[node].add(writer)
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
                     frame = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
                     await self._answer(node, frame, writer)
+            self._connections[node].discard(writer)
             writer.transport.abort()
 
         return serve
@@ -129,7 +153,7 @@ class ScriptedCluster:
         return MetadataResponse(
             brokers=[
                 MetadataResponseBroker(node_id=number, host="127.0.0.1", port=self.ports[number])
-                for number in range(self.known_nodes)
+                for number in self.brokers
             ],
             cluster_id="scripted",
             controller_id=0,

@@ -1,0 +1,151 @@
+"""Commits name topics by id where that can be done: to a coordinator that has not heard of one yet, or not any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from harness.scripted import TOPIC, TOPIC_ID, ScriptedCluster
+from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
+from ottla.model import Uuid
+from ottla.wire.apis import ApiKey
+from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+from ottla.wire.messages.offset_commit_response import (
+    OffsetCommitResponse,
+    OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+)
+from ottla.wire.messages.offset_fetch_response import (
+    OffsetFetchResponse,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopics,
+)
+
+PLACE = TopicPartition(TOPIC, 0)
+OTHER_ID = Uuid(b"scripted-topic-2")
+
+
+class Coordinating(ScriptedCluster):
+    """Knows ``served`` ids of topics only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.served: list[Uuid] = [TOPIC_ID]
+        self.handlers |= {
+            ApiKey.FIND_COORDINATOR: self._find,
+            ApiKey.OFFSET_COMMIT: self._commit,
+            ApiKey.OFFSET_FETCH: self._fetch_offsets,
+        }
+
+    def _error(self, topic: Any) -> int:
+        return 0 if topic.topic_id in self.served else int(ErrorCode.UNKNOWN_TOPIC_ID)
+
+    def _find(self, _node: int, request: Any) -> FindCoordinatorResponse:
+        found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=self.ports[0])
+        return FindCoordinatorResponse(coordinators=[found])
+
+    def _commit(self, _node: int, request: Any) -> OffsetCommitResponse:
+        answers = [
+            OffsetCommitResponseTopic(
+                topic_id=topic.topic_id,
+                partitions=[OffsetCommitResponsePartition(partition_index=0, error_code=self._error(topic))],
+            )
+            for topic in request.topics
+        ]
+        return OffsetCommitResponse(topics=answers)
+
+    def _fetch_offsets(self, _node: int, request: Any) -> OffsetFetchResponse:
+        topics = [
+            OffsetFetchResponseTopics(
+                topic_id=topic.topic_id,
+                partitions=[
+                    OffsetFetchResponsePartitions(
+                        partition_index=0,
+                        committed_offset=5 if topic.topic_id == TOPIC_ID else 7,
+                        error_code=self._error(topic),
+                    )
+                ],
+            )
+            for topic in request.groups[0].topics
+        ]
+        return OffsetFetchResponse(groups=[OffsetFetchResponseGroup(group_id="g", topics=topics)])
+
+    def recreate(self, *, heard: bool = True) -> None:
+        """The topic is deleted and created anew."""
+        answer = self._metadata
+
+        def metadata(node: int, request: Any) -> Any:
+            found = answer(node, request)
+            for topic in found.topics:
+                topic.topic_id = OTHER_ID
+            return found
+
+        self.handlers[ApiKey.METADATA] = metadata
+        self.served = [OTHER_ID] if heard else []
+
+
+def run(main: Callable[[Coordinating, Consumer], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(30), Coordinating() as cluster, Consumer(cluster.bootstrap, group="g") as consumer:
+            await consumer.assign({PLACE: 0})
+            await main(cluster, consumer)
+
+    asyncio.run(limited())
+
+
+def test_topics_are_named_by_id() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        await consumer.commit({PLACE: 5})
+        committed = (await consumer.committed([PLACE]))[PLACE]
+        assert committed is not None
+        assert committed.offset == 5
+        for request in (cluster.asked(ApiKey.OFFSET_COMMIT)[0], cluster.asked(ApiKey.OFFSET_FETCH)[0].groups[0]):
+            assert [(topic.name, topic.topic_id) for topic in request.topics] == [("", TOPIC_ID)]
+
+    run(main)
+
+
+def test_without_an_id_the_name_has_to_do() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        cluster.served.append(Uuid.ZERO)
+        await consumer.commit({PLACE: 5, TopicPartition("other", 0): 1})
+        asked = cluster.asked(ApiKey.OFFSET_COMMIT)[0]
+        assert [(topic.name, topic.topic_id) for topic in asked.topics] == [(TOPIC, Uuid.ZERO), ("other", Uuid.ZERO)]
+
+    run(main)
+
+
+def test_a_coordinator_that_is_behind_is_asked_again() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        for action in (lambda: consumer.commit({PLACE: 5}), lambda: consumer.committed([PLACE])):
+            cluster.served = []
+            asyncio.get_running_loop().call_later(0.3, cluster.served.append, TOPIC_ID)
+            await action()
+
+    run(main)
+
+
+def test_offsets_of_a_former_topic_are_not_committed_to_the_new_one() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        cluster.recreate()
+        with pytest.raises(KafkaError, match="created anew") as caught:
+            await consumer.commit({PLACE: 5})
+        assert caught.value.code is ErrorCode.UNKNOWN_TOPIC_ID
+        assert [one.topics[0].topic_id for one in cluster.asked(ApiKey.OFFSET_COMMIT)] == [TOPIC_ID]
+
+    run(main)
+
+
+def test_the_new_topics_offset_is_found() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        cluster.recreate(heard=False)
+        asyncio.get_running_loop().call_later(0.3, cluster.served.append, OTHER_ID)
+        committed = (await consumer.committed([PLACE]))[PLACE]
+        assert committed is not None
+        assert committed.offset == 7
+
+    run(main)

@@ -1,0 +1,134 @@
+"""When no known broker answers: the bootstrap addresses again, at once, after a while, or never."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from harness.scripted import TOPIC, ScriptedCluster
+from ottla.client import Admin, ClusterUnreachable, ConfigError, ErrorCode, KafkaError
+from ottla.client._cluster import Cluster, Recovery
+from ottla.wire.apis import ApiKey
+from ottla.wire.messages.metadata_response import MetadataResponse
+
+
+def run(main: Awaitable[None]) -> None:
+    async def limited() -> None:
+        await asyncio.wait_for(main, 30)
+
+    asyncio.run(limited())
+
+
+async def moving(check: Callable[[ScriptedCluster, ScriptedCluster, str], Awaitable[None]]) -> None:
+    """A cluster whose bootstrap address, node 0, names node 1 only, and another one that may come to that address."""
+    async with ScriptedCluster(nodes=2) as old, ScriptedCluster() as new:
+        old.brokers = [1]
+        old.leader = 1
+        await check(old, new, old.bootstrap)
+
+
+def test_no_known_broker_answers() -> None:
+    async def check(old: ScriptedCluster, new: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap) as cluster:
+            await cluster.refresh((TOPIC,))
+            assert [one.port for one in cluster.brokers.values()] == [old.ports[1]]
+            await old.replace(0, new)
+            await old.close(1)
+            await cluster.refresh((TOPIC,))
+            assert [one.port for one in cluster.brokers.values()] == new.ports
+
+    run(moving(check))
+
+
+def test_without_recovery_it_stays_lost() -> None:
+    async def check(old: ScriptedCluster, new: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap, recovery=Recovery.of("none", 300_000)) as cluster:
+            await cluster.refresh((TOPIC,))
+            await old.replace(0, new)
+            await old.close(1)
+            for _ in range(2):
+                with pytest.raises(ClusterUnreachable):
+                    await cluster.refresh((TOPIC,))
+            assert [one.port for one in cluster.brokers.values()] == [old.ports[1]]
+            assert new.asked(ApiKey.METADATA) == []
+
+    run(moving(check))
+
+
+def test_what_was_known_is_kept_while_bootstrap_does_not_answer_either() -> None:
+    async def check(old: ScriptedCluster, _: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap) as cluster:
+            await cluster.refresh((TOPIC,))
+            await old.close(0)
+            await old.close(1)
+            with pytest.raises(ClusterUnreachable):
+                await cluster.refresh((TOPIC,))
+            await old.reopen(1)
+            await cluster.refresh((TOPIC,))
+
+    run(moving(check))
+
+
+def test_known_brokers_that_only_listen_are_forgotten_after_the_trigger() -> None:
+    async def check(old: ScriptedCluster, new: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap, recovery=Recovery.of("rebootstrap", 400)) as cluster:
+            await cluster.refresh((TOPIC,))
+            peer = await cluster.peer(1)
+            old.handlers[ApiKey.METADATA] = lambda _node, _request: None
+            await old.replace(0, new)
+            began = asyncio.get_running_loop().time()
+            await asyncio.gather(*(cluster.refresh((TOPIC,)) for _ in range(3)))
+            assert 0.35 < asyncio.get_running_loop().time() - began < 5.0
+            assert [one.port for one in cluster.brokers.values()] == new.ports
+            assert not peer.connected
+            # The clock begins anew with the next question that nobody answers.
+            new.handlers[ApiKey.METADATA] = lambda _node, _request: None
+            with pytest.raises(ClusterUnreachable):
+                await cluster.refresh((TOPIC,), seconds=0.1)
+            assert cluster.brokers
+
+    run(moving(check))
+
+
+def required(*_: Any) -> MetadataResponse:
+    return MetadataResponse(error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
+
+
+def test_a_broker_sends_its_clients_away() -> None:
+    async def check(old: ScriptedCluster, new: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap) as cluster:
+            old.handlers[ApiKey.METADATA] = required
+            await old.replace(0, new)
+            await cluster.refresh((TOPIC,))
+            assert [one.port for one in cluster.brokers.values()] == new.ports
+            new.handlers[ApiKey.METADATA] = required
+            with pytest.raises(ClusterUnreachable, match="sends us back"):
+                await cluster.refresh((TOPIC,))
+
+    run(moving(check))
+
+
+def test_without_recovery_being_sent_away_is_an_error() -> None:
+    async def main() -> None:
+        async with ScriptedCluster() as old, Admin(old.bootstrap, metadata_recovery_strategy="none") as admin:
+            old.handlers[ApiKey.METADATA] = required
+            with pytest.raises(KafkaError) as caught:
+                await admin.list_topics()
+            assert caught.value.code is ErrorCode.REBOOTSTRAP_REQUIRED
+
+    run(main())
+
+
+def test_an_unknown_strategy() -> None:
+    with pytest.raises(ConfigError, match="rebootstrap and none"):
+        Admin.from_config({"bootstrap.servers": "a:1", "metadata.recovery.strategy": "sometimes"})
+    Admin.from_config(
+        {
+            "bootstrap.servers": "a:1",
+            "metadata.recovery.strategy": "NONE",
+            "metadata.recovery.rebootstrap.trigger.ms": "1000",
+        }
+    )
