@@ -2,8 +2,8 @@
 
 Invariants:
 - The broker's versions are known before the first request: ``connect`` negotiates them (KIP-35, KIP-511).
-- An answer's announced length is checked before memory is taken for it. A frame's memory is its own, so the memoryviews
-  of a decoded message (records) stay valid as long as somebody holds them.
+- An answer's announced length is checked before memory is taken for it. A frame's memory is not used again before the
+  last view of it is gone, so the memoryviews of a decoded message (records) stay valid as long as somebody holds them.
 - After a missed deadline or anything malformed the connection is closed: what is on it could be for anybody.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from msgspec import Struct
 
+from ottla.net.frames import Frames
 from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.codec import Message
@@ -286,7 +287,7 @@ class Peer:
         host, port = self.address
         self.close(PeerLost(f"{host}:{port} closed the connection{f': {error}' if error else ''}"))
 
-    def _receive(self, frame: bytes | bytearray) -> None:
+    def _receive(self, frame: bytes | memoryview) -> None:
         """A whole answer without its length. Anything that does not fit closes the connection."""
         try:
             correlation_id = _LENGTH.unpack_from(frame)[0]
@@ -311,7 +312,7 @@ class Peer:
         if self._closing and not self._pending:
             self.close()
 
-    def _decode(self, entry: _Pending, frame: bytes | bytearray) -> Any:
+    def _decode(self, entry: _Pending, frame: bytes | memoryview) -> Any:
         version = entry.version
         _, position = read_response_header(entry.api_key, version, frame)
         response = API_SPECS[entry.api_key].load_response()
@@ -328,7 +329,8 @@ class _Link(asyncio.BufferedProtocol):
         self._peer = peer
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._filled = 0
-        self._frame: bytearray | None = None
+        self._frames = Frames()
+        self._frame: memoryview | None = None
         self._frame_filled = 0
         self._writable: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport
@@ -341,7 +343,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._frame is not None:
-            return memoryview(self._frame)[self._frame_filled :]
+            return self._frame[self._frame_filled :]
         return self._scratch[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -400,6 +402,8 @@ class _Link(asyncio.BufferedProtocol):
                     self._receive_in_place(start, length)
                     return
                 break
+            # Answers have become small: what large ones needed is given back.
+            self._frames.forget_one()
             self._peer._receive(bytes(self._scratch[start : start + length]))  # noqa: SLF001
             position = start + length
         if position:
@@ -409,7 +413,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def _receive_in_place(self, start: int, length: int) -> None:
         """The frame at ``start`` is larger than the shared buffer: the rest goes straight into memory of its own."""
-        self._frame = bytearray(length)
+        self._frame = self._frames.take(length)
         self._frame_filled = self._filled - start
         self._frame[: self._frame_filled] = self._scratch[start : self._filled]
         self._filled = 0
