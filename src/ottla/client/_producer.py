@@ -262,8 +262,7 @@ class Producer:
         batch = self._enqueue(route, key, value, headers, partition, timestamp_ms)
         receipt = Receipt(batch, len(batch.values) - 1)
         if accumulator.opened != opened:
-            # The batch before may be full: let it go while the next one fills.
-            await asyncio.sleep(0)
+            await self._let_go(batch)
         return receipt
 
     async def send_counted(
@@ -405,8 +404,14 @@ class Producer:
         if self._interceptors:
             receipt.add_done_callback(lambda done: self._tell(record, done))
         if self._accumulator.opened != opened:
-            await asyncio.sleep(0)
+            await self._let_go(batch)
         return receipt
+
+    async def _let_go(self, batch: Batch) -> None:
+        """``batch`` was opened: it goes at once if it may; the one before may be full and goes while this one fills."""
+        assert self._sender is not None
+        if not self._sender.send_now(batch.queue):
+            await asyncio.sleep(0)
 
     def _tell(self, record: ProducerRecord, receipt: Receipt) -> None:
         error = receipt.exception()
