@@ -383,6 +383,7 @@ class Sender:
         return Uuid.ZERO if topic is None else topic.topic_id
 
     def _answered(self, lane: Lane, batches: list[Batch], response: ProduceResponse) -> None:
+        lane.in_flight -= 1
         self.cluster.note_brokers(response.node_endpoints)
         results = _by_place(response, {self._topic_id(batch.place.topic): batch.place.topic for batch in batches})
         for batch in batches:
@@ -390,13 +391,13 @@ class Sender:
         self._landed(lane, batches)
 
     def _unanswered(self, lane: Lane, batches: list[Batch], error: Exception) -> None:
+        lane.in_flight -= 1
         for batch in batches:
             self._failed(batch, ErrorCode.NETWORK_EXCEPTION, str(error))
         self._landed(lane, batches)
 
     def _landed(self, lane: Lane, batches: list[Batch]) -> None:
         """A request is no longer in flight: see what may go instead."""
-        lane.in_flight -= 1
         if lane.ready:
             lane.schedule()
         for batch in batches:
