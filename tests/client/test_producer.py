@@ -51,6 +51,24 @@ def test_the_smallest_program(bootstrap: str, make_topic: MakeTopic, run: Run) -
     run(main())
 
 
+def test_without_lingering_a_record_goes_at_once_and_what_follows_it_together(
+    bootstrap: str, make_topic: MakeTopic, run: Run
+) -> None:
+    topic = make_topic()
+
+    async def main() -> None:
+        async with Producer(bootstrap, linger_ms=0) as producer:
+            await producer.send(topic, b"connects", partition=0)
+            await asyncio.gather(*[producer.send(topic, b"%d" % number, partition=0) for number in range(100)])
+        async with Consumer(bootstrap, topics=[topic], auto_offset_reset="earliest") as consumer:
+            sizes = []
+            while sum(sizes) < 101:
+                sizes += [len(batch) for batch in await consumer.poll(5.0)]
+        assert sizes == [1, 1, 99]
+
+    run(main())
+
+
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
 def test_every_codec_with_everything_in_it(bootstrap: str, make_topic: MakeTopic, run: Run, codec: Any) -> None:
     topic = make_topic()

@@ -28,6 +28,8 @@ from ottla.records.reader import Header
 SEQUENCE_MODULUS: Final = 2**31
 EPOCH_MAX: Final = 2**15 - 1
 NO_PRODUCER: Final = (-1, -1)
+FEW: Final = 6
+"""So many records are written one by one: a run of them would cost more."""
 
 
 class RecordMetadata(Struct, frozen=True, gc=False):
@@ -268,7 +270,7 @@ class Batch:
             transactional=transactional,
         )
         keys, values, timestamps = self.keys, self.values, self.timestamps
-        if self.headers:
+        if self.headers or len(values) <= FEW:
             all_keys = keys or repeat(None, len(values))
             for index, (timestamp, key, value) in enumerate(zip(timestamps, all_keys, values, strict=True)):
                 builder.append(timestamp, key, value, self.headers.get(index, ()))

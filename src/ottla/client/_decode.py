@@ -22,7 +22,7 @@ from ottla.records.batch import (
     verify_crc,
 )
 from ottla.records.reader import Header, read_body, read_header_fields, records_of
-from ottla.records.scan import Fields, gather, make_records, scan, slices
+from ottla.records.scan import COMPILED, Fields, gather, make_records, scan, slices
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,7 +57,7 @@ class BytesColumn(Sequence[bytes | None]):
 
     __slots__ = ("data", "sizes", "starts")
 
-    def __init__(self, data: bytes, starts: "array[int]", sizes: "array[int]") -> None:
+    def __init__(self, data: bytes | memoryview, starts: "array[int]", sizes: "array[int]") -> None:
         self.data = data
         self.starts = starts
         self.sizes = sizes
@@ -73,16 +73,16 @@ class BytesColumn(Sequence[bytes | None]):
         if isinstance(index, slice):
             return BytesColumn(self.data, self.starts[index], self.sizes[index])
         start, size = self.starts[index], self.sizes[index]
-        return None if size < 0 else self.data[start : start + size]
+        return None if size < 0 else bytes(self.data[start : start + size])
 
     def __iter__(self) -> Iterator[bytes | None]:
         return iter(self.to_list())
 
     def to_list(self) -> list[bytes | None]:
         """All of them as objects."""
-        return slices(self.data, self.starts, self.sizes)
+        return slices(bytes(self.data), self.starts, self.sizes)
 
-    def joined(self) -> "tuple[bytes, array[int]]":
+    def joined(self) -> "tuple[bytearray, array[int]]":
         """All of them without gaps, and where each ends in that, from 0 on: one more number than there are fields."""
         joined, ends, _ = gather(self.data, self.starts, self.sizes)
         return joined, ends
@@ -99,13 +99,19 @@ class BytesColumn(Sequence[bytes | None]):
 class RecordBatch(Sequence[ConsumerRecord]):
     """Records of one partition that lie together in its log: a sequence of records, and the same as columns.
 
-    ``offsets`` and ``timestamps`` are arrays of 64-bit numbers, ``keys`` and ``values`` columns of bytes.
+    ``offsets`` and ``timestamps`` are arrays of 64-bit numbers, ``keys`` and ``values`` columns of bytes. Columns look
+    into the broker's answer, which stays in memory as long as they do; records are objects of their own.
     """
 
     __slots__ = ("_body", "_fields", "_header", "_make", "_records", "partition", "topic")
 
     def __init__(
-        self, place: tuple[str, int], header: BatchHeader, body: bytes, fields: Fields, make: Callable[..., Any]
+        self,
+        place: tuple[str, int],
+        header: BatchHeader,
+        body: bytes | memoryview,
+        fields: Fields,
+        make: Callable[..., Any],
     ) -> None:
         self.topic, self.partition = place
         self._header = header
@@ -136,7 +142,8 @@ class RecordBatch(Sequence[ConsumerRecord]):
         """The headers of each record."""
         where = self._fields[6]
         return [
-            read_header_fields(self._body, where[index]) if index in where else () for index in range(len(self.offsets))
+            read_header_fields(self._content(), where[index]) if index in where else ()
+            for index in range(len(self.offsets))
         ]
 
     @property
@@ -155,7 +162,7 @@ class RecordBatch(Sequence[ConsumerRecord]):
             header = self._header
             kind = 1 if header.attributes & LOG_APPEND_TIME_FLAG else 0
             names = (self.topic, self.partition, kind, header.partition_leader_epoch, read_header_fields)
-            self._records = make_records(self._make, names, self._body, self._fields)
+            self._records = make_records(self._make, names, self._content(), self._fields)
         return self._records
 
     def tail(self, first: int) -> "RecordBatch":
@@ -174,6 +181,12 @@ class RecordBatch(Sequence[ConsumerRecord]):
             self._fields,
             lambda *fields: change(make(*fields)),
         )
+
+    def _content(self) -> bytes:
+        """The body as an object, and no longer as a part of the answer."""
+        if not isinstance(self._body, bytes):
+            self._body = bytes(self._body)
+        return self._body
 
     def __len__(self) -> int:
         return len(self._fields[0])
@@ -243,10 +256,10 @@ def iter_batches(
             verify_crc(data, position, header)
         if aborted.hides(data, position, header):
             continue
-        if header.attributes & CODEC_MASK:
-            body = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
+        if header.attributes & CODEC_MASK or not COMPILED:
+            body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
         else:
-            body = bytes(data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD])
+            body = data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD]
         fields = scan(header, body)
         if header.base_offset < offset:
             fields = _from(fields, bisect_left(fields[0], offset))

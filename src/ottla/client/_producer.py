@@ -26,6 +26,7 @@ from ottla.client._partitioner import (
 )
 from ottla.client._partitioner import Partitioner as PartitionerObject
 from ottla.client._record import (
+    PLAIN,
     Headers,
     ProducerInterceptor,
     ProducerRecord,
@@ -33,7 +34,6 @@ from ottla.client._record import (
     as_record,
     checked,
     ends_of,
-    oddities,
 )
 from ottla.client._sender import Sender, SenderSettings
 from ottla.model import TopicPartition
@@ -263,8 +263,7 @@ class Producer:
         batch = self._enqueue(route, key, value, headers, partition, timestamp_ms)
         receipt = Receipt(batch, len(batch.values) - 1)
         if accumulator.opened != opened:
-            # The batch before may be full: let it go while the next one fills.
-            await asyncio.sleep(0)
+            await self._let_go(batch)
         return receipt
 
     async def send_counted(
@@ -301,12 +300,13 @@ class Producer:
         delivery = delivery or Delivery()
         rest = iter(records)
         while turn := list(islice(rest, RECORDS_A_TURN)):
-            if self._interceptors or any(isinstance(one, ProducerRecord) for one in oddities(turn)):
+            kinds = set(map(type, turn))
+            if self._interceptors or any(issubclass(kind, ProducerRecord) for kind in kinds):
                 for record in turn:
                     one = record if isinstance(record, ProducerRecord) else as_record(topic, record, partition)
                     (await self._send_prepared(one)).count_in(delivery)
                 continue
-            keys, values = self._columns(turn)
+            keys, values = self._columns(turn, kinds)
             timestamp = time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms
             await self._add_columns(topic, keys, values, partition, (timestamp, delivery))
             await asyncio.sleep(0)
@@ -405,8 +405,14 @@ class Producer:
         if self._interceptors:
             receipt.add_done_callback(lambda done: self._tell(record, done))
         if self._accumulator.opened != opened:
-            await asyncio.sleep(0)
+            await self._let_go(batch)
         return receipt
+
+    async def _let_go(self, batch: Batch) -> None:
+        """``batch`` was opened: it goes at once if it may; the one before may be full and goes while this one fills."""
+        assert self._sender is not None
+        if not self._sender.send_now(batch.queue):
+            await asyncio.sleep(0)
 
     def _tell(self, record: ProducerRecord, receipt: Receipt) -> None:
         error = receipt.exception()
@@ -525,9 +531,12 @@ class Producer:
         weights = route.loads(lambda place: leader(place) >= 0)
         return weights if self._adaptive else [min(weight, 1) for weight in weights]
 
-    def _columns(self, turn: list[Any]) -> tuple[Sequence[bytes | None] | None, Sequence[bytes | None]]:
-        """Keys (``None`` if nobody has one) and values, serialized and checked."""
-        kinds = set(map(type, turn))
+    def _columns(
+        self, turn: list[Any], kinds: set[type]
+    ) -> tuple[Sequence[bytes | None] | None, Sequence[bytes | None]]:
+        """Keys (``None`` if nobody has one) and values, serialized and checked, of what is of these ``kinds``."""
+        if kinds <= PLAIN and self._value_serializer is None:
+            return None, turn
         keys: Sequence[Any] | None = None
         values: Sequence[Any] = turn
         if kinds == {tuple}:

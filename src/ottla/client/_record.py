@@ -1,8 +1,9 @@
 """A record as a program hands it over: its shapes, checks, and the sizes of many."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, repeat
+from operator import add
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -11,6 +12,10 @@ from ottla.records.builder import RECORD_OVERHEAD_MAX
 from ottla.records.reader import Header
 
 Headers = Sequence[Header] | Mapping[str, bytes | None]
+
+
+PLAIN: Final = frozenset((bytes, type(None)))
+"""What fields of records are of."""
 
 
 class ProducerRecord(Struct, frozen=True):
@@ -46,17 +51,9 @@ def as_bytes(content: Any, what: str) -> bytes:
 
 
 def checked(column: Sequence[Any], what: str) -> Sequence[bytes | None]:
-    kinds = set(map(type, column))
-    if kinds <= {bytes, type(None)}:
+    if PLAIN.issuperset(map(type, column)):
         return column
     return [None if one is None else as_bytes(one, what) for one in column]
-
-
-def oddities(turn: list[Any]) -> list[Any]:
-    """What is neither bytes nor a pair, if there is anything: cheap to ask where there is not."""
-    if set(map(type, turn)) <= {bytes, tuple, type(None)}:
-        return []
-    return turn
 
 
 def as_record(topic: str, record: Any, partition: int | None) -> ProducerRecord:
@@ -64,15 +61,17 @@ def as_record(topic: str, record: Any, partition: int | None) -> ProducerRecord:
     return ProducerRecord(topic, value, key, partition)
 
 
-def ends_of(keys: Sequence[bytes | None] | None, values: Sequence[bytes | None]) -> list[int]:
+def ends_of(keys: Sequence[bytes | None] | None, values: Sequence[bytes | None]) -> Sequence[int]:
     """The sizes of records added up: ``ends[n]`` is what the first n + 1 take at most."""
     try:
-        sizes: Iterable[int] = map(len, values)  # type: ignore[arg-type]  # a null is what the exception is for
+        sizes = list(map(len, values))  # type: ignore[arg-type]  # a null is what the exception is for
         if keys is not None:
-            sizes = map(sum, zip(map(len, keys), sizes, strict=True))  # type: ignore[arg-type]
-        return list(accumulate(map(RECORD_OVERHEAD_MAX.__add__, sizes)))
+            sizes = list(map(add, map(len, keys), sizes))  # type: ignore[arg-type]
     except TypeError:
         sizes = [len(value or b"") for value in values]
         if keys is not None:
             sizes = [size + len(key or b"") for size, key in zip(sizes, keys, strict=True)]
-        return list(accumulate(map(RECORD_OVERHEAD_MAX.__add__, sizes)))
+    if sizes.count(sizes[0]) == len(sizes):
+        size = sizes[0] + RECORD_OVERHEAD_MAX
+        return range(size, size * len(sizes) + 1, size)
+    return list(accumulate(map(add, sizes, repeat(RECORD_OVERHEAD_MAX))))

@@ -24,6 +24,7 @@ from ottla.client._cluster import Cluster
 from ottla.client._errors import KafkaTimeoutError, ProducerClosedError, error_of
 from ottla.model import TopicPartition, Uuid
 from ottla.net.peer import Peer
+from ottla.runtime.turn import of_running_loop
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -77,10 +78,17 @@ class Lane:
         """While a task gets a connection, or waits for it to take more."""
 
     def schedule(self) -> None:
-        """Pump later in this turn of the loop."""
+        """Pump at the end of what the loop does now, or else in its next turn."""
         if not self._scheduled:
             self._scheduled = True
-            self.sender.loop.call_soon(self._pump)
+            self.sender.turn.at_end(self._pump)
+
+    def send_now(self) -> bool:
+        """Send what is due unless something is in flight already: then more may come along. Whether it was sent."""
+        if self.in_flight:
+            return False
+        self._pump()
+        return self.in_flight > 0
 
     def release(self) -> list[PartitionQueue]:
         """Hand back every queue: somebody else may lead them now."""
@@ -183,7 +191,8 @@ class Sender:
         self.cluster = cluster
         self.accumulator = accumulator
         self.settings = settings
-        self.loop = asyncio.get_running_loop()
+        self.turn = of_running_loop()
+        self.loop = self.turn.loop
         self.stopping = False
         self._transaction = transaction
         self._lanes: dict[int, Lane] = {}
@@ -242,6 +251,13 @@ class Sender:
         if batch.attempts == 0 and not batch.settled:
             batch.full = True
             self.mark(batch.queue)
+
+    def send_now(self, queue: PartitionQueue) -> bool:
+        """Send what was just added if nothing lingers and nothing is in flight to that broker; whether it was sent."""
+        if self.accumulator.linger_seconds > 0:
+            return False
+        lane = self._lanes.get(self.cluster.leader(queue.place))
+        return lane is not None and lane.send_now()
 
     def mark(self, queue: PartitionQueue) -> None:
         """Something of a queue may be due."""
@@ -313,7 +329,7 @@ class Sender:
         seconds = max(0.05, min(self.settings.request_seconds, left))
         answer = peer.submit_now(ApiKey.PRODUCE, request, version, seconds=seconds)
         lane.in_flight += 1
-        answer.add_done_callback(partial(self._answered, lane, batches))
+        answer.then(partial(self._answered, lane, batches), partial(self._unanswered, lane, batches))
 
     def want_metadata(self, topics: Iterable[str]) -> None:
         """Refresh what is known of topics, soon and until their leaders are known."""
@@ -361,18 +377,22 @@ class Sender:
         topic = self.cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
-    def _answered(self, lane: Lane, batches: list[Batch], answer: asyncio.Future[Any]) -> None:
+    def _answered(self, lane: Lane, batches: list[Batch], response: ProduceResponse) -> None:
         lane.in_flight -= 1
-        error = None if answer.cancelled() else answer.exception()
-        if answer.cancelled() or error is not None:
-            for batch in batches:
-                self._failed(batch, ErrorCode.NETWORK_EXCEPTION, str(error))
-        else:
-            response: ProduceResponse = answer.result()
-            self.cluster.note_brokers(response.node_endpoints)
-            results = _by_place(response, {self._topic_id(batch.place.topic): batch.place.topic for batch in batches})
-            for batch in batches:
-                self._resolve(batch, results.get(batch.place))
+        self.cluster.note_brokers(response.node_endpoints)
+        results = _by_place(response, {self._topic_id(batch.place.topic): batch.place.topic for batch in batches})
+        for batch in batches:
+            self._resolve(batch, results.get(batch.place))
+        self._landed(lane, batches)
+
+    def _unanswered(self, lane: Lane, batches: list[Batch], error: Exception) -> None:
+        lane.in_flight -= 1
+        for batch in batches:
+            self._failed(batch, ErrorCode.NETWORK_EXCEPTION, str(error))
+        self._landed(lane, batches)
+
+    def _landed(self, lane: Lane, batches: list[Batch]) -> None:
+        """A request is no longer in flight: see what may go instead."""
         if lane.ready:
             lane.schedule()
         for batch in batches:

@@ -2,21 +2,26 @@
 
 Invariants:
 - The broker's versions are known before the first request: ``connect`` negotiates them (KIP-35, KIP-511).
-- An answer's announced length is checked before memory is taken for it. A frame's memory is its own, so the memoryviews
-  of a decoded message (records) stay valid as long as somebody holds them.
+- An answer's announced length is checked before memory is taken for it. A frame's memory is not used again before the
+  last view of it is gone, so the memoryviews of a decoded message (records) stay valid as long as somebody holds them.
 - Answers come in the order of their requests. After a missed deadline, an answer out of turn or anything malformed the
   connection is closed: what is on it could be for anybody.
 - While the broker throttles (KIP-219) nothing is sent: it would not read it.
 """
 
 import asyncio
+import math
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from msgspec import Struct
 
+from ottla.net.deferred import Deferred
+from ottla.net.frames import Frames
+from ottla.runtime.turn import of_running_loop
 from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.codec import Message
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 
 SCRATCH_BYTES: Final = 64 * 1024
 """Answers smaller than this are cut out of one shared buffer, larger ones are received in place."""
+
+TIMER_TOLERANCE: Final = 0.001
+"""Event loops count milliseconds."""
 
 _LENGTH: Final = struct.Struct(">i")
 _CORRELATION_MODULUS: Final = 2**31
@@ -59,8 +67,8 @@ class PeerLimits(Struct, frozen=True, kw_only=True):
 class _Pending(Struct):
     api_key: int
     version: int
-    answer: asyncio.Future[Any]
-    timer: asyncio.TimerHandle
+    answer: Deferred[Any]
+    deadline: float
 
 
 class Peer:
@@ -70,11 +78,15 @@ class Peer:
         self.address = address
         self.limits = limits
         self._client_id = client_id
-        self._loop = asyncio.get_running_loop()
+        self._turn = of_running_loop()
+        self._loop = self._turn.loop
         self._link: _Link | None = None
         self._versions: Mapping[int, tuple[int, int]] = {}
         self._correlation_id = 0
         self._pending: dict[int, _Pending] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        """Rings for the first deadline there was when it was set: one timer for all, left alone as answers come."""
+        self._rings_at = math.inf
         self._room: asyncio.Future[None] | None = None
         """Resolved with each answer and at the end; there only while somebody waits to send."""
         self._failure: PeerLost | None = None
@@ -157,14 +169,15 @@ class Peer:
         ``version`` is negotiated if not given; ``seconds`` replaces the usual deadline. Raises ``PeerLost`` if the
         connection breaks or the deadline passes, ``KafkaError(UNSUPPORTED_VERSION)``, and ``EncodeError``.
         """
-        return await (await self.submit(api_key, message, version, seconds=seconds))
+        return await (await self.submit(api_key, message, version, seconds=seconds)).future()
 
     async def submit(
         self, api_key: ApiKey, message: Message, version: int | None = None, *, seconds: float | None = None
-    ) -> asyncio.Future[Any]:
-        """Send a request and return where its answer will be: who submits one after the other keeps their order.
+    ) -> Deferred[Any]:
+        """Send a request and return its answer, which comes in the turn in which it is read: who submits one after the
+        other keeps their order.
 
-        Raises as ``request``; the future fails with ``PeerLost``.
+        Raises as ``request``; the answer fails with ``PeerLost``.
         """
         if version is None:
             version = self.version_of(api_key)
@@ -185,7 +198,7 @@ class Peer:
 
     def submit_now(
         self, api_key: ApiKey, message: Message, version: int, *, seconds: float | None = None
-    ) -> asyncio.Future[Any]:
+    ) -> Deferred[Any]:
         """``submit`` without waiting, while ``ready``. Raises ``EncodeError``."""
         assert self._link is not None, "ready was not asked"
         return self._send(self._link, api_key, message, version, seconds)
@@ -196,12 +209,14 @@ class Peer:
 
     def _send(
         self, link: "_Link", api_key: ApiKey, message: Message, version: int, seconds: float | None
-    ) -> asyncio.Future[Any]:
+    ) -> Deferred[Any]:
         correlation_id = self._next_correlation_id()
         parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self._client_id), message)
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        timer = self._loop.call_later(seconds or self.limits.request_seconds, self._expire, correlation_id)
-        self._pending[correlation_id] = _Pending(api_key, version, answer, timer)
+        answer: Deferred[Any] = Deferred()
+        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
+        self._pending[correlation_id] = _Pending(api_key, version, answer, deadline)
+        if deadline < self._rings_at:
+            self._ring_at(deadline)
         if len(parts) == 1:
             link.transport.write(parts[0])
         else:
@@ -229,9 +244,8 @@ class Peer:
             self._link.wake_writers()
         pending, self._pending = self._pending, {}
         for entry in pending.values():
-            entry.timer.cancel()
-            if not entry.answer.done():
-                entry.answer.set_exception(self._failure)
+            self._turn.at_end(partial(entry.answer.fail, self._failure))
+        self._ring_at(None)
         self._make_room()
 
     async def _negotiate(self) -> None:
@@ -278,11 +292,23 @@ class Peer:
         self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
         return self._correlation_id
 
-    def _expire(self, correlation_id: int) -> None:
+    def _ring_at(self, deadline: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._rings_at = math.inf if deadline is None else deadline
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
         # Also when the caller has given up: answers come in order, so a missing one blocks all that follow.
-        host, port = self.address
-        name = API_SPECS[self._pending[correlation_id].api_key].name
-        self.close(PeerTimeout(f"{host}:{port} did not answer {name} in time"))
+        now = self._loop.time() + TIMER_TOLERANCE
+        late = next((entry for entry in self._pending.values() if entry.deadline <= now), None)
+        if late is not None:
+            host, port = self.address
+            self.close(PeerTimeout(f"{host}:{port} did not answer {API_SPECS[late.api_key].name} in time"))
+        else:
+            self._ring_at(min((entry.deadline for entry in self._pending.values()), default=None))
 
     def _attach(self, link: "_Link") -> None:
         self._link = link
@@ -291,7 +317,7 @@ class Peer:
         host, port = self.address
         self.close(PeerLost(f"{host}:{port} closed the connection{f': {error}' if error else ''}"))
 
-    def _receive(self, frame: bytes | bytearray) -> None:
+    def _receive(self, frame: bytes | memoryview) -> None:
         """A whole answer without its length. Anything that does not fit closes the connection."""
         entry: _Pending | None = None
         try:
@@ -300,25 +326,23 @@ class Peer:
             if correlation_id != expected:
                 raise DecodeError(f"an answer to request {correlation_id}, where that to {expected} is due")
             entry = self._pending.pop(correlation_id)
-            entry.timer.cancel()
             self._make_room()
             message = self._decode(entry, frame)
         except (DecodeError, ValueError) as error:
             host, port = self.address
             failure = PeerLost(f"{host}:{port} sent a malformed answer: {error}")
-            if entry is not None and not entry.answer.done():
-                entry.answer.set_exception(failure)
+            if entry is not None:
+                self._turn.at_end(partial(entry.answer.fail, failure))
             self.close(failure)
             return
         throttle_ms = getattr(message, "throttle_time_ms", 0)
         if throttle_ms > 0:
             self._throttled_until = max(self._throttled_until, self._loop.time() + throttle_ms / 1000)
-        if not entry.answer.done():
-            entry.answer.set_result(message)
+        self._turn.at_end(partial(entry.answer.set, message))
         if self._closing and not self._pending:
             self.close()
 
-    def _decode(self, entry: _Pending, frame: bytes | bytearray) -> Any:
+    def _decode(self, entry: _Pending, frame: bytes | memoryview) -> Any:
         version = entry.version
         _, position = read_response_header(entry.api_key, version, frame)
         response = API_SPECS[entry.api_key].load_response()
@@ -333,9 +357,11 @@ class _Link(asyncio.BufferedProtocol):
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
+        self._turn = of_running_loop()
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._filled = 0
-        self._frame: bytearray | None = None
+        self._frames = Frames()
+        self._frame: memoryview | None = None
         self._frame_filled = 0
         self._writable: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport
@@ -348,7 +374,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._frame is not None:
-            return memoryview(self._frame)[self._frame_filled :]
+            return self._frame[self._frame_filled :]
         return self._scratch[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -356,10 +382,10 @@ class _Link(asyncio.BufferedProtocol):
             self._frame_filled += nbytes
             if self._frame_filled == len(self._frame):
                 frame, self._frame = self._frame, None
-                self._peer._receive(frame)  # noqa: SLF001
+                self._turn.run(partial(self._peer._receive, frame))  # noqa: SLF001
             return
         self._filled += nbytes
-        self._cut_frames()
+        self._turn.run(self._cut_frames)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._peer._lost(exc)  # noqa: SLF001
@@ -407,6 +433,8 @@ class _Link(asyncio.BufferedProtocol):
                     self._receive_in_place(start, length)
                     return
                 break
+            # Answers have become small: what large ones needed is given back.
+            self._frames.forget_one()
             self._peer._receive(bytes(self._scratch[start : start + length]))  # noqa: SLF001
             position = start + length
         if position:
@@ -416,7 +444,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def _receive_in_place(self, start: int, length: int) -> None:
         """The frame at ``start`` is larger than the shared buffer: the rest goes straight into memory of its own."""
-        self._frame = bytearray(length)
+        self._frame = self._frames.take(length)
         self._frame_filled = self._filled - start
         self._frame[: self._frame_filled] = self._scratch[start : self._filled]
         self._filled = 0

@@ -6,6 +6,7 @@ same, byte for byte; a property test holds both equal.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain, repeat
 from operator import add
 from typing import Final
@@ -13,7 +14,6 @@ from typing import Final
 from ottla.records.varint import zigzag_varint
 
 _varint = zigzag_varint
-_OFFSET_DELTAS: Final = tuple(_varint[delta] for delta in range(8192))
 _WIDTHS: Final = ((64, 1), (8192, 2), (1 << 20, 3), (1 << 27, 4), (1 << 31, 5))
 """Offset deltas below the first number are written with so many bytes."""
 _NULL: Final = b"\x01"
@@ -40,7 +40,7 @@ def _same_width(
     """Records whose offset deltas all take ``width`` bytes."""
     last = first + len(values)
     deltas: Iterable[bytes] = (
-        _OFFSET_DELTAS[first:last] if last <= 8192 else map(_varint.__getitem__, range(first, last))
+        _offset_deltas()[first:last] if last <= 8192 else map(_varint.__getitem__, range(first, last))
     )
     value_sizes, value_lengths, value_parts = _field(values)
     fixed = 1 + len(timestamp) + width + 1
@@ -55,6 +55,12 @@ def _same_width(
     heading: Iterable[bytes] = repeat(heads[sizes[0]]) if len(heads) == 1 else map(heads.__getitem__, sizes)
     columns = zip(heading, deltas, *between, value_lengths, value_parts, repeat(b"\0"), strict=False)
     return b"".join(chain.from_iterable(columns))
+
+
+@cache
+def _offset_deltas() -> tuple[bytes, ...]:
+    """Those of two bytes and less; made at the first use, since they take milliseconds."""
+    return tuple(map(_varint.__getitem__, range(8192)))
 
 
 def _field(column: Sequence[bytes | None]) -> tuple[list[int], Iterable[bytes], Iterable[bytes]]:

@@ -4,18 +4,18 @@ cimport cython
 
 @cython.locals(shift=cython.int, byte="unsigned long long")
 cdef (unsigned long long, Py_ssize_t) _long_varint(
-    const unsigned char* data, Py_ssize_t position, unsigned long long raw) except *
+    const unsigned char[::1] data, Py_ssize_t position, Py_ssize_t end, unsigned long long raw) except *
 
 cdef long _past_end(Py_ssize_t index) except -1
 
 @cython.locals(
-    data="const unsigned char*", raw="unsigned long long", size="long long", time="long long", delta="long long",
+    data="const unsigned char[::1]", raw="unsigned long long", size="long long", time="long long", delta="long long",
     base_offset="long long", delta_max="long long", base_time="long long", append_time="long long",
     last_delta="long long", size_min="long long", time_max="long long", position=Py_ssize_t, start=Py_ssize_t, record_end=Py_ssize_t, end=Py_ssize_t,
     count=Py_ssize_t, index=Py_ssize_t,
     offsets="long long[::1]", times="long long[::1]", key_starts="int[::1]", key_sizes="int[::1]",
     value_starts="int[::1]", value_sizes="int[::1]", headers=dict)
-cpdef tuple scan(object header, bytes body)
+cpdef tuple scan(object header, object body)
 
 @cython.locals(
     data="const unsigned char*", size="Py_ssize_t", start=Py_ssize_t, index=Py_ssize_t, records=list,
@@ -24,9 +24,9 @@ cpdef tuple scan(object header, bytes body)
 cpdef list make_records(object make, tuple names, bytes body, tuple fields)
 
 @cython.locals(
-    data="const unsigned char*", size=Py_ssize_t, start=Py_ssize_t, index=Py_ssize_t, position=Py_ssize_t,
-    nulls=Py_ssize_t, parts=list, starts_="int[::1]", sizes_="int[::1]", ends_="int[::1]")
-cpdef tuple gather(bytes body, object starts, object sizes)
+    data="const unsigned char[::1]", out="unsigned char[::1]", joined=bytearray, size=Py_ssize_t, start=Py_ssize_t,
+    index=Py_ssize_t, position=Py_ssize_t, nulls=Py_ssize_t, starts_="int[::1]", sizes_="int[::1]", ends_="int[::1]")
+cpdef tuple gather(object body, object starts, object sizes)
 
 @cython.locals(
     data="const unsigned char*", size=Py_ssize_t, start=Py_ssize_t, index=Py_ssize_t, parts=list,

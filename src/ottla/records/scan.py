@@ -3,9 +3,8 @@
 This module is written once and runs twice: as Python, and, where a compiler was at hand when Ottla was installed, as
 the extension that Cython makes of it with the types in ``scan.pxd``; a property test holds both equal.
 
-Compiled, ``data`` is a bare pointer, so every read must be inside ``body`` by the code's own checks. They rest on two
-facts: a ``bytes`` object ends with a NUL that is not counted, so a varint that begins at or before the end stops there;
-and a field's length is compared with what is left of its record before it is used.
+Compiled, nothing checks an index, so every read must be inside ``body`` by the code's own checks: a varint ends where
+the body does, and a field's length is compared with what is left of its record before it is used.
 """
 
 from array import array
@@ -15,8 +14,9 @@ from typing import Any, Final
 from ottla.records.batch import LOG_APPEND_TIME_FLAG, BatchHeader
 from ottla.records.errors import CorruptRecord
 
-__all__ = ["RECORD_BYTES_MIN", "Fields", "gather", "make_records", "scan", "slices"]
+__all__ = ["COMPILED", "RECORD_BYTES_MIN", "Fields", "gather", "make_records", "scan", "slices"]
 
+COMPILED: Final = not __file__.endswith(".py")
 RECORD_BYTES_MIN: Final = 7
 """Length, attributes, two deltas, two lengths, header count: a byte each."""
 TIMESTAMP_MAX: Final = 2**61
@@ -29,7 +29,7 @@ Fields = tuple[
 headers begin and end, for records that have any. Starts count from the beginning of the body."""
 
 
-def scan(header: BatchHeader, body: bytes) -> Fields:  # noqa: C901, PLR0912, PLR0915 - varints are read in line
+def scan(header: BatchHeader, body: bytes | memoryview) -> Fields:  # noqa: C901, PLR0915 - varints are read in line
     """The fields of the records in ``body``, the decompressed records of a batch. Raises ``CorruptRecord``.
 
     Headers are not looked into.
@@ -45,54 +45,51 @@ def scan(header: BatchHeader, body: bytes) -> Fields:  # noqa: C901, PLR0912, PL
     base_time, append_time = _times(header)
     position, last_delta = 0, -1
     size_min, time_max = RECORD_BYTES_MIN - 1, TIMESTAMP_MAX
-    try:
-        for index in range(count):
-            raw = data[position]
-            position += 1
-            if raw > 0x7F:
-                raw, position = _long_varint(data, position, raw)
-            start, size = position, (raw >> 1) ^ -(raw & 1)
-            if size < size_min or size > end - start:
-                raise CorruptRecord(f"record {index} announces {size} bytes, {end - start} are left")
-            record_end = start + size
-            raw = data[start + 1]
-            position = start + 2
-            if raw > 0x7F:
-                raw, position = _long_varint(data, position, raw)
-            time = (raw >> 1) ^ -(raw & 1)
-            raw = data[position] if position < record_end else _past_end(index)
-            position += 1
-            if raw > 0x7F:
-                raw, position = _long_varint(data, position, raw)
-            delta = (raw >> 1) ^ -(raw & 1)
-            if not last_delta < delta <= delta_max or not -time_max < time < time_max:
-                raise CorruptRecord(f"record {index}: offset delta {delta} after {last_delta}, timestamp delta {time}")
-            offsets[index] = base_offset + delta
-            times[index] = base_time + time if append_time < 0 else append_time
-            last_delta = delta
-            raw = data[position] if position < record_end else _past_end(index)
-            position += 1
-            if raw > 0x7F:
-                raw, position = _long_varint(data, position, raw)
-            size = (raw >> 1) ^ -(raw & 1)
-            key_starts[index], key_sizes[index] = position, size if 0 <= size <= record_end - position else -1
-            if size > 0:
-                position = position + size if size <= record_end - position else _past_end(index)
-            raw = data[position] if position < record_end else _past_end(index)
-            position += 1
-            if raw > 0x7F:
-                raw, position = _long_varint(data, position, raw)
-            size = (raw >> 1) ^ -(raw & 1)
-            value_starts[index], value_sizes[index] = position, size if 0 <= size <= record_end - position else -1
-            if size > 0:
-                position = position + size if size <= record_end - position else _past_end(index)
-            if (data[position] if position < record_end else _past_end(index)) != 0:
-                headers[index] = (position, record_end)
-            elif position + 1 != record_end:
-                raise CorruptRecord(f"record {index} has {record_end - position - 1} bytes behind its end")
-            position = record_end
-    except IndexError:
-        raise CorruptRecord("a record exceeds the batch") from None
+    for index in range(count):
+        raw = data[position] if position < end else _past_end(index)
+        position += 1
+        if raw > 0x7F:
+            raw, position = _long_varint(data, position, end, raw)
+        start, size = position, (raw >> 1) ^ -(raw & 1)
+        if size < size_min or size > end - start:
+            raise CorruptRecord(f"record {index} announces {size} bytes, {end - start} are left")
+        record_end = start + size
+        raw = data[start + 1]
+        position = start + 2
+        if raw > 0x7F:
+            raw, position = _long_varint(data, position, end, raw)
+        time = (raw >> 1) ^ -(raw & 1)
+        raw = data[position] if position < record_end else _past_end(index)
+        position += 1
+        if raw > 0x7F:
+            raw, position = _long_varint(data, position, end, raw)
+        delta = (raw >> 1) ^ -(raw & 1)
+        if not last_delta < delta <= delta_max or not -time_max < time < time_max:
+            raise CorruptRecord(f"record {index}: offset delta {delta} after {last_delta}, timestamp delta {time}")
+        offsets[index] = base_offset + delta
+        times[index] = base_time + time if append_time < 0 else append_time
+        last_delta = delta
+        raw = data[position] if position < record_end else _past_end(index)
+        position += 1
+        if raw > 0x7F:
+            raw, position = _long_varint(data, position, end, raw)
+        size = (raw >> 1) ^ -(raw & 1)
+        key_starts[index], key_sizes[index] = position, size if 0 <= size <= record_end - position else -1
+        if size > 0:
+            position = position + size if size <= record_end - position else _past_end(index)
+        raw = data[position] if position < record_end else _past_end(index)
+        position += 1
+        if raw > 0x7F:
+            raw, position = _long_varint(data, position, end, raw)
+        size = (raw >> 1) ^ -(raw & 1)
+        value_starts[index], value_sizes[index] = position, size if 0 <= size <= record_end - position else -1
+        if size > 0:
+            position = position + size if size <= record_end - position else _past_end(index)
+        if (data[position] if position < record_end else _past_end(index)) != 0:
+            headers[index] = (position, record_end)
+        elif position + 1 != record_end:
+            raise CorruptRecord(f"record {index} has {record_end - position - 1} bytes behind its end")
+        position = record_end
     if position != end:
         raise CorruptRecord(f"{end - position} bytes remain behind the last of {count} records")
     return places
@@ -118,22 +115,24 @@ def make_records(make: Callable[..., Any], names: tuple[Any, ...], body: bytes, 
     return records
 
 
-def gather(body: bytes, starts: "array[int]", sizes: "array[int]") -> "tuple[bytes, array[int], int]":
+def gather(body: bytes | memoryview, starts: "array[int]", sizes: "array[int]") -> "tuple[bytearray, array[int], int]":
     """The fields themselves, laid one after the other; where each ends (from 0 on); how many are null."""
     ends = array("i", bytes(4 * (len(starts) + 1)))
-    data = body
+    joined = bytearray(len(body))
+    data, out = body, memoryview(joined)
     starts_, sizes_, ends_ = starts, sizes, ends
-    parts = []
     position = nulls = 0
     for index in range(len(starts_)):
         start, size = starts_[index], sizes_[index]
         if size < 0:
             nulls += 1
         elif size:
-            parts.append(data[start : start + size])
+            out[position : position + size] = data[start : start + size]
             position += size
         ends_[index + 1] = position
-    return b"".join(parts), ends, nulls
+    del out
+    del joined[position:]
+    return joined, ends, nulls
 
 
 def slices(body: bytes, starts: "array[int]", sizes: "array[int]") -> list[bytes | None]:
@@ -147,11 +146,13 @@ def slices(body: bytes, starts: "array[int]", sizes: "array[int]") -> list[bytes
     return parts
 
 
-def _long_varint(data: bytes, position: int, raw: int) -> tuple[int, int]:
+def _long_varint(data: bytes | memoryview, position: int, end: int, raw: int) -> tuple[int, int]:
     """A varint of more than one byte, of which ``raw`` is the first: the number, not yet unfolded, and what follows."""
     raw &= 0x7F
     shift = 7
     while True:
+        if position >= end:
+            raise CorruptRecord("a varint exceeds the batch")
         byte = data[position]
         position += 1
         if shift == 63 and byte > 1:

@@ -10,6 +10,7 @@ import pytest
 
 from harness import scripted
 from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
+from ottla.client._fetch_session import FetchSession
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.fetch_response import FetchResponse, LeaderIdAndEpoch, NodeEndpoint
 from ottla.wire.messages.offset_for_leader_epoch_response import (
@@ -33,6 +34,32 @@ async def offsets(consumer: Consumer, count: int) -> list[int]:
     while len(found) < count:
         found += [record.offset for record in await consumer.get_many(count - len(found), 5.0)]
     return found
+
+
+@pytest.mark.parametrize(("size", "order"), [(10, "fetch record fetch"), (100_000, "fetch fetch record")])
+def test_little_is_handed_out_before_the_next_fetch_and_much_after_it(
+    monkeypatch: pytest.MonkeyPatch, size: int, order: str
+) -> None:
+    happened: list[str] = []
+    fetch_request = FetchSession.request
+
+    def noted(self: FetchSession, *rest: Any) -> Any:
+        happened.append("fetch")
+        return fetch_request(self, *rest)
+
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            cluster.append(bytes(size))
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                async for _ in consumer:
+                    happened.append("record")
+                    break
+                while len(happened) < 3:
+                    await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(FetchSession, "request", noted)
+    run(main())
+    assert " ".join(happened[:3]) == order
 
 
 def test_sessions_name_only_what_changed() -> None:

@@ -167,8 +167,8 @@ def test_answers_come_in_the_order_of_their_requests(in_order: bool) -> None:
         held.append(frame(key, version, correlation, MetadataResponse(cluster_id=str(correlation))))
 
     async def check(_server: Server, peer: Peer) -> None:
-        first = await peer.submit(ApiKey.METADATA, MetadataRequest(topics=[]))
-        second = await peer.submit(ApiKey.METADATA, MetadataRequest(topics=[]))
+        first = (await peer.submit(ApiKey.METADATA, MetadataRequest(topics=[]))).future()
+        second = (await peer.submit(ApiKey.METADATA, MetadataRequest(topics=[]))).future()
         while len(held) < 2:
             await asyncio.sleep(0.01)
         for body in held if in_order else reversed(held):
@@ -231,6 +231,17 @@ def test_a_missed_deadline_closes_the_connection() -> None:
             await ask(peer)
 
     run(lambda *_: None, check)
+
+
+def test_a_deadline_holds_after_others_were_kept() -> None:
+    async def check(server: Server, peer: Peer) -> None:
+        for seconds in (0.05, 60.0):
+            await peer.request(ApiKey.METADATA, MetadataRequest(topics=[]), seconds=seconds)
+        server.answer = lambda *_: None
+        with pytest.raises(PeerTimeout):
+            await peer.request(ApiKey.METADATA, MetadataRequest(topics=[]), seconds=0.1)
+
+    run(metadata("c"), check)
 
 
 def test_a_cancelled_request_leaves_the_others_alone() -> None:

@@ -64,11 +64,17 @@ def build(rows: list[Any]) -> tuple[BatchHeader, bytes]:
 
 
 def outcome(module: ModuleType, header: BatchHeader, body: bytes) -> object:
-    """The fields, or that it was refused."""
+    """The fields, or that it was refused. It is the same where the body lies among bytes that go on and on."""
+    found = _outcome(module, header, body, body)
+    assert _outcome(module, header, memoryview(b"\xff" + body + b"\xff" * 20)[1 : len(body) + 1], body) == found
+    return found
+
+
+def _outcome(module: ModuleType, header: BatchHeader, view: bytes | memoryview, body: bytes) -> object:
     try:
-        fields = module.scan(header, body)
+        fields = module.scan(header, view)
         made = module.make_records(_pack, ("t", 3, 0, 7, read_header_fields), body, fields)
-        return [list(column) for column in fields[:6]], dict(fields[6]), made, module.gather(body, *fields[4:6])
+        return [list(column) for column in fields[:6]], dict(fields[6]), made, module.gather(view, *fields[4:6])
     except CorruptRecord:
         return "refused"
 
