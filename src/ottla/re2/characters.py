@@ -6,11 +6,16 @@ classes is read as quickly as any other.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from string import ascii_letters, digits
 from typing import Final
 
 Test = Callable[[str], bool]
+Range = tuple[str, str]
+"""The first and the last of characters that follow each other."""
+
+CACHED_CLASSES: Final = 256
+"""A class named over and over is one test: a bracket of a thousand names is no slower than its distinct ones."""
 
 WORD: Final = frozenset(ascii_letters + digits + "_")
 PERL: Final[dict[str, Test]] = {
@@ -53,6 +58,25 @@ def between(low: str, high: str) -> Test:
     return low.__eq__ if low == high else lambda char: low <= char <= high
 
 
+def in_ranges(ranges: Iterable[Range]) -> Test:
+    """Whether a character is in one of many ranges, in as many steps as their number has digits."""
+    lows: list[str] = []
+    highs: list[str] = []
+    for low, high in sorted(ranges):
+        if highs and low <= highs[-1]:
+            highs[-1] = max(highs[-1], high)
+        else:
+            lows.append(low)
+            highs.append(high)
+
+    def test(char: str) -> bool:
+        at = bisect_right(lows, char) - 1
+        return at >= 0 and char <= highs[at]
+
+    return between(lows[0], highs[0]) if len(lows) == 1 else test
+
+
+@lru_cache(CACHED_CLASSES)
 def negated(test: Test) -> Test:
     return lambda char: not test(char)
 
@@ -62,6 +86,7 @@ def any_of(tests: Iterable[Test]) -> Test:
     return parts[0] if len(parts) == 1 else lambda char: any(test(char) for test in parts)
 
 
+@lru_cache(CACHED_CLASSES)
 def folded(test: Test) -> Test:
     """The class with the characters that differ from its own by case only."""
     return lambda char: any(test(other) for other in orbit(char))

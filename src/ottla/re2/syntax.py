@@ -12,12 +12,14 @@ from ottla.re2.characters import (
     PERL,
     POSIX,
     WORD,
+    Range,
     Test,
     all_but_newline,
     any_of,
     between,
     everything,
     folded,
+    in_ranges,
     negated,
     unicode_class,
 )
@@ -303,13 +305,19 @@ class _Parser:
     def _bracket(self) -> Node:
         self._at += 1
         negative = self._take("^")
-        members: list[Test] = []
-        while not members or self._peek() != "]":
-            members.append(self._class_item())
+        ranges: list[Range] = []
+        named: list[Test] = []
+        while not (ranges or named) or self._peek() != "]":
+            item = self._class_item()
+            if isinstance(item, tuple):
+                ranges.append(item)
+            else:
+                named.append(item)
         self._at += 1
+        members = [self._folded(in_ranges(ranges)), *named] if ranges else named
         return Node.one_of(_signed(any_of(members), negative=negative))
 
-    def _class_item(self) -> Test:
+    def _class_item(self) -> Test | Range:
         if self._text.startswith("[:", self._at):
             end = self._text.find(":]", self._at)
             if end >= 0:
@@ -326,7 +334,7 @@ class _Parser:
             high = self._class_char()
             if high < low:
                 raise InvalidRegex("invalid character class range")
-        return self._folded(between(low, high))
+        return low, high
 
     def _posix_class(self, name: str) -> Test:
         members = POSIX.get(name.removeprefix("^"))

@@ -1,5 +1,6 @@
 """Regular expressions of topics and transactional ids: RE2's syntax and refusals, and no expression that takes long."""
 
+import cProfile
 import re
 import time
 from contextlib import suppress
@@ -244,6 +245,26 @@ def test_more_sets_than_are_remembered_are_met_again():
     matcher = compile_regex("(a|b)*a(a|b){12}")
     names = [format(number, "016b").replace("0", "a").replace("1", "b") for number in range(0, 1 << 16, 37)]
     assert all(matcher(name) == (name[-13] == "a") for name in names)
+
+
+@pytest.mark.parametrize("fold", ["", "(?i)"])
+def test_a_class_of_thousands_of_members_is_tested_in_few_steps(fold):
+    many = "".join(chr(0x4E00 + 2 * number) for number in range(3_900))
+    matcher = compile_regex(f"{fold}[{many}a-z0-9._-]{{1,120}}")
+    names = [chr(97 + number % 26) * 100 + str(number) for number in range(300)]
+    profile = cProfile.Profile()
+    assert profile.runcall(lambda: all(map(matcher, names)))
+    assert not matcher(many[5] + chr(0x4E01))
+    assert matcher(many[5:100])
+    tested = sum(entry.callcount for entry in profile.getstats())
+    assert tested < 30 * sum(map(len, names)), tested
+
+
+def test_a_class_named_over_and_over_is_one_test():
+    matcher = compile_regex("[" + r"\PL\W[:^alpha:]" * 250 + "]*")
+    profile = cProfile.Profile()
+    assert not profile.runcall(matcher, "a")
+    assert sum(entry.callcount for entry in profile.getstats()) < 100
 
 
 def test_nothing_repeated_takes_no_time():
