@@ -45,14 +45,17 @@ def test_times_that_cannot_be(ottla: Ottla) -> None:
 
 
 def test_groups_left_alone(ottla: Ottla, unique: Callable[[str], str]) -> None:
-    topic, group = ottla.topic(), unique("alone")
+    topic, group, by_hand = ottla.topic(), unique("alone"), unique("by-hand")
     ottla("produce", topic, stdin=b"a\nb\nc\nd\n")
-    ottla("group", "seek", group, "--to", "1", "--topic", topic, "--yes")
+    ottla("consume", topic, "-g", group, "-n", "1")
+    for name in (group, by_hand):
+        ottla("group", "seek", name, "--to", "1", "--topic", topic, "--yes")
 
     def finding(text: str) -> list[str]:
         return [row["finding"] for row in findings(ottla, "groups") if text in row["finding"]]
 
     assert f"{group} (lag 3)" in finding("without members")[0]
+    assert by_hand not in finding("without members")[0]
     assert finding("gone before they were read") == []
     ottla("topic", "trim", topic, "-o", "2", "--yes")
     assert group in finding("gone before they were read")[0]

@@ -1,9 +1,11 @@
 """What is right and wrong with a data directory that no broker uses at the moment, in words. Reads only."""
 
 import fcntl
+import mmap
 import os
 import stat
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,7 @@ from ottla.cli.rows import CheckpointRow, HealthRow, IndexRow
 from ottla.records.batch import BATCH_OVERHEAD, MAGIC, read_header
 from ottla.storage import names
 from ottla.storage.checkpoints import MalformedFile, parse_properties
+from ottla.storage.recovery import finds_good_batch
 from ottla.transactions.producer_state import CorruptSnapshot
 
 DISK_FREE_MIN: Final = 0.05
@@ -70,7 +73,9 @@ def _use(directory: Path) -> HealthRow:
     except OSError:
         return ok("in use", "by nobody")
     try:
+        # Ottla takes both kinds of lock, a Java broker the second.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return warning("in use", "by a broker: the ends of its logs are moving", "stop it for a certain answer.")
     finally:
@@ -101,10 +106,13 @@ def _disk(directory: Path) -> Iterator[HealthRow]:
 def _rights(directory: Path) -> Iterator[HealthRow]:
     """Whether the directory's owner, whom a broker runs as, may read and write everything in it."""
     owner = directory.stat().st_uid
-    paths = [directory, *directory.rglob("*")]
-    foreign, closed = [], []
-    for path in paths:
-        found = path.lstat()
+    seen, foreign, closed = 0, [], []
+    for path in (directory, *directory.rglob("*")):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue  # a broker at work has removed it
+        seen += 1
         name = str(path.relative_to(directory)) if path != directory else str(directory)
         if found.st_uid != owner:
             foreign.append(name)
@@ -121,13 +129,17 @@ def _rights(directory: Path) -> Iterator[HealthRow]:
         fix = f"start the broker as user {owner}, or correct owner and mode."
         yield problem("rights", "the directory cannot be read and written by this user", fix)
     if not foreign and not closed:
-        yield ok("rights", f"{len(paths)} files and directories, all of user {owner}")
+        yield ok("rights", f"{seen} files and directories, all of user {owner}")
 
 
 def _checkpoints(directory: Path) -> Iterator[HealthRow]:
     for path in sorted(directory.glob("*-offset-checkpoint")):
         try:
             rows = list(files.read_file(path, records=False))
+        except OSError as error:
+            fix = "correct owner and mode."
+            yield problem("checkpoints", f"{path.name} cannot be read: {error.strerror or error}", fix)
+            continue
         except (MalformedFile, ValueError) as error:
             fix = "delete it while no broker runs: it is made anew, at the price of a longer start."
             yield problem("checkpoints", f"{path.name} cannot be read: {error}", fix)
@@ -147,7 +159,10 @@ def _lost_ends(directory: Path, rows: list[CheckpointRow]) -> Iterator[HealthRow
     short = []
     for row in rows:
         path = directory / f"{row.topic}-{row.partition}"
-        end = _end(path) if path.is_dir() else None
+        try:
+            end = _end(path) if path.is_dir() else None
+        except OSError:
+            continue  # among the logs it is told that this one cannot be read
         if end is not None and end < row.offset:
             short.append(f"{path.name} (ends at {end:,}, {row.offset:,} was safe)")
     if short:
@@ -200,8 +215,12 @@ def _partition_read(directory: Path) -> HealthRow:
 
 
 def _is_torn(log: Path) -> bool:
-    """Whether nothing whole comes behind what is damaged: a write that a crash has cut short."""
-    return not any([row.flaw is not None for row in files.read_batches(log)][:-1])
+    """Whether nothing whole comes behind what is damaged: a write that a crash has cut short, and a start cuts off."""
+    position, offset = 0, int(log.stem)
+    for row in takewhile(lambda row: row.flaw is None, files.read_batches(log)):
+        position, offset = row.position + row.size, row.last_offset + 1
+    with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return not finds_good_batch(content, position, offset)
 
 
 def _indexes(directory: Path, base: int, log_size: int) -> list[str]:
@@ -256,10 +275,11 @@ def _beside(directory: Path) -> Iterator[str]:
 
 def _end(directory: Path) -> int | None:
     """The offset behind the last batch that is whole."""
-    found = list(files.segments(directory))
-    if not found:
+    last = max(directory.glob(f"*{names.LOG_SUFFIX}"), default=None)
+    if last is None:
         return None
-    return found[-1].base_offset if found[-1].last_offset is None else found[-1].last_offset + 1
+    whole = [row for row in files.read_batches(last) if row.flaw is None]
+    return whole[-1].last_offset + 1 if whole else int(last.name.removesuffix(names.LOG_SUFFIX))
 
 
 def _leftovers(directory: Path) -> list[HealthRow]:

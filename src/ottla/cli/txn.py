@@ -162,11 +162,19 @@ async def _hanging(admin: "Admin", topic: str | None, older_ms: int) -> list[Pro
     return await calls.hanging(admin, await _places(admin, topic), older_ms, _now())
 
 
-async def _places(admin: "Admin", topic: str | None) -> "list[TopicPartition]":
+async def _places(admin: "Admin", name: str | None) -> "list[TopicPartition]":
     from ottla.model import TopicPartition
 
-    topics = await (admin.list_topics(internal=True) if topic is None else admin.describe_topics([topic]))
-    return [TopicPartition(one.name, number) for one in topics for number in one.partitions]
+    topics = await (admin.list_topics(internal=True) if name is None else admin.describe_topics([name]))
+    without = sum(one.leader < 0 for topic in topics for one in topic.partitions.values())
+    if without:
+        sys.stderr.write(f"warning: {without} partitions have no leader to ask: `ottla doctor` names them\n")
+    return [
+        TopicPartition(topic.name, number)
+        for topic in topics
+        for number, one in topic.partitions.items()
+        if one.leader >= 0
+    ]
 
 
 async def _with(connection: Connection, act: "Callable[[Admin], Awaitable[Any]]") -> Any:

@@ -293,12 +293,22 @@ class Admin:
         producer_ids: Sequence[int] = (),
         open_longer_than_ms: int = -1,
         pattern: str | None = None,
+        all_brokers: bool = False,
     ) -> "list[TransactionListing]":
-        """Transactional ids, all or those that match."""
+        """Transactional ids, all or those that match.
+
+        Of the brokers that can tell; with ``all_brokers`` one that cannot is an error (``ConnectionError``,
+        ``KafkaError``).
+        """
         from ottla.client._admin_transactions import list_transactions
 
         return await list_transactions(
-            self._cluster, states=states, producer_ids=producer_ids, duration_ms=open_longer_than_ms, pattern=pattern
+            self._cluster,
+            states=states,
+            producer_ids=producer_ids,
+            duration_ms=open_longer_than_ms,
+            pattern=pattern,
+            all_brokers=all_brokers,
         )
 
     async def describe_transactions(

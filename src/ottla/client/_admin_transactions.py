@@ -61,7 +61,13 @@ class ProducerState(Struct, frozen=True, kw_only=True):
 
 
 async def list_transactions(
-    cluster: Cluster, *, states: Sequence[str], producer_ids: Sequence[int], duration_ms: int, pattern: str | None
+    cluster: Cluster,
+    *,
+    states: Sequence[str],
+    producer_ids: Sequence[int],
+    duration_ms: int,
+    pattern: str | None,
+    all_brokers: bool,
 ) -> list[TransactionListing]:
     def request(version: int) -> ListTransactionsRequest:
         message = ListTransactionsRequest(state_filters=list(states), producer_id_filters=list(producer_ids))
@@ -78,8 +84,11 @@ async def list_transactions(
     found: dict[str, TransactionListing] = {}
     for answer in (await ask_every_broker(cluster, ApiKey.LIST_TRANSACTIONS, request)).values():
         if isinstance(answer, ConnectionError):
+            if all_brokers:
+                raise answer
             continue
-        if answer.error_code not in (ErrorCode.NONE, ErrorCode.COORDINATOR_NOT_AVAILABLE):
+        may_lack = () if all_brokers else (ErrorCode.COORDINATOR_NOT_AVAILABLE,)
+        if answer.error_code not in (ErrorCode.NONE, *may_lack):
             raise error_of(answer.error_code, "the transactions could not be listed")
         for one in answer.transaction_states:
             found[one.transactional_id] = TransactionListing(

@@ -215,13 +215,14 @@ def good_batch_after(disk: Disk, segment: Segment, verdict: Verdict) -> bool:
     """Whether anywhere behind the flaw a whole batch with a true checksum begins: damage rather than a torn write."""
     content = disk.map(segment.log_path)
     try:
-        return _finds_good_batch(content, verdict.size, verdict.next_offset)
+        return finds_good_batch(content, verdict.size, verdict.next_offset)
     finally:
         if not isinstance(content, bytes):
             content.close()
 
 
-def _finds_good_batch(content: mmap | bytes, position: int, offset: int) -> bool:
+def finds_good_batch(content: mmap | bytes, position: int, offset: int) -> bool:
+    """Whether a whole batch of ``offset`` or later begins anywhere behind the one at ``position``."""
     at = content.find(MAGIC_BYTE, position + MAGIC_OFFSET)
     while at >= 0:
         position = at - MAGIC_OFFSET

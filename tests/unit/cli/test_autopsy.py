@@ -10,8 +10,11 @@ import pytest
 
 from harness.clusters import make_node
 from ottla.cli import autopsy
+from ottla.cli.files import read_batches
 from ottla.cli.judging import verdict
 from ottla.client.sync import Admin, Producer
+from ottla.storage.names import FILLER
+from ottla.storage.recovery import MAGIC_OFFSET
 
 RECORDS = 200
 
@@ -79,6 +82,20 @@ def recovery_point_ahead(directory: Path) -> None:
         log.with_suffix(suffix).write_bytes(b"")
 
 
+def power_cut(directory: Path) -> None:
+    """The last batch half written, into room that had been written ahead."""
+    log = log_of(directory, last=True)
+    flip(log, log.stat().st_size - 10)
+    with log.open("ab") as file:
+        file.write(FILLER * 4096)
+
+
+def header_gone(directory: Path) -> None:
+    """Of a batch that others follow."""
+    log = log_of(directory, last=True)
+    flip(log, list(read_batches(log))[3].position + MAGIC_OFFSET)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "identity lost": (lambda d: (d / "meta.properties").unlink(), "identity", "error", "no meta.properties"),
     "of another age": (
@@ -92,6 +109,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "file closed": (lambda d: log_of(d).chmod(0o044), "rights", "error", "may not read and write"),
     "directory closed": (lambda d: log_of(d).parent.chmod(0o500), "rights", "error", "may not read and write"),
     "torn tail": (lambda d: cut(log_of(d, last=True), 100), "logs", "warning", "no batch begins here"),
+    "power cut in a batch": (power_cut, "logs", "warning", ".log: byte "),
+    "header gone, good batches behind it": (header_gone, "logs", "error", "no batch begins here"),
     "hole in the middle": (lambda d: cut(log_of(d), 100), "logs", "error", "no batch begins here"),
     "bit gone": (lambda d: flip(log_of(d), 5000), "logs", "error", ".log: "),
     "bit gone, good batches behind it": (lambda d: flip(log_of(d, last=True), 5000), "logs", "error", ".log: byte "),

@@ -4,6 +4,8 @@ from ottla.cli.rows import ProducerRow, Transaction, TransactionRow
 from ottla.client import Admin, ErrorCode, KafkaError
 from ottla.model import TopicPartition
 
+TRANSACTION_STATE = "__transaction_state"
+
 
 async def list_transactions(
     admin: Admin, states: tuple[str, ...] = (), longer_ms: int | None = None
@@ -58,16 +60,38 @@ async def producers(admin: Admin, places: list[TopicPartition]) -> list[Producer
 
 
 async def hanging(admin: Admin, places: list[TopicPartition], older_ms: int, now_ms: int) -> list[ProducerRow]:
-    """Open transactions of partitions that no coordinator will end: it does not know them, or not of the partition."""
+    """Open transactions of partitions that no coordinator will end: it does not know them, or not of the partition.
+
+    Raises ``ConnectionError`` or ``KafkaError`` where a coordinator cannot be asked: it may know them.
+    """
     open_ones = [row for row in await producers(admin, places) if row.open_since_offset is not None]
     suspects = [row for row in open_ones if now_ms - row.last_ms >= older_ms]
     if not suspects:
         return []
-    names = {row.producer_id: row.transactional_id for row in await list_transactions(admin)}
+    await _require_coordinators(admin)
+    names = {row.producer_id: row.transactional_id for row in await admin.list_transactions(all_brokers=True)}
     wanted = {names[row.producer_id] for row in suspects if row.producer_id in names}
     described = {name: (await describe_transaction(admin, name)).partitions for name in sorted(wanted)}
-    return [
+    unknown = [
         row
         for row in suspects
         if f"{row.topic}-{row.partition}" not in described.get(names.get(row.producer_id, ""), ())
     ]
+    # One that was open at the first question may have ended before the last.
+    still = await producers(admin, list({TopicPartition(row.topic, row.partition): None for row in unknown}))
+    still_open = {_identity(row) for row in still}
+    return [row for row in unknown if _identity(row) in still_open]
+
+
+async def _require_coordinators(admin: Admin) -> None:
+    """Every partition of the coordinators' topic has a leader, or nobody has ever had a transactional id."""
+    internal = {topic.name: topic for topic in await admin.list_topics(internal=True)}
+    topic = internal.get(TRANSACTION_STATE)
+    without = [] if topic is None else [number for number, one in topic.partitions.items() if one.leader < 0]
+    if without:
+        names = ", ".join(f"{TRANSACTION_STATE}-{number}" for number in without[:3])
+        raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"nobody leads {names}: the transactions there are unknown")
+
+
+def _identity(row: ProducerRow) -> tuple[str, int, int, int | None]:
+    return row.topic, row.partition, row.producer_id, row.open_since_offset

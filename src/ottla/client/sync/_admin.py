@@ -231,11 +231,20 @@ class Admin:
         producer_ids: Sequence[int] = (),
         open_longer_than_ms: int = -1,
         pattern: str | None = None,
+        all_brokers: bool = False,
     ) -> list[TransactionListing]:
-        """Transactional ids, all or those that match."""
+        """Transactional ids, all or those that match.
+
+        Of the brokers that can tell; with ``all_brokers`` one that cannot is an error (``ConnectionError``,
+        ``KafkaError``).
+        """
         return self._portal.run(
             self._client.list_transactions(
-                states=states, producer_ids=producer_ids, open_longer_than_ms=open_longer_than_ms, pattern=pattern
+                states=states,
+                producer_ids=producer_ids,
+                open_longer_than_ms=open_longer_than_ms,
+                pattern=pattern,
+                all_brokers=all_brokers,
             )
         )
 
