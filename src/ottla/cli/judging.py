@@ -271,7 +271,9 @@ async def _groups(admin: "Admin") -> list[HealthRow]:
         rows.append(warning("groups", f"{len(stuck)} of {len(groups)} are rebalancing: {_names(stuck)}", fix))
     # A group without a protocol never has members: its offsets are somebody's who assigns partitions by hand.
     idle = [
-        row.group for row in groups if row.state == "Empty" and row.protocol_type and row.type in ("classic", "consumer")
+        row.group
+        for row in groups
+        if row.state == "Empty" and row.protocol_type and row.type in ("classic", "consumer")
     ]
     rows += await _idle_groups(admin, idle)
     return rows or [ok("groups", f"{len(groups)}, none of them rebalancing or left alone with a lag")]

@@ -90,7 +90,7 @@ async def _require_coordinators(admin: Admin) -> None:
     without = [] if topic is None else [number for number, one in topic.partitions.items() if one.leader < 0]
     if without:
         names = ", ".join(f"{TRANSACTION_STATE}-{number}" for number in without[:3])
-        raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"nobody leads {names}: the transactions there are unknown")
+        raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"nobody leads {names}: it may know more")
 
 
 def _identity(row: ProducerRow) -> tuple[str, int, int, int | None]:
