@@ -122,8 +122,12 @@ class Cluster:
         self._peers: dict[tuple[str, int, str], Peer] = {}
         self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
-        self._asking_since: float | None = None
-        """Loop time of the first question for metadata that is still not answered."""
+        self._asking = 0
+        """How many questions for metadata are on their way."""
+        self._asked_in_vain = 0.0
+        """Seconds for which there have been such questions since the last answer to one."""
+        self._asking_since = 0.0
+        """Loop time, while somebody asks: now without those seconds."""
         self.listeners: list[Callable[[], object]] = []
         """Called after what is known of topics has changed."""
 
@@ -347,22 +351,27 @@ class Cluster:
         """Of the known brokers, until none has answered for the trigger's time: they are forgotten then."""
         loop = asyncio.get_running_loop()
         brokers = self._known.brokers
-        if self._asking_since is None:
-            self._asking_since = loop.time()
+        if not self._asking:
+            self._asking_since = loop.time() - self._asked_in_vain
         patience = (
             self._asking_since + self._recovery.trigger_seconds if brokers and self._recovery.rebootstrap else None
         )
         response: MetadataResponse
+        self._asking += 1
         try:
-            async with asyncio.timeout_at(patience):
+            try:
+                async with asyncio.timeout_at(patience):
+                    response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+            except TimeoutError:
+                if self._known.brokers is brokers:
+                    self.rebootstrap()
+                self._asking_since = loop.time()
                 response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
-        except TimeoutError:
-            if self._known.brokers is brokers:
-                self.rebootstrap()
             self._asking_since = loop.time()
-            response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
-        self._asking_since = None
-        return response
+            return response
+        finally:
+            self._asking -= 1
+            self._asked_in_vain = loop.time() - self._asking_since
 
     def _changed(self) -> None:
         for listener in self.listeners:

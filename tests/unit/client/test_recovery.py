@@ -93,6 +93,27 @@ def test_known_brokers_that_only_listen_are_forgotten_after_the_trigger() -> Non
     run(moving(check))
 
 
+def test_time_in_which_nobody_asks_does_not_count() -> None:
+    async def main() -> None:
+        async with (
+            ScriptedCluster() as served,
+            Cluster(served.bootstrap, recovery=Recovery(trigger_seconds=2)) as cluster,
+        ):
+            answer = served.handlers[ApiKey.METADATA]
+            served.handlers[ApiKey.METADATA] = lambda _node, _request: None
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(cluster.refresh((TOPIC,)), 0.1)
+            with pytest.raises(ClusterUnreachable):
+                await cluster.refresh((TOPIC,), seconds=0.1)
+            served.handlers[ApiKey.METADATA] = answer
+            peer = await cluster.peer(0)
+            await asyncio.sleep(2)
+            await cluster.refresh((TOPIC,))
+            assert peer.connected
+
+    run(main())
+
+
 def required(*_: Any) -> MetadataResponse:
     return MetadataResponse(error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
 
