@@ -335,7 +335,9 @@ class Consumer:
             chosen = {
                 reading.place: OffsetAndMetadata(offset=reading.position, leader_epoch=reading.epoch)
                 for reading in self._fetcher.readings.all()
-                if reading.position >= 0 and reading.reset_to is None
+                if reading.position >= 0
+                and reading.reset_to is None
+                and not self._fetcher.of_former_topic(reading.place)
             }
         else:
             chosen = {
@@ -580,7 +582,7 @@ class Consumer:
         offsets = {
             place: OffsetAndMetadata(offset=offset, leader_epoch=epoch)
             for place, (offset, epoch) in self._fetcher.readings.finished().items()
-            if self._committed.get(place) != offset
+            if self._committed.get(place) != offset and not self._fetcher.of_former_topic(place)
         }
         try:
             await self._commits.commit(offsets, self._api_seconds)

@@ -11,6 +11,7 @@ import pytest
 from harness.scripted import TOPIC, TOPIC_ID, ScriptedCluster
 from ottla.client import ClusterUnreachable, Consumer, ErrorCode, KafkaError, OffsetAndMetadata, TopicPartition
 from ottla.client._commits import _commit_code
+from ottla.client._partitions import Reading, Readings
 from ottla.model import Uuid
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
@@ -206,3 +207,26 @@ def test_a_group_that_has_moved_on_is_told_of_before_a_topic_that_is_gone() -> N
     partitions = [OffsetCommitResponsePartition(partition_index=0, error_code=code) for code in codes]
     response = OffsetCommitResponse(topics=[OffsetCommitResponseTopic(partitions=partitions)])
     assert _commit_code(response) == ErrorCode.STALE_MEMBER_EPOCH
+
+
+def test_what_was_read_of_a_former_topic_is_not_committed_once_the_new_one_is_known() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        await consumer.assign({PLACE: 5})
+        cluster.recreate()
+        await consumer._cluster.refresh((TOPIC,))
+        await consumer.commit()
+        await consumer._commit_finished()
+        assert cluster.asked(ApiKey.OFFSET_COMMIT) == []
+        consumer.seek({PLACE: 3})
+        await consumer.commit()
+        assert [one.topics[0].topic_id for one in cluster.asked(ApiKey.OFFSET_COMMIT)] == [OTHER_ID]
+
+    run(main)
+
+
+def test_an_offset_that_is_gone_is_not_committed() -> None:
+    readings, reading = Readings(), Reading(PLACE, 5)
+    readings.put(reading)
+    assert readings.finished() == {PLACE: (5, -1)}
+    reading.reset_to = -2
+    assert readings.finished() == {}
