@@ -59,6 +59,10 @@ class Assignor(Struct, frozen=True, kw_only=True):
     cooperative: bool = False
 
 
+NEARING_ROUNDS_MAX: Final = 20
+"""How often what is nearer and what is more even may each make room for the other."""
+
+
 def assign_range(members: Sequence[GroupMember], partitions: Mapping[str, int], racks: Racks = NOWHERE) -> Assignment:
     """Of each topic a run of neighbouring partitions a member, so that equal numbers of topics meet at one member.
 
@@ -106,9 +110,14 @@ def assign_sticky(members: Sequence[GroupMember], partitions: Mapping[str, int],
     equal = len({member.topics for member in members}) <= 1
     result = _fill_equal(members, everything, kept) if equal else _fill_by_subscription(members, everything, kept)
     if _racks_matter(members, everything, racks):
-        result = _Nearing(members, result, racks).done()
-        if not equal:
+        for _ in range(NEARING_ROUNDS_MAX):
+            before = {member_id: frozenset(places) for member_id, places in result.items()}
+            result = _Nearing(members, result, racks).done()
+            if equal:
+                break
             _even_out(result, _reader_ids(members))
+            if before == {member_id: frozenset(places) for member_id, places in result.items()}:
+                break
     return result
 
 

@@ -6,7 +6,7 @@ answers (KIP-899), when none has for long, or when a broker says so (KIP-1102).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -122,8 +122,14 @@ class Cluster:
         self._peers: dict[tuple[str, int, str], Peer] = {}
         self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
-        self._asking_since: float | None = None
-        """Loop time of the first question for metadata that is still not answered."""
+        self._bootstraps = 0
+        """How often it was begun again from the bootstrap addresses."""
+        self._asking = 0
+        """How many questions for metadata are on their way."""
+        self._asked_in_vain = 0.0
+        """Seconds for which there have been such questions since the last answer to one."""
+        self._asking_since = 0.0
+        """Loop time, while somebody asks: now without those seconds."""
         self.listeners: list[Callable[[], object]] = []
         """Called after what is known of topics has changed."""
 
@@ -169,7 +175,7 @@ class Cluster:
     def close(self) -> None:
         """Close every connection."""
         self._closed = True
-        self._disconnect()
+        self._disconnect(self._peers.values())
 
     def known_topic(self, name: str) -> TopicMetadata | None:
         """What is known of a topic without asking."""
@@ -234,7 +240,8 @@ class Cluster:
     def rebootstrap(self) -> None:
         """Forget brokers and connections; topics are kept until the cluster says otherwise."""
         self._known.brokers = {}
-        self._disconnect()
+        self._bootstraps += 1
+        self._disconnect(self._peers.values())
 
     async def refresh(
         self, topics: Iterable[str] | None, *, create: bool = False, seconds: float | None = None
@@ -245,10 +252,12 @@ class Cluster:
         """
         wanted = None if topics is None else [MetadataRequestTopic(name=name) for name in topics]
         request = MetadataRequest(topics=wanted, allow_auto_topic_creation=create)
+        bootstraps = self._bootstraps
         response = await self._ask_metadata(request, seconds)
         if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED and self._recovery.rebootstrap:
-            # What we know leads nowhere, says a broker.
-            self.rebootstrap()
+            # What we know leads nowhere, says a broker. Others may have heard it, too, and have begun again already.
+            if self._bootstraps == bootstraps:
+                self.rebootstrap()
             response = await self._ask_metadata(request, seconds)
             if response.error_code == ErrorCode.REBOOTSTRAP_REQUIRED:
                 raise ClusterUnreachable("the bootstrap addresses, too, lead to a broker that sends us back to them")
@@ -347,22 +356,27 @@ class Cluster:
         """Of the known brokers, until none has answered for the trigger's time: they are forgotten then."""
         loop = asyncio.get_running_loop()
         brokers = self._known.brokers
-        if self._asking_since is None:
-            self._asking_since = loop.time()
+        if not self._asking:
+            self._asking_since = loop.time() - self._asked_in_vain
         patience = (
             self._asking_since + self._recovery.trigger_seconds if brokers and self._recovery.rebootstrap else None
         )
         response: MetadataResponse
+        self._asking += 1
         try:
-            async with asyncio.timeout_at(patience):
+            try:
+                async with asyncio.timeout_at(patience):
+                    response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
+            except TimeoutError:
+                if self._known.brokers is brokers:
+                    self.rebootstrap()
+                self._asking_since = loop.time()
                 response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
-        except TimeoutError:
-            if self._known.brokers is brokers:
-                self.rebootstrap()
             self._asking_since = loop.time()
-            response = await self.ask_any(ApiKey.METADATA, request, seconds=seconds)
-        self._asking_since = None
-        return response
+            return response
+        finally:
+            self._asking -= 1
+            self._asked_in_vain = loop.time() - self._asking_since
 
     def _changed(self) -> None:
         for listener in self.listeners:
@@ -371,6 +385,7 @@ class Cluster:
     def _candidates(self) -> Iterator[tuple[str, int]]:
         """Addresses to try one after the other, as long as none of them has answered."""
         brokers = self._known.brokers
+        there = set(self._peers.values())
         connected = {
             (host, port): peer for (host, port, lane), peer in self._peers.items() if peer.connected and not lane
         }
@@ -382,15 +397,17 @@ class Cluster:
         yield from busy
         if brokers and not self._recovery.rebootstrap:
             return
-        if brokers and self._known.brokers is brokers:
+        waiting = any(peer.connected and peer.throttled for peer in there)
+        if brokers and self._known.brokers is brokers and not waiting:
             # Nobody is there any more. If bootstrap does not answer either, whoever of them comes back will do.
-            self._disconnect()
+            self._disconnect(there)
         yield from self.addresses
 
-    def _disconnect(self) -> None:
-        for peer in self._peers.values():
-            peer.close()
-        self._peers.clear()
+    def _disconnect(self, peers: Collection[Peer]) -> None:
+        for address, peer in list(self._peers.items()):
+            if peer in peers:
+                del self._peers[address]
+                peer.close()
 
     async def _connect(self, address: tuple[str, int], lane: str = "") -> Peer:
         peer = self._usable(address, lane)

@@ -89,29 +89,32 @@ class Commits:
         if not offsets:
             return
         asked, ids = self._identity(), self._ids({place.topic for place in offsets})
-        again = self._again(seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        again = self._again(deadline)
         while True:
             response: OffsetCommitResponse = await self._coordinator.ask(
                 ApiKey.OFFSET_COMMIT,
                 lambda version: _commit_request(self._identity(), offsets, ids if version > NAMES_VERSION else {}),
                 code_of=_commit_code,
-                seconds=seconds,
+                seconds=deadline - loop.time(),
                 version_max=None if ids else NAMES_VERSION,
             )
             code = ErrorCode.of(_commit_code(response))
             now = self._identity()
             if code is ErrorCode.UNKNOWN_TOPIC_ID:
                 # The coordinator may not have heard of a new topic yet; offsets of a former one are of no use now.
-                await self._cluster.refresh(ids)
-                if self._ids(ids) != ids or not await again():
+                if not await again(ids) or self._ids(ids) != ids:
                     break
             elif code is not ErrorCode.STALE_MEMBER_EPOCH or now == asked:
                 break
             # The epoch was raised while the commit was on its way: as the member of the new one it may.
             asked = now
+        stored = _stored(offsets, response, ids)
+        if stored:
+            self._told(stored)
         if code is not ErrorCode.NONE:
             raise error_of(code, _refusal(self._coordinator.group_id, code))
-        self._told(offsets)
 
     async def committed(
         self, places: Iterable[TopicPartition], seconds: float
@@ -120,15 +123,16 @@ class Commits:
         wanted = list(places)
         if not wanted:
             return {}
-        again = self._again(seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        again = self._again(deadline)
         while True:
             ids = self._ids({place.topic for place in wanted})
-            response = await self._fetch(wanted, ids, seconds)
+            response = await self._fetch(wanted, ids, deadline - loop.time())
             if _retriable_fetch_code(response) != ErrorCode.UNKNOWN_TOPIC_ID:
                 break
             # It is a new topic of that name, or one that the coordinator has not heard of yet.
-            await self._cluster.refresh(ids)
-            if not await again():
+            if not await again(ids):
                 break
         names = {topic_id: name for name, topic_id in ids.items()}
         found: dict[TopicPartition, OffsetAndMetadata | None] = dict.fromkeys(wanted)
@@ -172,17 +176,22 @@ class Commits:
         }
         return ids if len(ids) == len(known) else {}
 
-    def _again(self, seconds: float) -> Callable[[], Awaitable[bool]]:
-        """A pause before the next try, longer each time; false when there is no time for one."""
+    def _again(self, deadline: float) -> Callable[[Iterable[str]], Awaitable[bool]]:
+        """News of topics and a pause before the next try, longer each time; false when there is no time for one."""
         backoff = Backoff(self._cluster.rng, initial=0.02)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
 
-        async def pause() -> bool:
-            await asyncio.sleep(backoff.next_seconds())
+        async def refreshed(topics: Iterable[str]) -> bool:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._cluster.refresh(topics)
+            except (ConnectionError, TimeoutError):
+                # What is known has to do for the next try.
+                pass
+            await asyncio.sleep(min(backoff.next_seconds(), max(0.0, deadline - loop.time())))
             return loop.time() < deadline
 
-        return pause
+        return refreshed
 
 
 def _commit_request(
@@ -239,9 +248,24 @@ def _fetch_request(
 
 
 def _commit_code(response: OffsetCommitResponse) -> int:
-    """The first error of all partitions: the coordinator refuses the whole or nothing, access aside."""
+    """The error of a commit, first one of ``REFUSED``: topics that are not there any more are refused one by one."""
     codes = [partition.error_code for topic in response.topics for partition in topic.partitions]
-    return next((code for code in codes if code != ErrorCode.NONE), int(ErrorCode.NONE))
+    errors = [code for code in codes if code != ErrorCode.NONE]
+    return next((code for code in errors if code in REFUSED), next(iter(errors), int(ErrorCode.NONE)))
+
+
+def _stored(
+    offsets: Mapping[TopicPartition, OffsetAndMetadata], response: OffsetCommitResponse, ids: Mapping[str, Uuid]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """The offsets that the coordinator took."""
+    names = {topic_id: name for name, topic_id in ids.items()}
+    places = {
+        TopicPartition(topic.name or names.get(topic.topic_id, ""), partition.partition_index)
+        for topic in response.topics
+        for partition in topic.partitions
+        if partition.error_code == ErrorCode.NONE
+    }
+    return {place: offset for place, offset in offsets.items() if place in places}
 
 
 def _retriable_fetch_code(response: OffsetFetchResponse) -> int:

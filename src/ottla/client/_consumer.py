@@ -335,7 +335,9 @@ class Consumer:
             chosen = {
                 reading.place: OffsetAndMetadata(offset=reading.position, leader_epoch=reading.epoch)
                 for reading in self._fetcher.readings.all()
-                if reading.position >= 0 and reading.reset_to is None
+                if reading.position >= 0
+                and reading.reset_to is None
+                and not self._fetcher.of_former_topic(reading.place)
             }
         else:
             chosen = {
@@ -343,7 +345,6 @@ class Consumer:
                 for place, offset in offsets.items()
             }
         await self._commits.commit(chosen, self._api_seconds)
-        self._committed |= {place: one.offset for place, one in chosen.items()}
 
     async def committed(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """The group's committed offset of each partition; ``None`` where there is none."""
@@ -488,7 +489,7 @@ class Consumer:
             coordinator,
             self.group_metadata,
             require_stable=self._settings.read_committed,
-            committed=self._interceptors.committed,
+            committed=self._stored,
         )
         if settings.auto_commit:
             group.create_task(self._commit_regularly(), name="consumer commits")
@@ -581,14 +582,16 @@ class Consumer:
         offsets = {
             place: OffsetAndMetadata(offset=offset, leader_epoch=epoch)
             for place, (offset, epoch) in self._fetcher.readings.finished().items()
-            if self._committed.get(place) != offset
+            if self._committed.get(place) != offset and not self._fetcher.of_former_topic(place)
         }
         try:
             await self._commits.commit(offsets, self._api_seconds)
         except (ConnectionError, KafkaError) as error:
             logger.warning("automatic commit: %s", error)
-        else:
-            self._committed |= {place: one.offset for place, one in offsets.items()}
+
+    def _stored(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        self._committed |= {place: one.offset for place, one in offsets.items()}
+        self._interceptors.committed(offsets)
 
     async def _leave(self, *, handed_out_is_done: bool) -> None:
         """Commit, give everything back, say good-bye."""

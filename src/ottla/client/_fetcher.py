@@ -69,6 +69,9 @@ class Fetcher:
         kept = [(reading, fetched) for reading, fetched in self._stock if self.readings.current(reading)]
         self._stock = deque(kept)
         self._stock_bytes = sum(len(fetched.data) for _, fetched in kept)
+        for reading in self.readings.all():
+            if reading.topic_id == Uuid.ZERO:
+                reading.topic_id = self._topic_id(reading.place.topic)
         self.dropped()
         self._wake.set()
 
@@ -115,6 +118,11 @@ class Fetcher:
             if left is not None and left <= 0:
                 return None
             await self._arrival(left)
+
+    def of_former_topic(self, place: TopicPartition) -> bool:
+        """Whether what was read of a partition is known to be of a topic whose name another one has by now."""
+        reading, now = self.readings.get(place), self._topic_id(place.topic)
+        return reading is not None and Uuid.ZERO not in (reading.topic_id, now) and reading.topic_id != now
 
     def stop(self) -> None:
         """End ``run``."""
@@ -207,6 +215,7 @@ class Fetcher:
                 offset, epoch = found[reading.place]
                 if offset >= 0:
                     reading.move(offset, epoch)
+                    reading.topic_id = self._topic_id(reading.place.topic)
                 else:
                     reading.reset_to = LATEST
                     self._wake.set()
@@ -318,7 +327,7 @@ class Fetcher:
             for partition in topic.partitions:
                 reading, offset = asked.get(TopicPartition(name, partition.partition_index), (None, -1))
                 if reading is not None and reading.fetched == offset:
-                    self._take(reading, partition)
+                    self._take(reading, partition, topic.topic_id)
         if self._stock_bytes - before >= SMALL_BYTES:
             # The application will be busy for a while: the next fetch goes out before it begins.
             self._loop.call_soon(self._arrived)
@@ -336,7 +345,7 @@ class Fetcher:
         topic = self._cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
-    def _take(self, reading: Reading, answer: PartitionData) -> None:
+    def _take(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
         if not self.readings.current(reading) or not reading.fetchable:
             # Assigned, moved or paused while the request was on its way.
             return
@@ -346,7 +355,7 @@ class Fetcher:
                 reading.replica = answer.preferred_read_replica
                 reading.replica_until = self._loop.time() + self._metadata_seconds
                 self._wake.set()
-            self._put(reading, answer)
+            self._put(reading, answer, topic_id)
         elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._out_of_range(reading)
         elif code.retriable:
@@ -359,7 +368,7 @@ class Fetcher:
             self.readings.drop((reading.place,))
             self.fail(error_of(code, f"fetch from {reading.place}"))
 
-    def _put(self, reading: Reading, answer: PartitionData) -> None:
+    def _put(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
         reading.high_watermark, reading.start_offset = answer.high_watermark, answer.log_start_offset
         reading.end_offset = answer.last_stable_offset if self._settings.read_committed else answer.high_watermark
         data = memoryview(answer.records) if isinstance(answer.records, bytes | memoryview) else memoryview(b"")
@@ -376,6 +385,7 @@ class Fetcher:
         self._stock.append((reading, fetched))
         self._stock_bytes += len(data)
         reading.stocked_bytes += len(data)
+        reading.topic_id = topic_id
         reading.fetched = after
         reading.epoch = max(reading.epoch, epoch)
 

@@ -200,7 +200,7 @@ class Ownership:
         offsets = {
             place: OffsetAndMetadata(offset=finished[place][0], leader_epoch=finished[place][1])
             for place in places
-            if place in finished
+            if place in finished and not self._fetcher.of_former_topic(place)
         }
         try:
             await self.commits.commit(offsets, min(self._settings.api_seconds, self._settings.rebalance_seconds / 2))

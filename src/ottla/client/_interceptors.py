@@ -12,7 +12,10 @@ logger: Final = logging.getLogger("ottla.client")
 
 
 class ConsumerInterceptor(Protocol):
-    """Sees every record on its way in, and what was committed. What it raises is logged, and nothing else happens."""
+    """Sees every record on its way in, and what was committed. What it raises is logged, and nothing else happens.
+
+    With a blocking consumer ``on_consume`` runs in the thread that takes the records, ``on_commit`` in the client's.
+    """
 
     def on_consume(self, record: ConsumerRecord) -> ConsumerRecord:
         """The record to hand out instead, most often the same. Called once, as the application is given it; those of

@@ -8,7 +8,7 @@ A seek, a pause, a new assignment make a new ``Reading``; answers and records fo
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ottla.model import TopicPartition
+from ottla.model import TopicPartition, Uuid
 
 UNKNOWN: Final = -1
 
@@ -31,11 +31,14 @@ class Reading:
         "stale",
         "start_offset",
         "stocked_bytes",
+        "topic_id",
         "validated_epoch",
     )
 
     def __init__(self, place: TopicPartition, offset: int = UNKNOWN, *, epoch: int = -1, paused: bool = False) -> None:
         self.place = place
+        self.topic_id = Uuid.ZERO
+        """The topic in which the offsets are ones, as far as known: another one may come to have its name."""
         self.fetched = self.position = self.finished = offset
         self.epoch = epoch
         """Leader epoch of the last batch that was fetched."""
@@ -65,7 +68,7 @@ class Reading:
     def anew(self) -> "Reading":
         """The same reading without anything on its way."""
         copy = Reading(self.place, self.position, epoch=self.epoch, paused=self.paused)
-        copy.finished, copy.reset_to = self.finished, self.reset_to
+        copy.topic_id, copy.finished, copy.reset_to = self.topic_id, self.finished, self.reset_to
         copy.high_watermark, copy.end_offset, copy.start_offset = (
             self.high_watermark,
             self.end_offset,
@@ -112,9 +115,9 @@ class Readings:
         return {place.topic for place in self._by_place}
 
     def finished(self) -> Mapping[TopicPartition, tuple[int, int]]:
-        """Offset and leader epoch that may be committed of each partition that has a position."""
+        """Offset and leader epoch that may be committed of each partition that has a certain position."""
         return {
             place: (reading.finished, reading.epoch)
             for place, reading in self._by_place.items()
-            if reading.finished >= 0
+            if reading.finished >= 0 and reading.reset_to is None
         }

@@ -266,7 +266,11 @@ class Peer:
     async def _writable(self, seconds: float | None = None) -> "_Link":
         """The link once it takes another request, within ``seconds``. Raises ``PeerLost``."""
         deadline = self._loop.time() + (seconds or self.limits.request_seconds)
-        while self._failure is None and (self.throttled or len(self._pending) >= self.limits.pending_requests_max):
+        while self._failure is None and not self.ready:
+            assert self._link is not None, "connect() comes first"
+            if not self._link.takes_more:
+                await self._link.wait_writable(deadline - self._loop.time())
+                continue
             self._room = self._room or self._loop.create_future()
             until = min(deadline, self._throttled_until) if self.throttled else deadline
             try:
@@ -275,11 +279,9 @@ class Peer:
             except TimeoutError:
                 if until == deadline:
                     raise PeerTimeout(f"{self.address[0]}:{self.address[1]} takes no requests for now") from None
-        if self._failure is None and self._link is not None:
-            await self._link.wait_writable(self.limits.request_seconds)
         if self._failure is not None:
             raise self._failure
-        assert self._link is not None, "connect() comes first"
+        assert self._link is not None
         return self._link
 
     def _make_room(self) -> None:

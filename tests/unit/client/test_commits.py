@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from harness.scripted import TOPIC, TOPIC_ID, ScriptedCluster
-from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
+from ottla.client import ClusterUnreachable, Consumer, ErrorCode, KafkaError, OffsetAndMetadata, TopicPartition
+from ottla.client._commits import _commit_code
+from ottla.client._partitions import Reading, Readings
 from ottla.model import Uuid
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+from ottla.wire.messages.metadata_response import MetadataResponseTopic
 from ottla.wire.messages.offset_commit_response import (
     OffsetCommitResponse,
     OffsetCommitResponsePartition,
@@ -149,3 +152,81 @@ def test_the_new_topics_offset_is_found() -> None:
         assert committed.offset == 7
 
     run(main)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_commit_ends_in_time_when_there_is_no_metadata(silent: bool) -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        refresh = consumer._cluster.refresh
+
+        async def refreshed(*_: Any, **__: Any) -> dict[str, ErrorCode]:
+            if silent:
+                await asyncio.sleep(60)
+            raise ClusterUnreachable("nobody there")
+
+        consumer._cluster.refresh = refreshed  # type: ignore[method-assign]
+        cluster.served = []
+        assert consumer._commits is not None
+        async with asyncio.timeout(10):
+            with pytest.raises(KafkaError) as caught:
+                await consumer._commits.commit({PLACE: OffsetAndMetadata(5)}, 0.3)
+            assert caught.value.code in (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.REQUEST_TIMED_OUT)
+            with pytest.raises(KafkaError) as caught:
+                await consumer._commits.committed([PLACE], 0.3)
+            assert caught.value.code in (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.REQUEST_TIMED_OUT)
+        consumer._cluster.refresh = refresh  # type: ignore[method-assign]
+        cluster.served = [TOPIC_ID]
+
+    run(main)
+
+
+def test_what_is_stored_beside_a_topic_that_is_gone_counts() -> None:
+    other = TopicPartition("other", 0)
+
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        answer = cluster.handlers[ApiKey.METADATA]
+
+        def metadata(node: int, request: Any) -> Any:
+            found = answer(node, request)
+            partitions = found.topics[0].partitions
+            found.topics.append(MetadataResponseTopic(name="other", topic_id=OTHER_ID, partitions=partitions))
+            return found
+
+        cluster.handlers[ApiKey.METADATA] = metadata
+        await consumer._cluster.refresh(None)
+        assert consumer._commits is not None
+        with pytest.raises(KafkaError, match="was deleted"):
+            await consumer._commits.commit({other: OffsetAndMetadata(3), PLACE: OffsetAndMetadata(5)}, 0.3)
+        assert consumer._committed == {PLACE: 5}
+
+    run(main)
+
+
+def test_a_group_that_has_moved_on_is_told_of_before_a_topic_that_is_gone() -> None:
+    codes = (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.STALE_MEMBER_EPOCH)
+    partitions = [OffsetCommitResponsePartition(partition_index=0, error_code=code) for code in codes]
+    response = OffsetCommitResponse(topics=[OffsetCommitResponseTopic(partitions=partitions)])
+    assert _commit_code(response) == ErrorCode.STALE_MEMBER_EPOCH
+
+
+def test_what_was_read_of_a_former_topic_is_not_committed_once_the_new_one_is_known() -> None:
+    async def main(cluster: Coordinating, consumer: Consumer) -> None:
+        await consumer.assign({PLACE: 5})
+        cluster.recreate()
+        await consumer._cluster.refresh((TOPIC,))
+        await consumer.commit()
+        await consumer._commit_finished()
+        assert cluster.asked(ApiKey.OFFSET_COMMIT) == []
+        consumer.seek({PLACE: 3})
+        await consumer.commit()
+        assert [one.topics[0].topic_id for one in cluster.asked(ApiKey.OFFSET_COMMIT)] == [OTHER_ID]
+
+    run(main)
+
+
+def test_an_offset_that_is_gone_is_not_committed() -> None:
+    readings, reading = Readings(), Reading(PLACE, 5)
+    readings.put(reading)
+    assert readings.finished() == {PLACE: (5, -1)}
+    reading.reset_to = -2
+    assert readings.finished() == {}

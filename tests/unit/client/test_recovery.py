@@ -11,6 +11,7 @@ import pytest
 from harness.scripted import TOPIC, ScriptedCluster
 from ottla.client import Admin, ClusterUnreachable, ConfigError, ErrorCode, KafkaError
 from ottla.client._cluster import Cluster, Recovery
+from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.metadata_response import MetadataResponse
 
@@ -93,6 +94,27 @@ def test_known_brokers_that_only_listen_are_forgotten_after_the_trigger() -> Non
     run(moving(check))
 
 
+def test_time_in_which_nobody_asks_does_not_count() -> None:
+    async def main() -> None:
+        async with (
+            ScriptedCluster() as served,
+            Cluster(served.bootstrap, recovery=Recovery(trigger_seconds=2)) as cluster,
+        ):
+            answer = served.handlers[ApiKey.METADATA]
+            served.handlers[ApiKey.METADATA] = lambda _node, _request: None
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(cluster.refresh((TOPIC,)), 0.1)
+            with pytest.raises(ClusterUnreachable):
+                await cluster.refresh((TOPIC,), seconds=0.1)
+            served.handlers[ApiKey.METADATA] = answer
+            peer = await cluster.peer(0)
+            await asyncio.sleep(2)
+            await cluster.refresh((TOPIC,))
+            assert peer.connected
+
+    run(main())
+
+
 def required(*_: Any) -> MetadataResponse:
     return MetadataResponse(error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
 
@@ -107,6 +129,57 @@ def test_a_broker_sends_its_clients_away() -> None:
             new.handlers[ApiKey.METADATA] = required
             with pytest.raises(ClusterUnreachable, match="sends us back"):
                 await cluster.refresh((TOPIC,))
+
+    run(moving(check))
+
+
+def test_what_another_question_has_found_by_now_is_kept_when_one_is_sent_away() -> None:
+    async def check(old: ScriptedCluster, new: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap) as cluster:
+            old.handlers[ApiKey.METADATA] = required
+            await old.replace(0, new)
+            gate = asyncio.Event()
+            opened = cluster._open
+
+            async def opens(address: tuple[str, int]) -> Peer:
+                peer = await opened(address)
+                if address[1] == old.ports[1]:
+                    await gate.wait()
+                return peer
+
+            cluster._open = opens  # type: ignore[method-assign]
+            late = asyncio.create_task(cluster.refresh((TOPIC,)))
+            await asyncio.sleep(0)
+            cluster.rebootstrap()
+            await cluster.refresh((TOPIC,))
+            peer = await cluster.peer(0)
+            gate.set()
+            await late
+            assert peer.connected
+
+    run(moving(check))
+
+
+def test_who_comes_later_leaves_a_bootstrap_connection_alone() -> None:
+    async def check(old: ScriptedCluster, new: ScriptedCluster, bootstrap: str) -> None:
+        async with Cluster(bootstrap) as cluster:
+            await old.replace(0, new)
+            await old.close(1)
+            gate = asyncio.Event()
+            opened = cluster._open
+            tries: list[int] = []
+
+            async def opens(address: tuple[str, int]) -> Peer:
+                tries.append(address[1])
+                if tries.count(old.ports[1]) == 2 and address[1] == old.ports[1]:
+                    await gate.wait()
+                peer = await opened(address)
+                gate.set()
+                return peer
+
+            cluster._open = opens  # type: ignore[method-assign]
+            await asyncio.gather(cluster.refresh((TOPIC,)), cluster.refresh((TOPIC,)))
+            assert sorted(tries) == sorted([old.ports[1], old.ports[1], old.ports[0]])
 
     run(moving(check))
 

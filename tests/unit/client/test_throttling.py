@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+import pytest
+
 from harness import scripted
-from ottla.client import Consumer, Producer, TopicPartition
+from ottla.client import ClusterUnreachable, Consumer, Producer, TopicPartition
+from ottla.client._cluster import Cluster
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.produce_response import PartitionProduceResponse, ProduceResponse, TopicProduceResponse
 
@@ -59,5 +62,25 @@ def test_a_throttled_broker_is_not_asked_for_metadata_and_offsets_either() -> No
             times = {key: when for node, key, _, when in cluster.requests if node == 0}
             metadata = next(when for _, key, _, when in cluster.requests if key is ApiKey.METADATA)
             assert times[ApiKey.LIST_OFFSETS] - metadata > 0.39
+
+    run(main())
+
+
+def test_who_cannot_wait_that_long_leaves_the_connections_alone() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as served:
+            answer = served.handlers[ApiKey.METADATA]
+
+            def throttled(node: int, request: Any) -> Any:
+                found = answer(node, request)
+                found.throttle_time_ms = 60_000
+                return found
+
+            served.handlers[ApiKey.METADATA] = throttled
+            async with Cluster(served.bootstrap) as cluster:
+                peers = [await cluster.peer(0), await cluster.peer(0, lane="fetch")]
+                with pytest.raises(ClusterUnreachable, match="takes no requests for now"):
+                    await cluster.refresh((scripted.TOPIC,), seconds=0.1)
+                assert all(peer.connected for peer in peers)
 
     run(main())

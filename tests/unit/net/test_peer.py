@@ -208,6 +208,36 @@ def test_throttled_nothing_is_sent() -> None:
     run(throttling, check)
 
 
+def test_a_throttle_that_comes_while_the_socket_is_full_is_kept() -> None:
+    async def check(_server: Server, peer: Peer) -> None:
+        loop = asyncio.get_running_loop()
+        link = peer._link
+        assert link is not None
+        began = loop.time()
+        first = asyncio.ensure_future(ask(peer))
+        await asyncio.sleep(0)
+        link.pause_writing()
+        second = asyncio.ensure_future(ask(peer))
+        await first
+        link.resume_writing()
+        await second
+        assert loop.time() - began > 0.39
+
+    run(throttling, check)
+
+
+def test_a_full_socket_is_waited_for_as_long_as_asked() -> None:
+    async def check(_server: Server, peer: Peer) -> None:
+        assert peer._link is not None
+        peer._link.pause_writing()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(PeerTimeout, match="takes no more bytes"):
+            await peer.request(ApiKey.METADATA, MetadataRequest(topics=[]), seconds=0.05)
+        assert asyncio.get_running_loop().time() - began < LIMITS.request_seconds
+
+    run(metadata("c"), check)
+
+
 def test_closing_wakes_who_waits_for_the_end_of_a_throttle() -> None:
     async def check(_server: Server, peer: Peer) -> None:
         await ask(peer)

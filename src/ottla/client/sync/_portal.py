@@ -2,7 +2,8 @@
 
 The caller's thread only waits. So a blocking client may be used from any thread, from several at once, and where
 another event loop is running: in a notebook, beside trio or gevent. What the client calls back (serializers,
-partitioners, interceptors) runs in its thread and must not call the client.
+partitioners, interceptors) runs in its thread and must not call the client; only ``on_consume`` runs where the
+records are taken, since that is where they are made.
 """
 
 import asyncio
