@@ -43,8 +43,7 @@ class Faults:
         return True
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "protocol"), [(1, "classic"), (2, "consumer")])
 def test_nothing_is_lost_behind_a_faulty_network(
     cluster: Any,
     bootstrap: str,
