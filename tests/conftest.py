@@ -33,9 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--client-seconds", type=float, default=8.0, help="client suite: how long a network stays broken")
     group.addoption("--chaos-rounds", type=int, default=3, help="chaos suite: kills of each run that counts them")
-    group.addoption("--chaos-seconds", type=float, default=8.0, help="chaos suite: length of each run that has one")
+    group.addoption("--chaos-seconds", type=float, default=6.0, help="chaos suite: length of each run that has one")
     group.addoption("--chaos-images", type=int, default=8, help="chaos suite: power cuts of a whole node to look at")
-    group.addoption("--chaos-records", type=int, default=6000, help="chaos suite: how much is copied exactly once")
+    group.addoption("--chaos-records", type=int, default=4000, help="chaos suite: how much is copied exactly once")
     group.addoption("--chaos-seed", type=int, help="chaos suite: repeat a run; without it seeds are drawn and printed")
 
 
