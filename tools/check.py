@@ -16,6 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHON_PATHS = ("src", "tests", "tools", "bench")
+TESTS = "unit tests"
 UNIT_SUITES = ("tests/unit", "tests/scenarios", "tests/sim", "tests/chaos/test_rules.py", "tests/chaos/test_proxy.py")
 OUTPUT_LINES_MAX = 60
 
@@ -64,7 +65,7 @@ def checks() -> tuple[Check, ...]:
             needs="tools/generate_sync_client.py",
         ),
         Check(name="types", command=(mypy,), slow=True),
-        Check(name="unit tests", command=(python, "-m", "pytest", "-q", "-n", "auto", *suites)),
+        Check(name=TESTS, command=(python, "-m", "pytest", "-q", "-n", "auto", *suites)),
     )
 
 
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks; the number of failed ones is the exit status."""
     parser = argparse.ArgumentParser(description="format, lint, tidy, imports, generated code, types, unit tests")
     parser.add_argument("--fast", action="store_true", help="leave out types and the check of the generated messages")
+    parser.add_argument("--no-tests", action="store_true", help="leave out the unit tests")
     parser.add_argument("--fix", action="store_true", help="format and repair what ruff can repair, then check")
     options = parser.parse_args(arguments)
     if options.fix:
@@ -99,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subprocess.run((ruff, "format", "--quiet", *PYTHON_PATHS), cwd=REPOSITORY, check=False)
         subprocess.run((ruff, "check", "--quiet", "--fix", *PYTHON_PATHS), cwd=REPOSITORY, check=False)
     wanted = [check for check in checks() if not (options.fast and check.slow)]
+    wanted = [check for check in wanted if not (options.no_tests and check.name == TESTS)]
     wanted = [check for check in wanted if not check.needs or (REPOSITORY / check.needs).exists()]
     failed = [check.name for check in wanted if not run(check)]
     print(
