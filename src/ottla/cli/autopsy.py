@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ottla.cli import files
-from ottla.cli.judging import NAMES_SHOWN, ok, problem, warning
+from ottla.cli.judging import NAMES_SHOWN, ok, problem, shown_names, warning
 from ottla.cli.output import Progress
 from ottla.cli.rows import CheckpointRow, HealthRow, IndexRow
 from ottla.records.batch import BATCH_OVERHEAD, MAGIC, read_header
@@ -121,10 +121,10 @@ def _rights(directory: Path) -> Iterator[HealthRow]:
             closed.append(name)
     if foreign:
         fix = f"`chown -R {owner} {directory}`: a start under another user left them behind."
-        yield problem("rights", f"{len(foreign)} of another user than the directory: {_names(foreign)}", fix)
+        yield problem("rights", f"{len(foreign)} of another user than the directory: {shown_names(foreign)}", fix)
     if closed:
         fix = f"`chmod -R u+rwX {directory}`."
-        yield problem("rights", f"{len(closed)} that their owner may not read and write: {_names(closed)}", fix)
+        yield problem("rights", f"{len(closed)} that their owner may not read and write: {shown_names(closed)}", fix)
     if not os.access(directory, os.R_OK | os.W_OK):
         fix = f"start the broker as user {owner}, or correct owner and mode."
         yield problem("rights", "the directory cannot be read and written by this user", fix)
@@ -149,7 +149,7 @@ def _checkpoints(directory: Path) -> Iterator[HealthRow]:
         ]
         if gone:
             fix = "if they were not moved or deleted on purpose, bring their directories back before a broker starts."
-            yield warning("checkpoints", f"{path.name} names partitions that are not here: {_names(gone)}", fix)
+            yield warning("checkpoints", f"{path.name} names partitions that are not here: {shown_names(gone)}", fix)
         if path.name == names.RECOVERY_POINT_CHECKPOINT:
             yield from _lost_ends(directory, rows)
 
@@ -167,7 +167,7 @@ def _lost_ends(directory: Path, rows: list[CheckpointRow]) -> Iterator[HealthRow
             short.append(f"{path.name} (ends at {end:,}, {row.offset:,} was safe)")
     if short:
         fix = "restore their last segments from a copy or a replica: a start would take them for the whole."
-        yield problem("checkpoints", f"records are missing at the end of: {_names(short)}", fix)
+        yield problem("checkpoints", f"records are missing at the end of: {shown_names(short)}", fix)
 
 
 def _quorum_state(directory: Path) -> Iterator[HealthRow]:
@@ -287,10 +287,5 @@ def _leftovers(directory: Path) -> list[HealthRow]:
     strays = [name for name in marked if name.endswith(names.STRAY_DIRECTORY_SUFFIX)]
     if strays:
         fix = "they belong to no topic the cluster knows; look at them with `ottla dump`, then remove them."
-        return [warning("leftovers", f"stray partitions: {_names(strays)}", fix)]
+        return [warning("leftovers", f"stray partitions: {shown_names(strays)}", fix)]
     return []
-
-
-def _names(found: list[str]) -> str:
-    shown = ", ".join(found[:NAMES_SHOWN])
-    return shown if len(found) <= NAMES_SHOWN else f"{shown} and {len(found) - NAMES_SHOWN} more"

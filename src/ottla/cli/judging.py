@@ -93,7 +93,7 @@ def _brokers(info: ClusterInfo) -> list[HealthRow]:
     fenced = [one.node_id for one in info.brokers if one.fenced]
     if fenced:
         fix = "start it, or look at its log: it does not reach the controller."
-        return [problem("brokers", f"fenced: {_names(fenced)}", fix)]
+        return [problem("brokers", f"fenced: {shown_names(fenced)}", fix)]
     return [ok("brokers", f"{len(info.brokers)} alive")]
 
 
@@ -113,12 +113,11 @@ def _partitions(topics: "Sequence[TopicMetadata]", brokers: int) -> list[HealthR
     rows = []
     if leaderless:
         fix = "start a broker that is in their replicas: `ottla topic describe`. Until then they take and give nothing."
-        rows.append(problem("partitions", f"{len(leaderless)} without a leader: {_names(leaderless)}", fix))
+        rows.append(problem("partitions", f"{len(leaderless)} without a leader: {shown_names(leaderless)}", fix))
     if behind:
-        fix = (
-            f"these brokers are down, slow, or have a directory offline: {_names(sorted(missing))}; look at their logs."
-        )
-        rows.append(problem("partitions", f"{len(behind)} under-replicated: {_names(behind)}", fix))
+        who = shown_names(sorted(missing))
+        fix = f"these brokers are down, slow, or have a directory offline: {who}; look at their logs."
+        rows.append(problem("partitions", f"{len(behind)} under-replicated: {shown_names(behind)}", fix))
     if not rows:
         rows.append(ok("partitions", f"all {total} have a leader and all their replicas"))
     if one_replica and brokers > 1:
@@ -148,7 +147,7 @@ async def _quorum(admin: "Admin") -> list[HealthRow]:
     ]
     if silent:
         fix = "look at these nodes: they do not fetch the metadata log."
-        behind = f"behind for more than {QUORUM_SILENCE_MS // 1000} s: {_names(silent)}"
+        behind = f"behind for more than {QUORUM_SILENCE_MS // 1000} s: {shown_names(silent)}"
         return [problem("quorum", behind, fix), *clock]
     rows = [ok("quorum", f"leader {found.leader}, {len(voters)} voters, {len(found.replicas) - len(voters)} observers")]
     if len(voters) == 2:
@@ -230,9 +229,9 @@ async def _writing(admin: "Admin", topics: "Sequence[TopicMetadata]") -> list[He
     rows = []
     if refused:
         fix = "start the brokers that are missing from ISR: `ottla topic describe`."
-        rows.append(problem("writing", f"{len(refused)} refuse acks=all, too few in sync: {_names(refused)}", fix))
+        rows.append(problem("writing", f"{len(refused)} refuse acks=all, too few in sync: {shown_names(refused)}", fix))
     if fewer:
-        said = f"{len(fewer)} have fewer replicas than min.insync.replicas, which then means less: {_names(fewer)}"
+        said = f"{len(fewer)} have fewer replicas than min.insync.replicas, which then means less: {shown_names(fewer)}"
         fix = "give them more replicas, or set min.insync.replicas to what they have."
         rows.append(warning("writing", said, fix))
     return rows or [ok("writing", "every partition takes acks=all as far as replicas go")]
@@ -243,7 +242,7 @@ async def _times(admin: "Admin", topics: "Sequence[TopicMetadata]") -> list[Heal
     from ottla.client import KafkaError
 
     now_ms = int(time.time() * 1000)
-    own = _led([topic for topic in topics if not topic.internal])
+    own = led([topic for topic in topics if not topic.internal])
     newest = await admin.list_offsets(dict.fromkeys(own, "max_timestamp"))
     times = {place: one.timestamp for place, one in newest.items() if not isinstance(one, KafkaError)}
     future = sorted(str(place) for place, at in times.items() if at > now_ms + FUTURE_MS)
@@ -251,11 +250,13 @@ async def _times(admin: "Admin", topics: "Sequence[TopicMetadata]") -> list[Heal
     rows = []
     if future:
         fix = "set the clocks of their producers; message.timestamp.after.max.ms refuses such records."
-        rows.append(warning("times", f"records from the future, which retention keeps too long: {_names(future)}", fix))
+        rows.append(
+            warning("times", f"records from the future, which retention keeps too long: {shown_names(future)}", fix)
+        )
     if past:
         fix = "timestamps are milliseconds: mend their producers; message.timestamp.before.max.ms refuses such records."
         rows.append(
-            warning("times", f"no record newer than 2001, which retention deletes at once: {_names(past)}", fix)
+            warning("times", f"no record newer than 2001, which retention deletes at once: {shown_names(past)}", fix)
         )
     return rows or [ok("times", "no record is from the future")]
 
@@ -268,7 +269,7 @@ async def _groups(admin: "Admin") -> list[HealthRow]:
     stuck = [row.group for row in groups if row.state in STUCK_STATES]
     if stuck:
         fix = "look again in a minute; a member that joins and leaves all the time keeps a group from settling."
-        rows.append(warning("groups", f"{len(stuck)} of {len(groups)} are rebalancing: {_names(stuck)}", fix))
+        rows.append(warning("groups", f"{len(stuck)} of {len(groups)} are rebalancing: {shown_names(stuck)}", fix))
     # A group without a protocol never has members: its offsets are somebody's who assigns partitions by hand.
     idle = [
         row.group
@@ -295,14 +296,14 @@ async def _idle_groups(admin: "Admin", names: list[str]) -> list[HealthRow]:
     rows = []
     if waiting:
         fix = "start their consumers; what nobody needs any more goes with `ottla group delete NAME`."
-        rows.append(warning("groups", f"{len(waiting)} without members and with a lag: {_names(waiting)}", fix))
+        rows.append(warning("groups", f"{len(waiting)} without members and with a lag: {shown_names(waiting)}", fix))
     if overtaken:
         fix = "choose where they go on: `ottla group seek NAME --to start`; and keep records longer: retention.ms."
-        rows.append(warning("groups", f"records are gone before they were read, of: {_names(overtaken)}", fix))
+        rows.append(warning("groups", f"records are gone before they were read, of: {shown_names(overtaken)}", fix))
     return rows
 
 
-def _led(topics: "Sequence[TopicMetadata]") -> "list[TopicPartition]":
+def led(topics: "Sequence[TopicMetadata]") -> "list[TopicPartition]":
     """The partitions that have a leader to ask."""
     from ottla.model import TopicPartition
 
@@ -317,14 +318,15 @@ def _led(topics: "Sequence[TopicMetadata]") -> "list[TopicPartition]":
 async def _transactions(admin: "Admin", topics: "Sequence[TopicMetadata]") -> list[HealthRow]:
     from ottla.cli.calls.transactions import hanging
 
-    stuck = await hanging(admin, _led(topics), TRANSACTION_AGE_MS, int(time.time() * 1000))
+    stuck = await hanging(admin, led(topics), TRANSACTION_AGE_MS, int(time.time() * 1000))
     if stuck:
-        names = _names([f"{row.topic}-{row.partition}" for row in stuck])
+        names = shown_names([f"{row.topic}-{row.partition}" for row in stuck])
         fix = "`ottla txn find-hanging` shows them, `ottla txn abort` ends one."
         return [problem("transactions", f"{len(stuck)} that nobody will end hold up readers of: {names}", fix)]
     return [ok("transactions", "none hanging")]
 
 
-def _names(names: list[str] | list[int]) -> str:
+def shown_names(names: list[str] | list[int]) -> str:
+    """The first of them, and how many more there are."""
     shown = ", ".join(map(str, names[:NAMES_SHOWN]))
     return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"

@@ -163,18 +163,13 @@ async def _hanging(admin: "Admin", topic: str | None, older_ms: int) -> list[Pro
 
 
 async def _places(admin: "Admin", name: str | None) -> "list[TopicPartition]":
-    from ottla.model import TopicPartition
+    from ottla.cli.judging import led
 
     topics = await (admin.list_topics(internal=True) if name is None else admin.describe_topics([name]))
     without = sum(one.leader < 0 for topic in topics for one in topic.partitions.values())
     if without:
         sys.stderr.write(f"warning: {without} partitions have no leader to ask: `ottla doctor` names them\n")
-    return [
-        TopicPartition(topic.name, number)
-        for topic in topics
-        for number, one in topic.partitions.items()
-        if one.leader >= 0
-    ]
+    return led(topics)
 
 
 async def _with(connection: Connection, act: "Callable[[Admin], Awaitable[Any]]") -> Any:
