@@ -209,7 +209,7 @@ def test_topics_page_by_page(cluster: Cluster) -> None:
 def test_deletion_by_name_and_id(cluster: Cluster) -> None:
     make(cluster, "a", "b", "c")
     ids = {name: topic.topic_id for name, topic in cluster.image().topics.items()}
-    handler = DeleteTopicsHandler(submit=cluster.submit, image=cluster.image, enabled=True)
+    handler = DeleteTopicsHandler(submit=cluster.submit, enabled=True)
     states = [
         delete.DeleteTopicState(name="a"),
         delete.DeleteTopicState(name=None, topic_id=ids["b"]),
@@ -221,10 +221,10 @@ def test_deletion_by_name_and_id(cluster: Cluster) -> None:
     answer = ask(handler, delete.DeleteTopicsRequest(topics=states), 6)
     codes = {(result.name, result.topic_id): result.error_code for result in answer.responses}
     assert codes[("a", ids["a"])] == codes[("b", ids["b"])] == 0
-    assert codes[(None, ids["c"])] == int(ErrorCode.INVALID_REQUEST)
+    assert codes[("c", ids["c"])] == int(ErrorCode.INVALID_REQUEST)
     assert codes[("gone", Uuid.ZERO)] == int(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     assert list(cluster.image().topics) == ["c"]
-    disabled = DeleteTopicsHandler(submit=cluster.submit, image=cluster.image, enabled=False)
+    disabled = DeleteTopicsHandler(submit=cluster.submit, enabled=False)
     for version, code in ((1, ErrorCode.INVALID_REQUEST), (5, ErrorCode.TOPIC_DELETION_DISABLED)):
         answer = ask(disabled, delete.DeleteTopicsRequest(topic_names=["c"]), version)
         assert [result.error_code for result in answer.responses] == [int(code)]

@@ -12,20 +12,25 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ottla.broker.context import RequestContext
 from ottla.broker.format import FormatError, open_or_format
+from ottla.broker.handlers.delete_topics import DeleteTopicsHandler
 from ottla.broker.lifecycle import BrokerLifecycle, LifecycleSettings, LocalController
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.metadata_log import MetadataLog, SnapshotId
 from ottla.broker.raft_driver import DriverSettings, RaftDriver
 from ottla.metadata.controller import ControllerSettings
+from ottla.metadata.controller.partitions import MorePartitions
 from ottla.metadata.controller.topics import CreateTopics, NewTopic
-from ottla.metadata.image import ClusterImage, Endpoint
+from ottla.metadata.image import ClusterImage, ConfigResource, Endpoint, ResourceType
 from ottla.model import Decision, Uuid
 from ottla.quorum.raft import RaftSettings
 from ottla.runtime.clock import ManualClock
 from ottla.runtime.supervisor import Supervisor
 from ottla.storage.disk import Disk
 from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.frame import RequestHeader
+from ottla.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
 
 
 @dataclass
@@ -200,6 +205,38 @@ def test_an_answer_waits_for_what_it_has_seen(tmp_path: Path) -> None:
         await quorum.stop()
 
     run(scenario)
+
+
+def test_what_is_asked_for_before_an_answer_finds_what_is_not_committed_yet(tmp_path: Path) -> None:
+    """As a client does that sends all of this on one connection at once, or that gave up on the first answer."""
+
+    async def main() -> None:
+        quorum = await start(tmp_path)
+        submit = quorum.driver.submit
+        made = asyncio.create_task(quorum.create("t"))
+        more = asyncio.create_task(
+            submit(lambda controller, _: controller.create_partitions([MorePartitions(name="t", count=3)]))
+        )
+        resource, settings = ConfigResource(ResourceType.TOPIC, "t"), {"retention.ms": "5"}
+        configs = asyncio.create_task(
+            submit(lambda controller, _: controller.legacy_alter_configs([(resource, settings)]))
+        )
+        context = RequestContext(
+            header=RequestHeader(20, 6, 1, "t"), client_address=("c", 1), listener_name="L", now_ms=0
+        )
+        deletion = asyncio.create_task(
+            DeleteTopicsHandler(submit=submit, enabled=True).handle(
+                context, DeleteTopicsRequest(topics=[DeleteTopicState(name="t")])
+            )
+        )
+        assert await more == [("t", None)]
+        assert await configs == [(resource, None)]
+        (gone,) = (await deletion).responses
+        assert (gone.error_code, gone.topic_id) == (0, (await made)[0].topic_id)
+        assert dict(quorum.image.topics) == {}
+        await quorum.stop()
+
+    asyncio.run(main())
 
 
 def test_a_failed_flush_stops_the_node_and_answers_nobody(tmp_path: Path) -> None:

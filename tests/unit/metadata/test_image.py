@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ottla.metadata.controller.configs import ConfigChange, ConfigOperation
-from ottla.metadata.controller.topics import CreateTopics, NewTopic
+from ottla.metadata.controller.topics import CreateTopics, NewTopic, TopicRef
 from ottla.metadata.delta import ImageDelta, InconsistentLog, full_delta
 from ottla.metadata.image import ClusterImage, ConfigResource, Provenance, ResourceType
 from ottla.metadata.record import MetadataRecord, UnknownRecord, decode_record, encode_record
@@ -160,7 +160,8 @@ def test_replaying_the_log_gives_the_same_image(make_cluster: Callable[..., Any]
                 topic = NewTopic(name=f"t{number}", partitions=rng.randint(1, 3), replication_factor=rng.randint(1, 3))
                 cluster.take(cluster.controller.create_topics(CreateTopics(topics=(topic,), describe_configs=False)))
             case 2 if cluster.image.topics:
-                cluster.take(cluster.controller.delete_topics([rng.choice(list(cluster.image.topics_by_id))]))
+                doomed = TopicRef(topic_id=rng.choice(list(cluster.image.topics_by_id)))
+                cluster.take(cluster.controller.delete_topics([doomed]))
             case _:
                 cluster.beat(rng.randint(1, 3), want_fence=rng.random() < 0.5)
     cut = rng.randint(0, len(cluster.log))

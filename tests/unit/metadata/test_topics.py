@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ottla.metadata.controller.partitions import MorePartitions
-from ottla.metadata.controller.topics import CreateTopics, NewTopic, topic_name_problem
+from ottla.metadata.controller.state import Problem
+from ottla.metadata.controller.topics import CreateTopics, NewTopic, TopicDeletion, TopicRef, topic_name_problem
 from ottla.model import Uuid
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -95,15 +96,43 @@ def test_a_request_may_not_ask_for_too_many_partitions(one: Any) -> None:
 
 def test_a_name_is_free_again_after_deletion(one: Any) -> None:
     (first,) = create(one, NewTopic(name="a.b", configs=(("retention.ms", "5"),)))
-    assert one.take(one.controller.delete_topics([first.topic_id, Uuid(bytes(range(16)))])) == {
-        first.topic_id: None,
-        Uuid(bytes(range(16))): (ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID."),
-    }
+    unknown = Uuid(bytes(range(16)))
+    assert one.take(one.controller.delete_topics([TopicRef(topic_id=first.topic_id), TopicRef(topic_id=unknown)])) == [
+        TopicDeletion(
+            topic_id=unknown, problem=Problem(ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
+        ),
+        TopicDeletion(name="a.b", topic_id=first.topic_id),
+    ]
     assert one.image.topics == {}
     assert one.image.topic_config("a.b") == {}
     (second,) = create(one, NewTopic(name="a_b"))
     assert second.problem is None
     assert second.topic_id != first.topic_id
+
+
+def test_what_is_meant_twice_is_deleted_by_neither(one: Any) -> None:
+    make = [NewTopic(name=name) for name in ("by-name", "both-ways", "id-twice", "name-twice")]
+    ids = {outcome.name: outcome.topic_id for outcome in create(one, *make)}
+    asked = [
+        TopicRef(name="by-name"),
+        *(TopicRef(topic_id=ids["both-ways"]), TopicRef(name="both-ways")),
+        *[TopicRef(topic_id=ids["id-twice"])] * 2,
+        TopicRef(name="id-twice"),
+        *[TopicRef(name="name-twice")] * 2,
+        TopicRef(name="name-twice", topic_id=ids["name-twice"]),
+        TopicRef(),
+    ]
+    outcomes = one.take(one.controller.delete_topics(asked))
+    assert [outcome.name for outcome in outcomes if outcome.problem is None] == ["by-name"]
+    assert sorted((outcome.name or "", outcome.problem.message) for outcome in outcomes if outcome.problem) == [
+        ("", "Duplicate topic id."),
+        ("", "Neither topic name nor id were specified."),
+        ("both-ways", "The provided topic name maps to an ID that was already supplied."),
+        ("id-twice", "The provided topic name maps to an ID that was already supplied."),
+        ("name-twice", "Duplicate topic name."),
+        ("name-twice", "You may not specify both topic name and topic id."),
+    ]
+    assert sorted(one.image.topics) == ["both-ways", "id-twice", "name-twice"]
 
 
 def test_partitions_are_added(one: Any) -> None:

@@ -320,7 +320,7 @@ def _create_topics(parts: Parts) -> Handler:
 def _delete_topics(parts: Parts) -> Handler:
     from ottla.broker.handlers.delete_topics import DeleteTopicsHandler
 
-    return DeleteTopicsHandler(submit=parts.driver.submit, image=parts.image, enabled=parts.config.topics.delete_enable)
+    return DeleteTopicsHandler(submit=parts.driver.submit, enabled=parts.config.topics.delete_enable)
 
 
 def _create_partitions(parts: Parts) -> Handler:

@@ -13,7 +13,7 @@ from ottla.metadata.controller.state import ControllerSettings, ControllerState,
 from ottla.metadata.image import ClusterImage, ConfigResource, ControllerRegistration
 from ottla.metadata.record import MetadataRecord
 from ottla.metadata.transaction import TransactionTracker
-from ottla.model import Decision, Uuid
+from ottla.model import Decision
 from ottla.wire.messages.no_op_record import NoOpRecord
 
 ELECTIONS_PER_REBALANCE_MAX = 1000
@@ -100,8 +100,8 @@ class Controller:
     def create_topics(self, command: topics.CreateTopics) -> MetadataDecision:
         return topics.decide_create_topics(self.state, command)
 
-    def delete_topics(self, topic_ids: Sequence[Uuid]) -> MetadataDecision:
-        return topics.decide_delete_topics(self.state, topic_ids)
+    def delete_topics(self, asked: Sequence[topics.TopicRef]) -> MetadataDecision:
+        return topics.decide_delete_topics(self.state, asked)
 
     def create_partitions(
         self, wanted: Sequence[partitions.MorePartitions], *, validate_only: bool = False

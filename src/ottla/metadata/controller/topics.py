@@ -1,5 +1,6 @@
 """Creating and deleting topics. Order of checks, codes and wording as Apache Kafka 4.3.1 has them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -46,6 +47,21 @@ class TopicCreation(Struct, frozen=True, kw_only=True):
     configs: tuple[ConfigEntry, ...] = ()
 
 
+class TopicRef(Struct, frozen=True, kw_only=True):
+    """A topic as somebody outside refers to it: by name, or by id (then there is no name)."""
+
+    name: str | None = None
+    topic_id: Uuid = Uuid.ZERO
+
+
+class TopicDeletion(Struct, frozen=True, kw_only=True):
+    """The outcome for one topic: a problem, or it is gone. Name and id as far as the answer may tell them."""
+
+    name: str | None = None
+    topic_id: Uuid = Uuid.ZERO
+    problem: Problem | None = None
+
+
 class CreateTopics(Struct, frozen=True, kw_only=True):
     topics: Sequence[NewTopic]
     validate_only: bool = False
@@ -88,20 +104,54 @@ def decide_create_topics(state: ControllerState, command: CreateTopics) -> Metad
     return Decision(records=() if command.validate_only else tuple(records), response=outcomes)
 
 
-def decide_delete_topics(state: ControllerState, topic_ids: Sequence[Uuid]) -> MetadataDecision:
-    """Answers ``dict[Uuid, Problem | None]``. Ids must be distinct."""
-    records: list[MetadataRecord] = []
-    outcomes: dict[Uuid, Problem | None] = {}
-    if topic_ids:
-        from ottla.wire.messages.remove_topic_record import RemoveTopicRecord  # noqa: PLC0415 - not needed to start
+def decide_delete_topics(state: ControllerState, asked: Sequence[TopicRef]) -> MetadataDecision:
+    """Answers ``list[TopicDeletion]``. What comes twice, by name, by id, or once each, is deleted by neither."""
+    from ottla.wire.messages.remove_topic_record import RemoveTopicRecord  # noqa: PLC0415 - not needed to start
 
-        for topic_id in topic_ids:
-            if topic_id in state.image.topics_by_id:
-                records.append(MetadataRecord(RemoveTopicRecord(topic_id=topic_id), 0))
-                outcomes[topic_id] = None
-            else:
-                outcomes[topic_id] = Problem(ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
-    return Decision(records=tuple(records), response=outcomes)
+    doomed, outcomes = _resolve(state, asked)
+    records = tuple(MetadataRecord(RemoveTopicRecord(topic_id=topic_id), 0) for topic_id in doomed)
+    outcomes.extend(TopicDeletion(name=name, topic_id=topic_id) for topic_id, name in doomed.items())
+    return Decision(records=records, response=outcomes)
+
+
+def _resolve(state: ControllerState, asked: Sequence[TopicRef]) -> tuple[dict[Uuid, str], list[TopicDeletion]]:
+    """(topics to delete, name by id; what is refused)."""
+    image, outcomes = state.image, list[TopicDeletion]()
+
+    def refuse(name: str | None, topic_id: Uuid, code: ErrorCode, message: str) -> None:
+        outcomes.append(TopicDeletion(name=name, topic_id=topic_id, problem=Problem(code, message)))
+
+    ids = Counter(topic.topic_id for topic in asked if topic.name is None)
+    names = Counter(topic.name for topic in asked if topic.name is not None and topic.topic_id == Uuid.ZERO)
+    for topic in asked:
+        if topic.name is not None and topic.topic_id != Uuid.ZERO:
+            message = "You may not specify both topic name and topic id."
+            refuse(topic.name, topic.topic_id, ErrorCode.INVALID_REQUEST, message)
+    doomed: dict[Uuid, str] = {}
+    for topic_id, count in ids.items():
+        found = image.topics_by_id.get(topic_id)
+        if topic_id == Uuid.ZERO:
+            refuse(None, topic_id, ErrorCode.INVALID_REQUEST, "Neither topic name nor id were specified.")
+        elif count > 1:
+            refuse(None, topic_id, ErrorCode.INVALID_REQUEST, "Duplicate topic id.")
+        elif found is None:
+            refuse(None, topic_id, ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
+        else:
+            doomed[topic_id] = found.name
+    for name, count in names.items():
+        by_name = image.topics.get(name)
+        if count > 1:
+            refuse(name, Uuid.ZERO, ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+        elif by_name is None:
+            message = "This server does not host this topic-partition."
+            refuse(name, Uuid.ZERO, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, message)
+        elif by_name.topic_id in ids:
+            doomed.pop(by_name.topic_id, None)
+            message = "The provided topic name maps to an ID that was already supplied."
+            refuse(name, by_name.topic_id, ErrorCode.INVALID_REQUEST, message)
+        else:
+            doomed[by_name.topic_id] = name
+    return doomed, outcomes
 
 
 def _check_partition_count(state: ControllerState, topics: Sequence[NewTopic]) -> None:
