@@ -11,7 +11,7 @@ from typing import Any
 
 from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
 from ottla.broker.group_topics import ImageTopics, changed_names
-from ottla.broker.internal_topics import CONSUMER_OFFSETS, consumer_offsets
+from ottla.broker.internal_topics import consumer_offsets
 from ottla.broker.machine_driver import (
     NOBODY,
     BatchProducer,
@@ -28,6 +28,7 @@ from ottla.groups.shard import GroupShard, ShardDecision
 from ottla.metadata.delta import ImageDelta
 from ottla.metadata.image import ClusterImage, ResourceType
 from ottla.model import Uuid
+from ottla.model.internal_topics import CONSUMER_OFFSETS
 from ottla.net.deferred import Deferred
 from ottla.records.batch import Codec
 from ottla.runtime.clock import Clock

@@ -1,17 +1,11 @@
-"""The topics that belong to the brokers themselves: their names, and what they are created with.
-
-``metadata.image.INTERNAL_TOPICS`` is the set of the names.
-"""
+"""The topics that belong to the brokers themselves: what they are created with."""
 
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from ottla.config.broker import GroupsConfig, TransactionsConfig, fit_brokers
-
-CONSUMER_OFFSETS = "__consumer_offsets"
-TRANSACTION_STATE = "__transaction_state"
-SHARE_GROUP_STATE = "__share_group_state"
+from ottla.model.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
 
 
 class InternalTopic(Struct, frozen=True, kw_only=True):

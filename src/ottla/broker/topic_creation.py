@@ -5,17 +5,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from ottla.broker.internal_topics import (
-    CONSUMER_OFFSETS,
-    TRANSACTION_STATE,
-    InternalTopic,
-    consumer_offsets,
-    transaction_state,
-)
+from ottla.broker.internal_topics import InternalTopic, consumer_offsets, transaction_state
 from ottla.broker.raft_driver import Command
 from ottla.config.broker import GroupsConfig, TransactionsConfig
 from ottla.metadata.controller.topics import CreateTopics, NewTopic, TopicCreation
 from ottla.metadata.image import ClusterImage
+from ottla.model.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ottla.wire.errors import ErrorCode, KafkaError
 
 

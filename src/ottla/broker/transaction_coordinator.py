@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
-from ottla.broker.internal_topics import TRANSACTION_STATE, transaction_state
+from ottla.broker.internal_topics import transaction_state
 from ottla.broker.machine_driver import DrivenPartition, DriverState, MachineDriver, ProducerMarker
 from ottla.broker.producer_ids import ProducerIds
 from ottla.broker.transaction_markers import RETRY_SECONDS_MAX, MarkerSender
 from ottla.config.broker import TransactionsConfig
 from ottla.metadata.features import TRANSACTION_VERSION
 from ottla.metadata.image import ClusterImage
+from ottla.model.internal_topics import TRANSACTION_STATE
 from ottla.records.batch import Codec
 from ottla.records.control import EndTransaction
 from ottla.runtime.clock import Clock

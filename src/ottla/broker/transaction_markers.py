@@ -11,12 +11,12 @@ from typing import Protocol
 from msgspec import Struct
 
 from ottla.broker.group_coordinator import GroupCoordinator
-from ottla.broker.internal_topics import CONSUMER_OFFSETS
 from ottla.broker.machine_driver import ProducerMarker
 from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
 from ottla.metadata.image import ClusterImage
 from ottla.model import TopicPartition
+from ottla.model.internal_topics import CONSUMER_OFFSETS
 from ottla.runtime.clock import Clock
 from ottla.runtime.telemetry import get_logger
 from ottla.wire.errors import ErrorCode, KafkaError

@@ -25,6 +25,7 @@ from ottla.cli.rows import (
     StoredRecord,
     TimeIndexRow,
 )
+from ottla.model.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ottla.records.batch import BATCH_OVERHEAD, MAGIC, BatchHeader, read_header, verify_crc
 from ottla.records.control import control_type, read_control_messages, read_end_transaction
 from ottla.records.errors import CorruptRecord
@@ -36,8 +37,6 @@ from ottla.wire import DecodeError
 
 _INDEX: Final = Packing(">ii")
 _TIME_INDEX: Final = Packing(">qi")
-GROUPS_TOPIC: Final = "__consumer_offsets"
-TRANSACTIONS_TOPIC: Final = "__transaction_state"
 
 
 class NotADataFile(Exception):
@@ -254,9 +253,9 @@ def _record(position: int, record: Record, topic: str) -> StoredRecord:
 
             found = decode_record(record.value)
             kind, value = type(found.message).__name__, _plain(found.message)
-        elif topic == GROUPS_TOPIC and record.key is not None:
+        elif topic == CONSUMER_OFFSETS and record.key is not None:
             kind, key, value = _group_record(record.key, record.value)
-        elif topic == TRANSACTIONS_TOPIC and record.key is not None:
+        elif topic == TRANSACTION_STATE and record.key is not None:
             from ottla.transactions.records import decode_record as decode_transaction
 
             stored = decode_transaction(record.key, record.value)

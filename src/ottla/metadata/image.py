@@ -12,14 +12,13 @@ from msgspec import Struct, field
 
 from ottla.metadata.features import ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION, FeatureRange, RecordVersions
 from ottla.model import Uuid
+from ottla.model.internal_topics import INTERNAL_TOPICS
 
 NO_LEADER: Final = -1
 
 DIRECTORY_MIGRATING: Final = Uuid(bytes(16))
 DIRECTORY_UNASSIGNED: Final = Uuid(bytes(15) + b"\x01")
 DIRECTORY_LOST: Final = Uuid(bytes(15) + b"\x02")
-
-INTERNAL_TOPICS: Final = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
 
 
 class ResourceType(IntEnum):

@@ -12,7 +12,6 @@ from ottla.broker.handlers.init_producer_id import InitProducerIdHandler
 from ottla.broker.handlers.list_transactions import ListTransactionsHandler
 from ottla.broker.handlers.produce import ProduceHandler
 from ottla.broker.handlers.write_txn_markers import WriteTxnMarkersHandler
-from ottla.broker.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.machine_driver import BatchProducer, ProducerMarker
 from ottla.broker.partition import FlushPolicy, Isolation
@@ -26,6 +25,7 @@ from ottla.groups.commands import CommitOffsets, FetchOffsets, OffsetToCommit
 from ottla.metadata.delta import ImageDelta, TopicDelta
 from ottla.metadata.image import ClusterImage, Provenance
 from ottla.model import TopicPartition, Uuid
+from ottla.model.internal_topics import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ottla.records.batch import iter_headers
 from ottla.records.builder import BatchBuilder
 from ottla.records.control import EndTransaction as EndMarker

@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
-from ottla.broker.internal_topics import CONSUMER_OFFSETS
 from ottla.broker.transaction_coordinator import TransactionCoordinator
 from ottla.model import TopicPartition
+from ottla.model.internal_topics import CONSUMER_OFFSETS
 from ottla.transactions.commands import AddPartitions
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.add_offsets_to_txn_request import AddOffsetsToTxnRequest

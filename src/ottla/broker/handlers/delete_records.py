@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partitions import Partitions
-from ottla.metadata.image import INTERNAL_TOPICS
+from ottla.model.internal_topics import INTERNAL_TOPICS
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.delete_records_request import DeleteRecordsPartition, DeleteRecordsRequest
 from ottla.wire.messages.delete_records_response import (

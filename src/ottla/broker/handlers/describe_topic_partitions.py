@@ -13,7 +13,8 @@ from msgspec import Struct
 from ottla.broker.cluster_view import TOPIC_OPERATIONS, view_partition
 from ottla.broker.context import RequestContext
 from ottla.metadata.controller.topics import topic_name_problem
-from ottla.metadata.image import INTERNAL_TOPICS, ClusterImage, TopicImage
+from ottla.metadata.image import ClusterImage, TopicImage
+from ottla.model.internal_topics import INTERNAL_TOPICS
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.describe_topic_partitions_request import DescribeTopicPartitionsRequest
 from ottla.wire.messages.describe_topic_partitions_response import (

@@ -17,8 +17,9 @@ from msgspec import Struct
 from ottla.broker.cluster_view import CLUSTER_OPERATIONS, TOPIC_OPERATIONS, brokers_on, contact_id, view_partition
 from ottla.broker.context import RequestContext
 from ottla.metadata.controller.topics import topic_name_problem
-from ottla.metadata.image import INTERNAL_TOPICS, ClusterImage, TopicImage
+from ottla.metadata.image import ClusterImage, TopicImage
 from ottla.model import Uuid
+from ottla.model.internal_topics import INTERNAL_TOPICS
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from ottla.wire.messages.metadata_response import (

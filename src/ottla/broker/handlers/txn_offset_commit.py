@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.group_coordinator import GroupCoordinator
-from ottla.broker.internal_topics import CONSUMER_OFFSETS
 from ottla.broker.machine_driver import BatchProducer
 from ottla.broker.partitions import Partitions
 from ottla.broker.transaction_verification import Asking, TransactionVerification
 from ottla.groups.commands import CommitOffsets, CommitResult, OffsetToCommit
 from ottla.metadata.image import ClusterImage
 from ottla.model import TopicPartition, Uuid
+from ottla.model.internal_topics import CONSUMER_OFFSETS
 from ottla.transactions.verification import Asker, Guard
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.txn_offset_commit_request import (

@@ -3,8 +3,7 @@
 from ottla.cli.rows import ProducerRow, Transaction, TransactionRow
 from ottla.client import Admin, ErrorCode, KafkaError
 from ottla.model import TopicPartition
-
-TRANSACTION_STATE = "__transaction_state"
+from ottla.model.internal_topics import TRANSACTION_STATE
 
 
 async def list_transactions(
