@@ -110,8 +110,6 @@ def test_filters(ottla: Ottla) -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_as_a_member_of_a_group(ottla: Ottla, unique: Callable[[str], str], protocol: str) -> None:
-    if protocol == "consumer" and 68 not in [api["key"] for api in ottla.json("cluster", "apis")]:
-        pytest.skip("the broker does not serve ConsumerGroupHeartbeat")
     topic, group = ottla.topic("-p", "2"), unique("group")
     options = ("-g", group, "--group-protocol", protocol, "-e")
     ottla("produce", topic, "-p", "0", stdin=b"a\nb\n")

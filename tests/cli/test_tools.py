@@ -119,16 +119,19 @@ def test_doctor_of_a_cluster(ottla: Ottla) -> None:
 def test_dump_and_doctor_of_a_directory(cluster_kind: str, tmp_path: Path) -> None:
     from cli.conftest import Ottla
 
-    node = clusters.make_node(cluster_kind, tmp_path / "data")
+    data = tmp_path / "data"
+    node = clusters.make_node(cluster_kind, data)
     node.start()
     try:
         ottla = Ottla(node.bootstrap, tmp_path)
         ottla("topic", "create", "t")
         ottla("produce", "t", "-K", ":", "-z", "lz4", stdin=b"k:one\nk:two\nk:three\n")
         ottla("consume", "t", "-e", "-g", "readers")
+        at_work = {row["check"]: row for row in ottla.json("doctor", str(data))["checks"]}
+        assert at_work["in use"]["severity"] == "warning"
+        assert "by a broker" in at_work["in use"]["finding"]
     finally:
         assert node.stop() in (0, 143)
-    data = tmp_path / "data"
     found = ottla.json("doctor", str(data))
     assert found["healthy"], found
     log = data / "t-0" / f"{0:020d}.log"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.clusters import Cluster
+from harness.clusters import Cluster, make_node
 from ottla.client import (
     Acl,
     AclFilter,
@@ -40,6 +41,22 @@ def needs(cluster: Cluster) -> Callable[..., None]:
             pytest.skip(f"the cluster does not serve {', '.join(missing)}")
 
     return check
+
+
+@pytest.fixture
+def keeps_rules(cluster_kind: str, tmp_path: Path, needs: Callable[..., None]) -> Iterator[str]:
+    """Where rules about who may do what are kept: no cluster keeps any unless it is told to."""
+    needs(ApiKey.CREATE_ACLS, ApiKey.DESCRIBE_ACLS, ApiKey.DELETE_ACLS)
+    config = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    node = make_node(cluster_kind, tmp_path / "data", config=config)
+    node.start()
+    try:
+        yield node.bootstrap
+    finally:
+        node.stop()
 
 
 def code_of(result: object) -> ErrorCode:
@@ -258,8 +275,7 @@ def test_producers_of_a_partition(bootstrap: str, make_topic: Callable[..., str]
     run(main())
 
 
-def test_transactions(bootstrap: str, make_topic: Callable[..., str], run: Run, needs: Callable[..., None]) -> None:
-    needs(ApiKey.LIST_TRANSACTIONS, ApiKey.DESCRIBE_TRANSACTIONS, ApiKey.ADD_PARTITIONS_TO_TXN)
+def test_transactions(bootstrap: str, make_topic: Callable[..., str], run: Run) -> None:
     place = TopicPartition(make_topic(), 0)
 
     async def main() -> None:
@@ -344,24 +360,14 @@ def test_users(bootstrap: str, unique: Unique, run: Run, needs: Callable[..., No
     run(main())
 
 
-def test_rules(bootstrap: str, unique: Unique, run: Run, needs: Callable[..., None]) -> None:
-    needs(ApiKey.CREATE_ACLS, ApiKey.DESCRIBE_ACLS, ApiKey.DELETE_ACLS)
+def test_rules(keeps_rules: str, unique: Unique, run: Run) -> None:
     name = unique("acl")
     rule = Acl("topic", name, "User:alice", "read")
     prefixed = Acl("topic", name, "User:bob", "write", "deny", pattern_type="prefixed")
 
     async def main() -> None:
-        async with Admin(bootstrap) as admin:
-            try:
-                created = await admin.create_acls([rule, prefixed])
-            except KafkaError as error:
-                pytest.skip(f"the cluster keeps no rules: {error}")
-            if any(
-                isinstance(error, KafkaError) and error.code is ErrorCode.SECURITY_DISABLED
-                for error in created.values()
-            ):
-                pytest.skip("the cluster keeps no rules")
-            assert created == {rule: None, prefixed: None}
+        async with Admin(keeps_rules) as admin:
+            assert await admin.create_acls([rule, prefixed]) == {rule: None, prefixed: None}
             wanted = AclFilter(resource_type="topic", resource_name=name)
             found: list[Acl] = []
             for _ in range(50):

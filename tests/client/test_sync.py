@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import Cluster
 from ottla.client import ConfigResource, FencedError, KafkaError, RecordTooLargeError
 from ottla.client.sync import Admin, Consumer, Producer
-from ottla.wire.apis import ApiKey
 
 Run = Callable[[Awaitable[Any]], Any]
 
@@ -90,10 +88,7 @@ def test_not_from_what_it_calls_back(bootstrap: str, make_topic: Callable[..., s
         producer.send(topic, b"x")
 
 
-def test_transactions(cluster: Cluster, bootstrap: str, make_topic: Callable[..., str]) -> None:
-    with cluster.connect(timeout=10.0) as connection:  # type: ignore[attr-defined]  # both kinds have it
-        if ApiKey.ADD_PARTITIONS_TO_TXN not in connection.api_versions():
-            pytest.skip("the cluster serves no transactions")
+def test_transactions(bootstrap: str, make_topic: Callable[..., str]) -> None:
     topic = make_topic()
     with Producer.from_config({"bootstrap.servers": bootstrap, "transactional.id": topic}) as older:
         with older.transaction():

@@ -1,7 +1,4 @@
-"""Transactions: all or nothing, fencing, offsets with the records, on version 1 and version 2 of the protocol.
-
-Where the cluster serves no transactions yet (AddPartitionsToTxn is not among its APIs) these tests are skipped.
-"""
+"""Transactions: all or nothing, fencing, offsets with the records, on version 1 and version 2 of the protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import Cluster
 from ottla.client import (
     Admin,
     Consumer,
@@ -32,13 +28,6 @@ from ottla.wire.messages.offset_fetch_request import (
 )
 
 Run = Callable[[Awaitable[Any]], Any]
-
-
-@pytest.fixture(autouse=True)
-def _serves_transactions(cluster: Cluster) -> None:
-    with cluster.connect(timeout=10.0) as connection:  # type: ignore[attr-defined]  # both kinds have it
-        if ApiKey.ADD_PARTITIONS_TO_TXN not in connection.api_versions():
-            pytest.skip("the cluster serves no transactions")
 
 
 @pytest.fixture(params=["v2", "v1"])

@@ -10,15 +10,11 @@ import pytest
 from ottla.client import Consumer, KafkaError, Producer, TopicPartition
 
 Run = Callable[[Awaitable[Any]], Any]
-ADD_OFFSETS_TO_TXN = 25
 
 
 def test_each_record_is_transformed_once(
-    cluster: Any, bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
 ) -> None:
-    with cluster.connect() as connection:
-        if ADD_OFFSETS_TO_TXN not in connection.api_versions():
-            pytest.skip("the cluster serves no transactions")
     source, target, group = make_topic(partitions=2, count=60), make_topic(partitions=1), unique("group")
     options: Any = {
         "group": group,
@@ -61,11 +57,8 @@ def test_each_record_is_transformed_once(
 
 
 def test_who_left_the_group_commits_no_offsets(
-    cluster: Any, bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
 ) -> None:
-    with cluster.connect() as connection:
-        if ADD_OFFSETS_TO_TXN not in connection.api_versions():
-            pytest.skip("the cluster serves no transactions")
     source, target, group = make_topic(partitions=1, count=5), make_topic(partitions=1), unique("group")
 
     async def main() -> None:

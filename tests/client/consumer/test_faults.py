@@ -45,7 +45,6 @@ class Faults:
 
 @pytest.mark.parametrize(("seed", "protocol"), [(1, "classic"), (2, "consumer")])
 def test_nothing_is_lost_behind_a_faulty_network(
-    cluster: Any,
     bootstrap: str,
     make_topic: Callable[..., str],
     unique: Callable[[str], str],
@@ -54,9 +53,6 @@ def test_nothing_is_lost_behind_a_faulty_network(
     protocol: Any,
     seed: int,
 ) -> None:
-    with cluster.connect() as connection:
-        if protocol == "consumer" and 68 not in connection.api_versions():
-            pytest.skip("the cluster does not serve the next generation protocol")
     topic, group = make_topic(partitions=4), unique("faults")
     seen: Counter[bytes | None] = Counter()
 

@@ -24,15 +24,11 @@ from ottla.client import (
 )
 
 Run = Callable[[Awaitable[Any]], Any]
-CONSUMER_GROUP_HEARTBEAT = 68
 
 
 @pytest.fixture(params=["classic", "consumer"])
-def protocol(request: pytest.FixtureRequest, cluster: Any) -> str:
-    """Each group protocol that the cluster serves."""
-    with cluster.connect() as connection:
-        if request.param == "consumer" and CONSUMER_GROUP_HEARTBEAT not in connection.api_versions():
-            pytest.skip("the cluster does not serve the next generation protocol")
+def protocol(request: pytest.FixtureRequest) -> str:
+    """Each group protocol."""
     return str(request.param)
 
 
@@ -195,14 +191,12 @@ def test_members_come_and_go(
 
 
 def test_next_generation_members_come_and_go(
-    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run, protocol: Any
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
 ) -> None:
-    if protocol == "classic":
-        pytest.skip("the classic protocol has a test of its own")
     topic, group = make_topic(partitions=6), unique("group")
 
     async def main() -> None:
-        async with Members(bootstrap, group=group, topics=[topic], group_protocol=protocol) as members:
+        async with Members(bootstrap, group=group, topics=[topic], group_protocol="consumer") as members:
             first = await members.join()
             await members.settled(6)
             await produce(bootstrap, topic, 60, 6)
@@ -457,12 +451,10 @@ def test_mixed_with_confluent(
 
 
 def test_mixed_with_confluent_next_generation(
-    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run, protocol: Any
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
 ) -> None:
-    if protocol == "classic":
-        pytest.skip("the classic protocol has a test of its own")
     with Confluent(bootstrap, unique("group"), make_topic(partitions=6), protocol="consumer") as other:
-        run(_share_with(other, bootstrap, group_protocol=protocol))
+        run(_share_with(other, bootstrap, group_protocol="consumer"))
 
 
 async def _share_with(other: Confluent, bootstrap: str, **options: Any) -> None:

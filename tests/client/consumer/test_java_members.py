@@ -19,7 +19,6 @@ from harness.clusters import TOOL_FLAGS, class_path
 from ottla.client import Consumer, Producer
 
 Run = Callable[[Awaitable[Any]], Any]
-CONSUMER_GROUP_HEARTBEAT = 68
 JAVA_NAMES = {
     "range": "org.apache.kafka.clients.consumer.RangeAssignor",
     "roundrobin": "org.apache.kafka.clients.consumer.RoundRobinAssignor",
@@ -156,11 +155,8 @@ def test_classic(
 
 @pytest.mark.usefixtures("apache_kafka")
 def test_next_generation(
-    cluster: Any, bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
 ) -> None:
-    with cluster.connect() as connection:
-        if CONSUMER_GROUP_HEARTBEAT not in connection.api_versions():
-            pytest.skip("the cluster does not serve the next generation protocol")
     topic, group = make_topic(partitions=6), unique("java")
 
     def java() -> JavaMember:

@@ -21,7 +21,6 @@ from ottla.client import (
     TopicPartition,
 )
 
-ADD_PARTITIONS_TO_TXN = 24
 Run = Callable[[Awaitable[Any]], Any]
 
 
@@ -278,13 +277,8 @@ def test_codecs_of_another_client(bootstrap: str, make_topic: Callable[..., str]
     run(main())
 
 
-def test_read_committed_leaves_aborted_out(
-    cluster: Any, bootstrap: str, make_topic: Callable[..., str], run: Run
-) -> None:
+def test_read_committed_leaves_aborted_out(bootstrap: str, make_topic: Callable[..., str], run: Run) -> None:
     confluent = pytest.importorskip("confluent_kafka")
-    with cluster.connect() as connection:
-        if ADD_PARTITIONS_TO_TXN not in connection.api_versions():
-            pytest.skip("the cluster serves no transactions")
     topic = make_topic(partitions=1)
     _write_transactions(confluent, bootstrap, topic)
 

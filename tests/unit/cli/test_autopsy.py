@@ -3,6 +3,8 @@
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -159,3 +161,29 @@ def test_a_planted_fault(directory: Path, fault: str) -> None:
     wrong = [row for row in autopsy.judge_directory(directory) if row.severity != "ok"]
     assert all(row.fix for row in wrong), wrong
     assert [row for row in wrong if (row.check, row.severity) == (check, severity) and words in row.finding], wrong
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+getattr(fcntl, sys.argv[2])(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["lockf", "flock"])
+def test_a_lock_of_either_kind_means_a_broker_at_work(directory: Path, kind: str) -> None:
+    """Java locks by record (``lockf``) and sees no other kind; Ottla takes both."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(directory / ".lock"), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        (row,) = [row for row in autopsy.judge_directory(directory) if row.severity != "ok"]
+        assert (row.check, row.severity, "by a broker" in row.finding) == ("in use", "warning", True)
+        assert row.fix
+        holder.communicate()
+    assert holder.returncode == 0
+    assert {row.severity for row in autopsy.judge_directory(directory)} == {"ok"}
