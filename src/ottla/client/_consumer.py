@@ -140,6 +140,7 @@ class Consumer:
         self._ownership: Ownership | None = None
         self._membership: Membership | None = None
         self._member_task: asyncio.Task[None] | None = None
+        self._commit_task: asyncio.Task[None] | None = None
         self._committed: dict[TopicPartition, int] = {}
         self._closing = asyncio.Event()
         self._entered = False
@@ -492,7 +493,7 @@ class Consumer:
             committed=self._stored,
         )
         if settings.auto_commit:
-            group.create_task(self._commit_regularly(), name="consumer commits")
+            self._commit_task = group.create_task(self._commit_regularly(), name="consumer commits")
         if not self._subscribed and self._pattern is None:
             return
         ownership = Ownership(
@@ -601,13 +602,15 @@ class Consumer:
             self._hands.finish()
         else:
             self._hands.settle()
+        if self._commit_task is not None:
+            # It may be waiting for a broker that was away: its offsets are older than those committed now.
+            await _ended(self._commit_task)
         if self._membership is None or self._ownership is None or self._member_task is None:
             if self._group_settings is not None and self._group_settings.auto_commit:
                 await self._commit_finished()
             return
         self._membership.stop()
-        self._member_task.cancel()
-        await asyncio.wait((self._member_task,))
+        await _ended(self._member_task)
         try:
             await self._ownership.give_up(self._ownership.places, lost=self._membership.identity.generation_id < 0)
         finally:
@@ -657,6 +660,11 @@ def _first(group: BaseExceptionGroup[Any]) -> Exception:
         error = error.exceptions[0]
     assert isinstance(error, Exception)
     return error
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -190,6 +190,46 @@ def test_members_come_and_go(
     run(main())
 
 
+def test_closing_ends_a_commit_that_waits_for_the_coordinator(
+    bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run, protocol: Any
+) -> None:
+    """It would come after the last commit, with offsets of before, or hold up the end until it gives up."""
+    place, group = TopicPartition(make_topic(count=10), 0), unique("group")
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        async with Consumer(
+            bootstrap,
+            group=group,
+            topics=[place.topic],
+            group_protocol=protocol,
+            auto_offset_reset="earliest",
+            auto_commit_interval_ms=50,
+        ) as consumer:
+            assert consumer._commits is not None
+            commit = consumer._commits.commit
+
+            async def slowly(offsets: Any, seconds: float) -> None:
+                if offsets and not begun.is_set():
+                    begun.set()
+                    await asyncio.sleep(60)
+                await commit(offsets, seconds)
+
+            consumer._commits.commit = slowly  # type: ignore[method-assign]  # as if the coordinator were away
+            seen = len(await consumer.get_many(5, 20.0))
+            async with asyncio.timeout(20):
+                while not begun.is_set():
+                    seen += len(await consumer.get_many(1, 0.1))
+            closing_at = time.monotonic()
+        assert time.monotonic() - closing_at < 20
+        async with Consumer(bootstrap, group=group) as reader:
+            found = (await reader.committed([place]))[place]
+        assert found is not None
+        assert found.offset == seen
+
+    run(main())
+
+
 def test_next_generation_members_come_and_go(
     bootstrap: str, make_topic: Callable[..., str], unique: Callable[[str], str], run: Run
 ) -> None:
