@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from ottla.model import TopicPartition
 from ottla.records.batch import BATCH_OVERHEAD
-from ottla.records.builder import BatchBuilder
+from ottla.records.builder import BatchBuilder, batch_of_one
 from ottla.records.compression import Codec
 from ottla.records.reader import Header
 
@@ -261,6 +261,17 @@ class Batch:
             callback()
 
     def _write(self, *, transactional: bool) -> bytes:
+        if len(self.values) == 1 and self.queue.codec is Codec.NONE:
+            return batch_of_one(
+                self.timestamps[0],
+                None if self.keys is None else self.keys[0],
+                self.values[0],
+                self.headers.get(0, ()),
+                producer_id=self.producer[0],
+                producer_epoch=self.producer[1],
+                base_sequence=self.sequence,
+                transactional=transactional,
+            )
         builder = BatchBuilder(
             codec=self.queue.codec,
             level=self.queue.level,

@@ -505,6 +505,7 @@ class Consumer:
         )
         ownership.commits = self._commits
         self._ownership = ownership
+        group.create_task(coordinator.reach(), name="consumer coordinator")
         await self._refresh_topics()
         self._membership = self._make_membership(coordinator, ownership, settings)
         self._fetcher.refreshed = self._refresh_topics

@@ -38,6 +38,7 @@ class CoordinatorLink:
         self._key = key
         self.node_id = -1
         """Who it is, as far as known."""
+        self._finding = asyncio.Lock()
 
     async def ask(
         self,
@@ -63,7 +64,7 @@ class CoordinatorLink:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    peer = await self._peer(lane)
+                    peer = await self.peer(lane)
                     message, version = request(peer) if callable(request) else (request, peer.version_of(api_key))
                     response = await peer.request(api_key, message, version, seconds=answer_seconds)
                 code = ErrorCode.of(code_of(response))
@@ -87,9 +88,12 @@ class CoordinatorLink:
         what = f"the coordinator of {self._kind.name.lower()} {self._key!r}"
         raise KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: {reason} for {seconds:g} s")
 
-    async def _peer(self, lane: str) -> Peer:
-        if self.node_id < 0:
-            self.node_id = await find_coordinator(self._cluster, self._kind, self._key)
+    async def peer(self, lane: str) -> Peer:
+        """The connection to the coordinator, which is found first if it is not known. Raises ``KafkaError`` and
+        ``ConnectionError``."""
+        async with self._finding:
+            if self.node_id < 0:
+                self.node_id = await find_coordinator(self._cluster, self._kind, self._key)
         return await self._cluster.peer(self.node_id, lane=lane)
 
 

@@ -10,6 +10,7 @@ Invariants:
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from ottla.client._backoff import Backoff
@@ -74,6 +75,13 @@ class Fetcher:
                 reading.topic_id = self._topic_id(reading.place.topic)
         self.dropped()
         self._wake.set()
+
+    def expect(self, places: Iterable[TopicPartition]) -> None:
+        """These partitions will be read soon: the connections to their leaders are made meanwhile."""
+        for place in places:
+            node_id = self._cluster.leader(place)
+            if node_id >= 0:
+                self._lane(node_id)
 
     async def run(self) -> None:
         """Keep a lane for each broker that is read from, and every position certain, until ``stop``."""
@@ -262,6 +270,8 @@ class Fetcher:
     async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:
         session = FetchSession()
         backoff = Backoff(self._cluster.rng, initial=0.05)
+        with suppress(ConnectionError, KafkaError):  # which the first fetch would tell
+            await self._cluster.peer(node_id, lane=FETCH_LANE)
         while not self._stopping:
             wanted = self._wanted(node_id)
             if not wanted or self._stock_bytes >= self._settings.stock_bytes_max:

@@ -153,6 +153,7 @@ class Ownership:
     async def take(self, places: Collection[TopicPartition]) -> None:
         """Read these partitions too, from where the group has committed."""
         new = sorted(set(places) - self.places)
+        self._fetcher.expect(new)
         committed = await self.commits.committed(new, self._settings.api_seconds)
         for place in new:
             self._fetcher.readings.put(self._begin(place, committed[place]))

@@ -1,6 +1,7 @@
 """A group's coordinator as the consumer asks it: in its own versions, joins on a connection of their own."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from ottla.client._cluster import Cluster
@@ -8,7 +9,7 @@ from ottla.client._coordinator import CoordinatorKind, CoordinatorLink
 from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.codec import Message
-from ottla.wire.errors import ErrorCode
+from ottla.wire.errors import ErrorCode, KafkaError
 
 GROUP_LANE: Final = "group"
 """A join waits at the broker for the other members, and so would what is behind it on its connection."""
@@ -21,6 +22,11 @@ class GroupCoordinator:
     def __init__(self, cluster: Cluster, group_id: str) -> None:
         self._link = CoordinatorLink(cluster, CoordinatorKind.GROUP, group_id)
         self.group_id = group_id
+
+    async def reach(self) -> None:
+        """Find it and connect, where there is something else to wait for. What fails, the first request would tell."""
+        with suppress(ConnectionError, KafkaError):
+            await self._link.peer(GROUP_LANE)
 
     async def ask(
         self,

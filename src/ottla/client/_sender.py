@@ -353,19 +353,18 @@ class Sender:
         transaction = self._transaction
         if transaction is not None:
             version = transaction.produce_version(version)
-        ids = {batch.place.topic: self._topic_id(batch.place.topic) for batch in batches}
-        if version >= TOPIC_ID_VERSION and Uuid.ZERO in ids.values():
-            version = TOPIC_ID_VERSION - 1
-        by_id = version >= TOPIC_ID_VERSION
-        topics = {
-            name: TopicProduceData(topic_id=topic_id) if by_id else TopicProduceData(name=name)
-            for name, topic_id in ids.items()
-        }
-        for topic in topics.values():
-            topic.partition_data = []
+        topics: dict[str, TopicProduceData] = {}
         for batch in batches:
-            data = PartitionProduceData(index=batch.place.partition, records=batch.encoded())
-            topics[batch.place.topic].partition_data.append(data)
+            name, partition = batch.queue.place
+            topic = topics.get(name)
+            if topic is None:
+                topic = topics[name] = TopicProduceData(topic_id=self._topic_id(name), partition_data=[])
+                if topic.topic_id == Uuid.ZERO:
+                    version = min(version, TOPIC_ID_VERSION - 1)
+            topic.partition_data.append(PartitionProduceData(index=partition, records=batch.encoded()))
+        if version < TOPIC_ID_VERSION:
+            for name, topic in topics.items():
+                topic.name, topic.topic_id = name, Uuid.ZERO
         return version, ProduceRequest(
             transactional_id=None if transaction is None else transaction.transactional_id,
             acks=self.settings.acks,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ottla.records.batch import Codec, CorruptRecord, read_header, verify_crc
-from ottla.records.builder import BatchBuilder, build_batch, record_size_max
+from ottla.records.builder import BatchBuilder, batch_of_one, build_batch, record_size_max
 from ottla.records.reader import Record, read_all_records, read_body, read_records, records_of
 from ottla.records.varint import read_varint, zigzag_varint
 
@@ -75,6 +75,30 @@ def test_all_records_skip_control_batches_and_a_partial_tail() -> None:
     control.append(0, b"\0\0\0\1", b"\0\0\0\0\0\0")
     raw = build_batch([(1, None, b"a")]) + control.build() + build_batch([(1, None, b"b")], base_offset=2)
     assert [(record.offset, record.value) for record in read_all_records(raw + raw[:65])] == [(0, b"a"), (2, b"b")]
+
+
+@given(
+    timestamp=st.integers(-(2**40), 2**40),
+    key=st.none() | st.binary(max_size=200),
+    value=st.none() | st.binary(max_size=200),
+    headers=st.lists(st.tuples(st.text(max_size=3), st.none() | st.binary(max_size=3)), max_size=3),
+    producer=st.sampled_from([(-1, -1, -1), (4000, 3, 17)]),
+    transactional=st.booleans(),
+)
+def test_a_batch_of_one_is_the_same_bytes(
+    timestamp: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+    producer: tuple[int, int, int],
+    *,
+    transactional: bool,
+) -> None:
+    names = ("producer_id", "producer_epoch", "base_sequence")
+    numbers = dict(zip(names, producer, strict=True))
+    builder = BatchBuilder(**numbers, transactional=transactional)
+    builder.append(timestamp, key, value, headers)
+    assert batch_of_one(timestamp, key, value, headers, **numbers, transactional=transactional) == builder.build()
 
 
 @given(number=st.integers(-(2**63), 2**63 - 1))
