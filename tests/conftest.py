@@ -40,7 +40,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     alone = config.getoption("capture") == "no" or config.getoption("--rewrite")
     if alone or not any(Path(argument).is_dir() for argument in config.args):
         return 0
-    return min(4, max(2, os.cpu_count() or 1))
+    return min(4, 1 + (os.cpu_count() or 1))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
