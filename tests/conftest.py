@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,29 @@ for place in (TESTS, TESTS.parent / "tools"):
 import oracle  # noqa: E402  # the path above comes first
 from harness import clusters, names  # noqa: E402  # the path above comes first
 
+# What tests would otherwise wait for: members hear of a new assignment every 5 s, transactions time out every 10 s.
+QUICK = {
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.heartbeat.interval.ms": "500",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+}
+
 
 def pytest_configure() -> None:
     """A suite that a shell started in the background ignores SIGINT, and so would the processes it interrupts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes share the tests (`-n auto`, the default): more of the time is spent waiting than working.
+
+    What is named file by file runs in this process, and so does what writes to the sources or to the terminal.
+    """
+    alone = config.getoption("capture") == "no" or config.getoption("--rewrite")
+    if alone or not any(Path(argument).is_dir() for argument in config.args):
+        return 0
+    return min(4, 1 + (os.cpu_count() or 1))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,8 +81,8 @@ def apache_kafka() -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(cluster_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster]:
-    """One running node for the whole session; tests use topics and groups of their own."""
-    node = clusters.make_node(cluster_kind, tmp_path_factory.mktemp("cluster") / "data")
+    """One running node for the whole session (of each worker); tests use topics and groups of their own."""
+    node = clusters.make_node(cluster_kind, tmp_path_factory.mktemp("cluster") / "data", config=QUICK)
     node.start()
     try:
         yield node

@@ -6,6 +6,7 @@ transactions. A program of its own, so that `kill -9` really takes it with every
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 import time
 
@@ -14,6 +15,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 RECORDS_MAX = 400
 CALL_SECONDS = 20.0
 COMMIT_TRIES = 5
+# After a kill of the broker librdkafka may never return from `send_offsets_to_transaction`, whatever its timeout and
+# although all its requests are answered. A program that hangs so is replaced, as its operator would.
+HANGS_SECONDS = 2 * CALL_SECONDS
 
 
 def main(bootstrap: str, source: str, target: str, name: str) -> None:
@@ -68,7 +72,11 @@ def copy_some(consumer: Consumer, producer: Producer, target: str) -> None:
         producer.produce(target, message.value(), partition=message.partition())
         ends[message.topic(), message.partition()] = message.offset() + 1
     offsets = [TopicPartition(*place, offset) for place, offset in ends.items()]
-    producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), CALL_SECONDS)
+    faulthandler.dump_traceback_later(HANGS_SECONDS, exit=True)
+    try:
+        producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), CALL_SECONDS)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     for _ in range(COMMIT_TRIES):
         try:
             producer.commit_transaction(CALL_SECONDS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import random
 import select
 import signal
 import socket
@@ -13,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Below what Linux (32768), macOS and IANA (49152) take for outgoing connections.
+PORTS = (12_000, 32_000)
 _running: set[subprocess.Popen[bytes]] = set()
 
 
@@ -66,10 +70,15 @@ def first_line(process: subprocess.Popen[bytes], *, seconds: float) -> str:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that was free a moment ago, of those the kernel gives to nobody's outgoing connection.
+
+    A node that is down would not get its port again if a client of a test beside it had been given that.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, pause: float = 0.02) -> None:

@@ -12,7 +12,15 @@ import pytest
 pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (extra `interop`)")
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from harness.clusters import java
 from harness.processes import wait_until
@@ -170,7 +178,9 @@ def test_a_group_moves_from_the_classic_protocol_and_back(
     group = unique("group")
     everything = {(topic, partition) for partition in range(4)}
     classic = {"group.protocol": "classic", "session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
-    strategy = {"partition.assignment.strategy": "cooperative-sticky"}
+    # Not "cooperative-sticky": from the second rebalance on librdkafka's leader puts data of its own into assignments,
+    # and a group with such is upgraded by no broker.
+    strategy = {"partition.assignment.strategy": "range"}
     consumers = [join(group, **classic, **strategy) for _ in range(2)]
     for consumer in consumers:
         consumer.subscribe([topic])
@@ -203,6 +213,7 @@ def test_nine_hundred_new_partitions_are_shared_in_ten_seconds(
 ) -> None:
     make_topic(admin, topic, 100)
     group = unique("group")
+    as_by_default(admin, group)
     consumers = [join(group) for _ in range(10)]
     for consumer in consumers:
         consumer.subscribe([topic])
@@ -213,6 +224,13 @@ def test_nine_hundred_new_partitions_are_shared_in_ten_seconds(
     seconds = time.monotonic() - started
     assert {len(places) for places in owned.values()} == {100}
     assert seconds <= 10.0, f"settled after {seconds:.1f} s"
+
+
+def as_by_default(admin: AdminClient, group: str) -> None:
+    """The group's members hear of changes as often as Kafka's default says; the cluster under test is quicker."""
+    interval = ConfigEntry("consumer.heartbeat.interval.ms", "5000", incremental_operation=AlterConfigOpType.SET)
+    change = ConfigResource(ResourceType.GROUP, group, incremental_configs=[interval])
+    admin.incremental_alter_configs([change])[change].result(20)
 
 
 @pytest.mark.usefixtures("apache_kafka")
