@@ -32,9 +32,9 @@ from confluent_kafka.admin import (  # noqa: E402
     ResourceType,
 )
 
-from clients import NativeClient  # noqa: E402  # the path above comes first
 from harness.clusters import BENCH_SERVER_FLAGS, ApacheNode, OttlaNode  # noqa: E402
 from harness.processes import wait_until  # noqa: E402
+from loads import NativeClient  # noqa: E402  # the path above comes first
 from ottla.config.log import LogConfig  # noqa: E402
 from ottla.model import TopicPartition  # noqa: E402
 from ottla.records.batch import Codec, iter_headers  # noqa: E402

@@ -7,6 +7,7 @@ measured is the decision, its records and their folding.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,7 @@ class Bench:
 
 def main() -> None:
     """Print one line for each size."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("members x partitions   join (us)   silent (us)   reporting (us)   after growth (us)   rounds to settle")
     for size in SIZES:
         bench = Bench(size, size)
