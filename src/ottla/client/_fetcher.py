@@ -10,7 +10,6 @@ Invariants:
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Final
 
 from ottla.client._backoff import Backoff
@@ -270,24 +269,26 @@ class Fetcher:
     async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:
         session = FetchSession()
         backoff = Backoff(self._cluster.rng, initial=0.05)
-        with suppress(ConnectionError, KafkaError):  # which the first fetch would tell
-            await self._cluster.peer(node_id, lane=FETCH_LANE)
+        begun = False
         while not self._stopping:
-            wanted = self._wanted(node_id)
-            if not wanted or self._stock_bytes >= self._settings.stock_bytes_max:
+            wanted = self._wanted(node_id) if self._stock_bytes < self._settings.stock_bytes_max else []
+            if begun and not wanted:
                 await wake.wait()
                 wake.clear()
                 continue
             wake.clear()
+            begun = True
             try:
+                # The first time also for nothing but the connection (``expect``).
                 peer = await self._cluster.peer(node_id, lane=FETCH_LANE)
-                await self._fetch(peer, session, wanted)
+                if wanted:
+                    await self._fetch(peer, session, wanted)
                 backoff.reset()
             except (ConnectionError, KafkaError) as error:
                 session.reset()
                 if isinstance(error, KafkaError) and not error.code.retriable:
                     self.fail(error)
-                self._mark_stale(wanted)
+                self._mark_stale(wanted or self._wanted(node_id))
                 await asyncio.sleep(backoff.next_seconds())
 
     def _wanted(self, node_id: int) -> list[Reading]:

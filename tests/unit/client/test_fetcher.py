@@ -10,7 +10,9 @@ import pytest
 
 from harness import scripted
 from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
-from ottla.client._fetch_session import FetchSession
+from ottla.client._cluster import Cluster
+from ottla.client._fetch_session import FetchSession, FetchSettings
+from ottla.client._fetcher import Fetcher
 from ottla.wire.apis import ApiKey
 from ottla.wire.messages.fetch_response import FetchResponse, LeaderIdAndEpoch, NodeEndpoint
 from ottla.wire.messages.offset_for_leader_epoch_response import (
@@ -60,6 +62,25 @@ def test_little_is_handed_out_before_the_next_fetch_and_much_after_it(
     monkeypatch.setattr(FetchSession, "request", noted)
     run(main())
     assert " ".join(happened[:3]) == order
+
+
+def test_connects_ahead_and_asks_for_nothing() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster, Cluster(cluster.bootstrap) as known:
+            await known.refresh((scripted.TOPIC,))
+            fetcher = Fetcher(known, FetchSettings(), reset_timestamp=lambda: None)
+            running = asyncio.create_task(fetcher.run())
+            await asyncio.sleep(0)
+            connections = len(cluster.asked(ApiKey.API_VERSIONS))
+            fetcher.expect((PLACE,))
+            while len(cluster.asked(ApiKey.API_VERSIONS)) == connections:
+                await asyncio.sleep(0.01)
+            assert await fetcher.next(0.1) is None
+            assert not cluster.asked(ApiKey.FETCH)
+            fetcher.stop()
+            await running
+
+    run(main())
 
 
 def test_sessions_name_only_what_changed() -> None:
