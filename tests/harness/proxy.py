@@ -179,13 +179,16 @@ class Proxy:
             link.reset()
         for held in self.held:
             _reset(held.upstream[1])
+        # Before their tasks: one that is cancelled while it begins or ends closes nothing.
+        for transport in list(self._transports):
+            transport.abort()
         for task in self._tasks:
             task.cancel()
         # The listener goes last: what it has accepted without anybody having heard of it would stay open.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
         self._server.close()
-        for transport in self._transports:
+        for transport in list(self._transports):
             transport.abort()
         await asyncio.sleep(0)
 
