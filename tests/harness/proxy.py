@@ -188,8 +188,6 @@ class Proxy:
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
         self._server.close()
-        for transport in list(self._transports):
-            transport.abort()
         await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -228,7 +228,7 @@ def batch_of_one(
     base_sequence: int = NO_SEQUENCE,
     transactional: bool = False,
 ) -> bytes:
-    """What ``BatchBuilder`` makes of a single record, in a third of the time: for records sent as they come."""
+    """What ``BatchBuilder`` makes of a single record, in half the time: for records sent as they come."""
     record = b"\0\0\0\x01" if key is None else b"\0\0\0" + _varint[len(key)] + key
     record += b"\x01" if value is None else _varint[len(value)] + value
     record += _pack_headers(headers) if headers else b"\0"
