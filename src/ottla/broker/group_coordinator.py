@@ -95,9 +95,14 @@ class GroupCoordinator:
         except KafkaError as error:
             raise as_coordinator(error, too_large) from error
 
-    def begin(self, group_id: str, command: GroupCommand, producer: BatchProducer = NOBODY) -> Deferred[Any]:
-        """``ask`` for who answers without a task; raises, and fails with, the log's errors: see ``as_coordinator``."""
-        return self._topic.driver(self.partition_of(group_id)).begin(command, producer)
+    def begin(
+        self, group_id: str, command: GroupCommand, producer: BatchProducer = NOBODY, *, gathers: bool = False
+    ) -> Deferred[Any]:
+        """``ask`` for who answers without a task; raises, and fails with, the log's errors: see ``as_coordinator``.
+
+        ``gathers``: the command may be written together with others, see ``MachineDriver.begin``.
+        """
+        return self._topic.driver(self.partition_of(group_id)).begin(command, producer, gathers=gathers)
 
     async def ask_all(self, command: GroupCommand) -> list[Any]:
         """Have every shard of this broker decide. Raises COORDINATOR_LOAD_IN_PROGRESS while one of them loads."""
@@ -156,6 +161,7 @@ class GroupCoordinator:
             load_bytes=self._config.offsets_load_buffer_bytes,
             compression=Codec(self._config.offsets_topic_compression),
             fail=self._supervisor.fail,
+            linger_ms=self._config.append_linger_ms,
         )
 
     def on_loaded(self, index: int, driver: GroupDriver) -> None:

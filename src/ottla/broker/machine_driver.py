@@ -3,6 +3,8 @@
 One command is one synchronous step: the machine decides, its records are appended and applied, and whatever comes next
 sees them, acknowledged or not. Answers wait: a decision with records for its own, one without for the last record
 written before it, so nobody is told of a state that may still be lost. What could not be appended is never applied.
+Commands that do not look at each other's records may be written together (``gathers``); any other command comes after
+what has gathered before it.
 
 States: loading (the log is replayed in chunks, off the loop where it reads) -> active -> closed. Losing an
 acknowledgement closes the driver: its state then holds records that nobody can vouch for.
@@ -11,8 +13,10 @@ acknowledgement closes the driver: its state then holds records that nobody can 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from ottla.broker.gathered import ADAPTIVE_LINGER, Gathered
 from ottla.broker.partition import ACKS_ALL, Isolation
 from ottla.model import Decision, Reply, TopicPartition
 from ottla.net.deferred import Deferred
@@ -168,9 +172,10 @@ class MachineDriver(Generic[MachineT, RecordT]):
         compression: Codec,
         fail: Callable[[BaseException], None],
         on_committed: Callable[[Sequence[RecordT]], None] | None = None,
+        linger_ms: int = ADAPTIVE_LINGER,
     ) -> None:
         """``on_committed`` is told of records once they are acknowledged, in the order they were written: what has
-        effects outside the machine begins there."""
+        effects outside the machine begins there. ``linger_ms``: see ``Gathered``."""
         self.state = DriverState.LOADING
         self.partition = partition
         self._machine = machine
@@ -184,6 +189,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
         self._next_token = 0
         self._parked: dict[int, Deferred[object]] = {}
         self._held: dict[int, _Answers] = {}
+        self._gathered: Gathered[RecordT] = Gathered(linger_ms, self._write_gathered)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ms = 0
 
@@ -195,12 +201,18 @@ class MachineDriver(Generic[MachineT, RecordT]):
         """``begin`` for a coroutine."""
         return self.begin(command, producer).future()
 
-    def begin(self, command: "Command[MachineT, RecordT]", producer: BatchProducer = NOBODY) -> Deferred[object]:
+    def begin(
+        self, command: "Command[MachineT, RecordT]", producer: BatchProducer = NOBODY, *, gathers: bool = False
+    ) -> Deferred[object]:
         """Decide and write now, as ``producer``; the answer comes once that is acknowledged.
 
-        Raises ``KafkaError`` where the machine refuses, or where it is not active: COORDINATOR_LOAD_IN_PROGRESS,
-        NOT_COORDINATOR. A failed append is the answer's failure, with the log's own error code.
+        A command that ``gathers`` is decided now and written with others of its kind, in their order: it must not
+        depend on what they write. Raises ``KafkaError`` where the machine refuses, or where it is not active:
+        COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR. A failed append is the answer's failure, with the log's own
+        error code.
         """
+        if not gathers:
+            self._gathered.flush()
         self._require_active()
         now_ms = self._clock.now_ms()
         self._next_token += 1
@@ -208,12 +220,16 @@ class MachineDriver(Generic[MachineT, RecordT]):
         decision = command(self._machine, now_ms, token)
         answer: Deferred[object] = Deferred()
         self._parked[token] = answer
-        self._carry_out(decision, token, now_ms, producer)
-        self._arm()
+        if gathers:
+            self._gathered.add(token, decision, writing=bool(self._held))
+        else:
+            self._carry_out(decision, token, now_ms, producer)
+            self._arm()
         return answer
 
     def end_transaction(self, marker: ProducerMarker) -> int:
         """Write a marker, and let the machine see it. Returns its offset; raises ``KafkaError`` as ``submit`` does."""
+        self._gathered.flush()
         self._require_active()
         appended = self.partition.append_marker(marker, self._clock.now_ms())
         self._last_offset = appended.last_offset
@@ -228,6 +244,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
 
     def run_deadlines(self) -> None:
         """Do what is due by the clock, then wait for the next."""
+        self._gathered.flush()
         now_ms = self._clock.now_ms()
         while self.state is DriverState.ACTIVE:
             deadline = self._machine.next_deadline()
@@ -271,6 +288,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
         if self.state is DriverState.CLOSED:
             return
         self.state = DriverState.CLOSED
+        self._gathered.discard()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -309,6 +327,31 @@ class MachineDriver(Generic[MachineT, RecordT]):
         if token is not None and decision.response is not None:
             answers.append((self._parked.pop(token), decision.response))
         self._release(answers)
+
+    def _write_gathered(self, gathered: list[tuple[int, Decision[RecordT, object]]]) -> None:
+        """All in one batch; where the log does not take that, one by one, so that each is refused for its own sake."""
+        now_ms = self._clock.now_ms()
+        try:
+            if len(gathered) == 1 or not self._write_together(gathered, now_ms):
+                for token, decision in gathered:
+                    self._carry_out(decision, token, now_ms)
+            self._arm()
+        except Exception as error:
+            self._fail(error)
+
+    def _write_together(self, gathered: list[tuple[int, Decision[RecordT, object]]], now_ms: int) -> bool:
+        records = chain.from_iterable(decision.records for _, decision in gathered)
+        try:
+            self._write(Decision(records=tuple(records)), now_ms, NOBODY)
+        except KafkaError:
+            return False
+        answers: _Answers = []
+        for token, decision in gathered:
+            answers += self._take_parked(decision.replies)
+            if decision.response is not None:
+                answers.append((self._parked.pop(token), decision.response))
+        self._release(answers)
+        return True
 
     def _write(self, decision: Decision[RecordT, object], now_ms: int, producer: BatchProducer) -> None:
         if not decision.records:
@@ -387,7 +430,10 @@ class MachineDriver(Generic[MachineT, RecordT]):
             log.warning("acknowledgement lost", partition=self.partition.topic_partition, error=str(error))
             self.close(KafkaError(ErrorCode.NOT_COORDINATOR, str(error)))
             return
-        for deferred, response in self._held.pop(ticket, ()):
+        answers = self._held.pop(ticket, ())
+        # First, so that the next sync carries it.
+        self._gathered.flush()
+        for deferred, response in answers:
             deferred.set(response)
 
     def _arm(self) -> None:

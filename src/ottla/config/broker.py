@@ -121,6 +121,8 @@ class GroupsConfig(Struct, frozen=True, kw_only=True):
     size_max: int
     initial_rebalance_delay_ms: int
     """-1: 3000, but 0 while there is one broker; ``rebalance_delay_ms`` decides."""
+    append_linger_ms: int
+    """-1: adapts to the load."""
     offset_metadata_bytes_max: int
     offsets_retention_minutes: int
     offsets_retention_check_interval_ms: int
@@ -368,6 +370,7 @@ def _groups(read: _Reader) -> GroupsConfig:
         session_timeout_ms_max=read["group.max.session.timeout.ms"],
         size_max=read["group.max.size"],
         initial_rebalance_delay_ms=read["group.initial.rebalance.delay.ms"],
+        append_linger_ms=read["group.coordinator.append.linger.ms"],
         offset_metadata_bytes_max=read["offset.metadata.max.bytes"],
         offsets_retention_minutes=read["offsets.retention.minutes"],
         offsets_retention_check_interval_ms=read["offsets.retention.check.interval.ms"],

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import pytest
 from msgspec.structs import replace
 
-from ottla.broker.machine_driver import DriverState, MachineDriver
-from ottla.broker.partition import FlushPolicy
+from ottla.broker.gathered import ADAPTIVE_LINGER
+from ottla.broker.machine_driver import DriverState, MachineDriver, ProducerMarker
+from ottla.broker.partition import FlushPolicy, Isolation
 from ottla.model import Decision, Reply
-from ottla.records.batch import Codec
+from ottla.records.batch import Codec, iter_headers
 from ottla.records.control import EndTransaction, end_transaction_batch
 from ottla.records.origin import Origin
 from ottla.wire import DecodeError
@@ -82,6 +83,19 @@ class Stage:
     def submit(self, *words, **options):
         return self.driver.submit(lambda machine, _now, _token: machine.say(*words, **options))
 
+    def gather(self, *words):
+        return self.driver.begin(lambda machine, _now, _token: machine.say(*words), gathers=True).future()
+
+    def batches(self):
+        """How many records each batch of the log holds."""
+        region = self.partition.read(0, 1 << 20, isolation=Isolation.LOG_END, at_least_one=True)
+        if region is None:
+            return []
+        try:
+            return [header.record_count for _, header in iter_headers(memoryview(region.pread()))]
+        finally:
+            region.release()
+
 
 def new_driver(bench, partition, machine, failures=None, **options):
     return MachineDriver(
@@ -92,6 +106,7 @@ def new_driver(bench, partition, machine, failures=None, **options):
         load_bytes=options.get("load_bytes", 1 << 20),
         compression=options.get("compression", Codec.NONE),
         fail=([] if failures is None else failures).append,
+        linger_ms=options.get("linger_ms", ADAPTIVE_LINGER),
     )
 
 
@@ -250,6 +265,140 @@ def test_closing_tells_everybody_who_waits(make_stage):
                 await future
             assert told.value.code is ErrorCode.NOT_COORDINATOR
         await stage.bench.flushes.flush()
+
+    asyncio.run(main())
+
+
+def test_what_gathers_in_one_callback_is_one_batch(make_stage):
+    async def main():
+        stage = make_stage()
+
+        def callback():
+            return [stage.gather("a"), stage.gather("b", "c"), stage.gather("d")]
+
+        answers = callback()
+        assert stage.machine.words == []
+        await asyncio.gather(*answers)
+        assert stage.machine.words == ["a", "b", "c", "d"]
+        assert stage.machine.offsets == [0, 1, 2, 3]
+        assert stage.batches() == [4]
+
+    asyncio.run(main())
+
+
+def test_another_command_comes_after_what_has_gathered(make_stage):
+    async def main():
+        stage = make_stage()
+        first = stage.gather("a")
+        counted = stage.driver.submit(lambda machine, _now, _token: machine.count())
+        second = stage.gather("b")
+        stage.machine.deadline = stage.bench.clock.now_ms()
+        stage.driver.run_deadlines()
+        await asyncio.gather(first, second)
+        assert await counted == 1
+        assert stage.machine.words == ["a", "b", "late"]
+        third = stage.gather("c")
+        marker = ProducerMarker(7, 0, EndTransaction(committed=True, coordinator_epoch=0), 1)
+        assert stage.driver.end_transaction(marker) == 4
+        await third
+        assert stage.batches() == [1, 1, 1, 1, 1]
+
+    asyncio.run(main())
+
+
+def test_while_the_disk_is_busy_commands_gather_for_the_next_sync(make_stage):
+    async def main():
+        stage = make_stage(FlushPolicy.ALWAYS)
+        first = stage.gather("a")
+        await asyncio.sleep(0)
+        gathered = []
+        for word in ("b", "c", "d"):
+            gathered.append(stage.gather(word))
+            await asyncio.sleep(0)
+        assert stage.machine.words == ["a"]
+        await stage.bench.flushes.flush()
+        assert await first == 1
+        assert stage.batches() == [1, 3]
+        assert not any(answer.done() for answer in gathered)
+        await stage.bench.flushes.flush()
+        await asyncio.gather(*gathered)
+        assert stage.machine.words == ["a", "b", "c", "d"]
+
+    asyncio.run(main())
+
+
+def test_an_acknowledgement_that_takes_long_does_not_hold_up_the_log(make_stage):
+    async def main():
+        stage = make_stage(FlushPolicy.ALWAYS)
+        first = stage.gather("a")
+        await asyncio.sleep(0)
+        second = stage.gather("b")
+        async with asyncio.timeout(5):
+            while stage.batches() != [1, 1]:
+                await asyncio.sleep(0.001)
+        assert not first.done()
+        assert not second.done()
+        await stage.bench.flushes.flush()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("linger_ms", "batches"), [(0, [1, 1, 1]), (20, [3])])
+def test_a_linger_of_ones_own(make_stage, linger_ms, batches):
+    async def main():
+        stage = make_stage(linger_ms=linger_ms)
+        answers = []
+        for word in ("a", "b", "c"):
+            answers.append(stage.gather(word))
+            await asyncio.sleep(0)
+        await asyncio.gather(*answers)
+        assert stage.batches() == batches
+        assert stage.machine.words == ["a", "b", "c"]
+
+    asyncio.run(main())
+
+
+def test_what_does_not_fit_one_batch_is_written_and_refused_one_by_one(make_stage):
+    async def main():
+        stage = make_stage()
+        stage.partition.log.config = replace(stage.partition.log.config, max_message_bytes=200)
+        words = ["a" * 70, "b" * 300, "c" * 70, "d" * 70]
+        answers = await asyncio.gather(*(stage.gather(word) for word in words), return_exceptions=True)
+        assert isinstance(answers[1], KafkaError)
+        assert answers[1].code is ErrorCode.RECORD_LIST_TOO_LARGE
+        assert stage.machine.words == [words[0], words[2], words[3]]
+        assert stage.machine.taken_back == [(words[1],)]
+        assert stage.batches() == [1, 1, 1]
+
+    asyncio.run(main())
+
+
+def test_closing_tells_also_who_gathers(make_stage):
+    async def main():
+        stage = make_stage()
+        gathered = stage.gather("a")
+        stage.driver.close(KafkaError(ErrorCode.NOT_COORDINATOR))
+        with pytest.raises(KafkaError):
+            await gathered
+        await asyncio.sleep(0.01)
+        assert stage.batches() == []
+        assert stage.failures == []
+
+    asyncio.run(main())
+
+
+def test_a_bug_while_the_gathered_are_written_stops_the_node(make_stage):
+    async def main():
+        stage = make_stage()
+
+        def broken(_record, _offset):
+            raise AssertionError("bug")
+
+        stage.machine.apply = broken
+        stage.gather("a")
+        await asyncio.sleep(0.01)
+        assert [str(failure) for failure in stage.failures] == ["bug"]
 
     asyncio.run(main())
 

@@ -72,7 +72,7 @@ class OffsetCommitHandler(Struct, frozen=True, kw_only=True):
         refuse = partial(_refuse, response, answers)
         try:
             committed = self.coordinator.begin(
-                command.group_id, lambda shard, now_ms, _token: shard.commit_offsets(command, now_ms)
+                command.group_id, lambda shard, now_ms, _token: shard.commit_offsets(command, now_ms), gathers=True
             )
         except KafkaError as error:
             return refuse(error)

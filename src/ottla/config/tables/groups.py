@@ -30,8 +30,8 @@ group.consumer.regex.refresh.interval.ms | int | 600000 | medium | read-only | 1
     How often topics are matched again with the patterns of a group.
 group.consumer.session.timeout.ms | int | 45000 | medium | read-only | 1.. | active
     A member of a consumer group that is silent for this long is removed.
-group.coordinator.append.linger.ms | int | -1 | medium | read-only | -1.. | inert
-    How long the coordinator gathers records before writing them; -1 adapts to the load.
+group.coordinator.append.linger.ms | int | -1 | medium | read-only | -1.. | active
+    How long the coordinator gathers offset commits before writing them; -1 adapts to the load.
 group.coordinator.background.threads | int | 2 | high | read-only | 1.. | inert
     Background threads of the Java coordinator.
 group.coordinator.cached.buffer.max.bytes | int | 1048588 | medium | cluster-wide | 524288.. | inert
