@@ -110,7 +110,10 @@ class Cluster:
         rng: Random | None = None,
         tls: "bool | Tls | SSLContext" = False,
         sasl: "Sasl | None" = None,
+        topics: Iterable[str] = (),
     ) -> None:
+        """``topics`` are asked for with the first question already, as far as they exist."""
+        self._first_topics = tuple(topics)
         self.addresses = parse_bootstrap(bootstrap_servers)
         self._tls, self._sasl = tls, sasl
         self._credentials: Credentials | None = None
@@ -138,7 +141,7 @@ class Cluster:
         try:
             for tries_left in reversed(range(START_TRIES)):
                 try:
-                    await self.refresh(())
+                    await self.refresh(self._first_topics)
                     break
                 except ClusterUnreachable as error:
                     # Where nobody listens one is told at once; a connection that broke may do better next time.

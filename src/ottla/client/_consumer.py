@@ -107,7 +107,7 @@ class Consumer:
         limits = PeerLimits(request_seconds=request_timeout_ms / 1000)
         recovery = Recovery.of(metadata_recovery_strategy, metadata_recovery_rebootstrap_trigger_ms)
         self._cluster = Cluster(
-            bootstrap_servers, client_id=client_id, limits=limits, recovery=recovery, tls=tls, sasl=sasl
+            bootstrap_servers, client_id=client_id, limits=limits, recovery=recovery, tls=tls, sasl=sasl, topics=topics
         )
         make = _record_maker(key_deserializer, value_deserializer)
         self._make, self._many, self._check_crcs = make, max_poll_records, check_crcs
@@ -505,12 +505,28 @@ class Consumer:
         )
         ownership.commits = self._commits
         self._ownership = ownership
-        group.create_task(coordinator.reach(), name="consumer coordinator")
-        await self._refresh_topics()
+        group.create_task(self._reach(coordinator), name="consumer coordinator")
+        if self._pattern is not None or any(self._cluster.known_topic(name) is None for name in self._subscribed):
+            await self._refresh_topics()
         self._membership = self._make_membership(coordinator, ownership, settings)
         self._fetcher.refreshed = self._refresh_topics
         self._member_task = group.create_task(self._be_member(self._membership), name="consumer group")
         group.create_task(self._watch_missing(), name="consumer topics")
+
+    async def _reach(self, coordinator: "GroupCoordinator") -> None:
+        """Connect to who will be asked, first the coordinator, and while it thinks the leader.
+
+        Where one broker leads everything subscribed to, it will be, whatever share of it the group gives us.
+        """
+        await coordinator.reach()
+        places = [
+            TopicPartition(name, number)
+            for name in self._subscribed
+            if (topic := self._cluster.known_topic(name)) is not None
+            for number in topic.partitions
+        ]
+        if len({self._cluster.leader(place) for place in places}) == 1:
+            self._fetcher.expect(places)
 
     def _make_membership(
         self, coordinator: "GroupCoordinator", ownership: Ownership, settings: GroupSettings

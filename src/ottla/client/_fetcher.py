@@ -59,6 +59,8 @@ class Fetcher:
         self._wake = asyncio.Event()
         self._waiter: asyncio.Future[None] | None = None
         self._lanes: dict[int, asyncio.Event] = {}
+        self._expected: set[int] = set()
+        """Brokers to connect to, whether or not there is something to read yet."""
         self._group: asyncio.TaskGroup | None = None
         self._errors: deque[Exception] = deque(maxlen=ERRORS_MAX)
         self._ended: Exception | None = None
@@ -80,7 +82,8 @@ class Fetcher:
         for place in places:
             node_id = self._cluster.leader(place)
             if node_id >= 0:
-                self._lane(node_id)
+                self._expected.add(node_id)
+        self._wake.set()
 
     async def run(self) -> None:
         """Keep a lane for each broker that is read from, and every position certain, until ``stop``."""
@@ -101,6 +104,9 @@ class Fetcher:
                     pause = 0.0
                 if due:
                     refresh_at = self._loop.time() + self._metadata_seconds
+                for node_id in self._expected:
+                    self._lane(node_id)
+                self._expected.clear()
                 for node_id in {self._source(reading) for reading in self.readings.all()} - {-1}:
                     self._lane(node_id).set()
                 await _wait(self._wake, min(pause, max(0.0, refresh_at - self._loop.time())))

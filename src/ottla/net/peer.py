@@ -456,7 +456,7 @@ async def _open_socket(host: str, port: int, receive_buffer_bytes: int) -> socke
     """A connected socket; every address of ``host`` is tried. The receive buffer must be set before connecting."""
     loop = asyncio.get_running_loop()
     failure: OSError | None = None
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in await _addresses(loop, host, port):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
@@ -472,3 +472,12 @@ async def _open_socket(host: str, port: int, receive_buffer_bytes: int) -> socke
         else:
             return sock
     raise failure or OSError(f"{host} has no address")
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[Any, ...]]:
+    """What ``host`` stands for, as ``getaddrinfo`` tells it. Raises ``OSError``."""
+    try:
+        # A number is its own answer; only a name is worth a thread that waits for it.
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+    except socket.gaierror:
+        return list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))

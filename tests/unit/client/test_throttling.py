@@ -55,8 +55,9 @@ def test_a_throttled_broker_is_not_asked_for_metadata_and_offsets_either() -> No
                 return found
 
             cluster.handlers[ApiKey.METADATA] = throttled
-            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC]) as consumer:
+            async with Consumer(cluster.bootstrap, offsets={PLACE: 0}) as consumer:
                 # The first answer came from node 0 and asks for a pause: the second question goes to node 1.
+                await consumer.assign({PLACE: 0})
                 assert [node for node, key, _, _ in cluster.requests if key is ApiKey.METADATA] == [0, 1]
                 await consumer.end_offsets([PLACE])
             times = {key: when for node, key, _, when in cluster.requests if node == 0}
