@@ -102,6 +102,7 @@ async def _serve(config: "BrokerConfig", *, ephemeral: bool) -> int:
     import asyncio
 
     from ottla.broker.node import Node
+    from ottla.runtime import collector
     from ottla.runtime.limits import raise_open_files_limit
 
     raise_open_files_limit()
@@ -114,6 +115,7 @@ async def _serve(config: "BrokerConfig", *, ephemeral: bool) -> int:
         if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             return _explain_address(config, error)
         raise
+    collector.settle()
     try:
         _greet(node.bootstrap)
         async with asyncio.TaskGroup() as group:
