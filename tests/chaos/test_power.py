@@ -145,3 +145,34 @@ def test_what_a_killed_process_had_made_is_made_durable_by_the_next(tmp_path):
     left = Log.open(tmp_path / "image" / "orders-0", partition, LogConfig(), recovery_point=1)
     assert left.log_end_offset == 1
     left.release()
+
+
+def test_the_room_that_a_killed_process_cut_off_stays_cut(tmp_path):
+    """A segment is sealed and not synced again before the kill: the cut of what was written ahead is not durable."""
+    root = tmp_path / "data"
+    root.mkdir()
+    disk = RecordingDisk(str(root))
+    partition = TopicPartition("orders", 0)
+
+    def append(log):
+        batch = build_batch([(1, None, b"value")], base_offset=log.log_end_offset)
+        log.append(batch, list(iter_headers(batch)), 0)
+        return len(batch)
+
+    killed = Log.open(root / "orders-0", partition, LogConfig(), disk=disk)
+    size = append(killed)
+    killed.active_segment.write_ahead(1000)
+    assert killed.flush() == 1
+    killed.roll(0)
+    killed.release()
+    found = Log.open(root / "orders-0", partition, LogConfig(), disk=disk, recovery_point=1)
+    append(found)
+    found.flush()
+    found.roll(0)
+    append(found)
+    assert found.flush() == 3
+    found.release()
+    PowerCut(disk.record).write_image(str(tmp_path / "image"), Random(1), keep=0.0)
+    left = Log.open(tmp_path / "image" / "orders-0", partition, LogConfig(), recovery_point=3)
+    assert [segment.size for segment in left.segments] == [size, size, size]
+    left.release()

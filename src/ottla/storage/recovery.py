@@ -527,12 +527,12 @@ class _Loader:
 
     def _cut_ahead(self, segment: Segment) -> None:
         """All of ``segment`` was durable, but it may have been sealed just then, and the cut of the room behind its
-        batches lost."""
+        batches lost, or made by a process that was killed before it synced it."""
         try:
             segment.next_offset()
         except CorruptLogError as error:
-            if cut_room(segment, error.position):
-                self.unsynced.append(segment.log_path)
+            cut_room(segment, error.position)
+        self.unsynced.append(segment.log_path)
 
     def _drop(self, segment: Segment) -> None:
         _log.warning("dropping a segment behind the torn end", path=segment.log_path, bytes_cut=segment.size)
