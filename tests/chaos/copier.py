@@ -15,8 +15,10 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 RECORDS_MAX = 400
 CALL_SECONDS = 20.0
 COMMIT_TRIES = 5
-# After a kill of the broker librdkafka may never return from `send_offsets_to_transaction`, whatever its timeout and
-# although all its requests are answered. A program that hangs so is replaced, as its operator would.
+# After a kill of the broker librdkafka may wait for ever in `send_offsets_to_transaction`, although AddOffsetsToTxn and
+# FindCoordinator were answered well: it keeps as the group's coordinator the broker that it gave up when it began again
+# from the bootstrap addresses, sends no TxnOffsetCommit, and looks at no clock (confluentinc/librdkafka#5511, #5456).
+# A program that hangs so is replaced, as its operator would.
 HANGS_SECONDS = 2 * CALL_SECONDS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from chaos.checker import Verdict
-from chaos.history import NEMESIS, Event, Header, History, Operation, Poll, Send, Step, Value
+from chaos.history import NEMESIS, RUN, Event, Header, History, Operation, Poll, Send, Step, Value
 from chaos.rules import RULES, Violation
 
 SHOWN_MAX = 3
@@ -20,7 +20,8 @@ def summary(history: History, verdict: Verdict) -> str:
     lines.append(f"  operations   {_counts(verdict.operations)}")
     lines.append(f"  faults       {_counts(verdict.faults) or 'none'}")
     lines.append(
-        f"  values       {verdict.acknowledged} written, {verdict.read} read, {verdict.indeterminate} undecided"
+        f"  values       {verdict.acknowledged} written{_rate(history, verdict)}, {verdict.read} read, "
+        f"{verdict.indeterminate} undecided"
     )
     if verdict.reads_of_a_value:
         lines.append(f"  consumed     {_counts({f'{n}x': c for n, c in sorted(verdict.reads_of_a_value.items())})}")
@@ -53,6 +54,14 @@ def _headline(history: History, verdict: Verdict) -> str:
     seconds = history.events[-1].t / 1e9 if history.events else 0.0
     word = "KEPT" if verdict.kept else f"BROKEN ({_counts(_by_rule(verdict.bad))})"
     return f"{word}: {history.header.about or 'history'}, seed {history.header.seed}, {seconds:.1f} s"
+
+
+def _rate(history: History, verdict: Verdict) -> str:
+    """How many values a second, from the beginning of the load to its end, outages included."""
+    at = {event.f: event.t for event in history.events if event.p == RUN and event.f in ("start", "end")}
+    if len(at) < 2:
+        return ""
+    return f" ({verdict.acknowledged / max(1, at['end'] - at['start']) * 1e9:.0f}/s)"
 
 
 def _by_rule(violations: Iterable[Violation]) -> dict[str, int]:

@@ -96,6 +96,8 @@ class Worker(threading.Thread):
     """Whether it can be seen in the history that it gets on."""
     patience = DRAIN_SECONDS
     """Seconds it may take to get the last answers it waits for."""
+    makes_up_seconds = 0.0
+    """How much of the time in which it was held up it makes up for, by going on without pauses."""
 
     def __init__(self, stage: Stage, name: str, *, workers: int = 1) -> None:
         super().__init__(name=name, daemon=True)
@@ -108,6 +110,7 @@ class Worker(threading.Thread):
         self.failure: BaseException | None = None
         self.process = 0
         self.pause = workers / stage.rate
+        self._due = 0.0
 
     def run(self) -> None:
         if self.has_operations:
@@ -129,7 +132,10 @@ class Worker(threading.Thread):
 
     def wait(self, operations: int = 1) -> bool:
         """Keep to the rate after so many operations; whether there is more to do."""
-        return not self.enough.wait(self.dice.expovariate(1 / (self.pause * operations)))
+        now = time.monotonic()
+        self._due = max(self._due or now, now - self.makes_up_seconds)
+        self._due += self.dice.expovariate(1 / (self.pause * operations))
+        return not self.enough.wait(max(0.0, self._due - now))
 
     def invoke(self, f: str, steps: Sequence[Any] = ()) -> Event:
         """Begin an operation."""

@@ -26,10 +26,14 @@ def cut(cluster_kind, tmp_path):
     return explored
 
 
+@pytest.mark.parametrize("faults", ["none", "kill"])
 @pytest.mark.usefixtures("librdkafka")
-def test_a_node_starts_on_every_image_and_owes_nothing(cut, request, seed):
+def test_a_node_starts_on_every_image_and_owes_nothing(cut, request, seed, faults):
+    """Also where it went on with what a killed process had written and not synced."""
     images = request.config.getoption("--chaos-images")
-    plan = Plan(workloads=("log", "txn", "group"), faults=("none",), seconds=6, rate=60, seed=seed, images=images)
+    plan = Plan(
+        workloads=("log", "txn", "group"), faults=(faults,), seconds=6, interval=1, rate=60, seed=seed, images=images
+    )
     outcome = cut(plan)
     print(outcome.report)
     assert outcome.verdict.kept, outcome.report

@@ -10,9 +10,11 @@ import pytest
 from harness.planted import BUGS
 from harness.power import JournalDisk, cut_power, read_journal
 from ottla.config.log import LogConfig
-from ottla.model import TopicPartition
+from ottla.model import TopicPartition, Uuid
 from ottla.records.batch import iter_headers
 from ottla.records.builder import build_batch
+from ottla.storage.checkpoints import read_topic_id, write_topic_id
+from ottla.storage.disk import Disk
 from ottla.storage.log import Log
 from ottla.testing.crash_images import PowerCut, RecordingDisk
 
@@ -122,3 +124,55 @@ def test_what_a_kill_left_unsynced_does_not_count_as_durable(tmp_path, monkeypat
     lost = counted - left.log_end_offset
     left.release()
     assert lost == (0 if planted_bug is None else 1)
+
+
+def test_what_a_killed_process_had_made_is_made_durable_by_the_next(tmp_path):
+    """A new log is not flushed once before the kill; whoever goes on with it owes its files' names with the records."""
+    root = tmp_path / "data"
+    root.mkdir()
+    disk = RecordingDisk(str(root))
+    partition = TopicPartition("orders", 0)
+    batch = build_batch([(1, None, b"value")])
+    killed = Log.open(root / "orders-0", partition, LogConfig(), disk=disk)
+    write_topic_id(disk, killed.directory, Uuid(b"orders-topic-id-"), durable=False)
+    killed.append(batch, list(iter_headers(batch)), 0)
+    killed.release()
+    found = Log.open(root / "orders-0", partition, LogConfig(), disk=disk)
+    assert found.flush() == 1
+    found.release()
+    PowerCut(disk.record).write_image(str(tmp_path / "image"), Random(1), keep=0.0)
+    assert read_topic_id(Disk(), str(tmp_path / "image" / "orders-0")) == Uuid(b"orders-topic-id-")
+    left = Log.open(tmp_path / "image" / "orders-0", partition, LogConfig(), recovery_point=1)
+    assert left.log_end_offset == 1
+    left.release()
+
+
+def test_the_room_that_a_killed_process_cut_off_stays_cut(tmp_path):
+    """A segment is sealed and not synced again before the kill: the cut of what was written ahead is not durable."""
+    root = tmp_path / "data"
+    root.mkdir()
+    disk = RecordingDisk(str(root))
+    partition = TopicPartition("orders", 0)
+
+    def append(log):
+        batch = build_batch([(1, None, b"value")], base_offset=log.log_end_offset)
+        log.append(batch, list(iter_headers(batch)), 0)
+        return len(batch)
+
+    killed = Log.open(root / "orders-0", partition, LogConfig(), disk=disk)
+    size = append(killed)
+    killed.active_segment.write_ahead(1000)
+    assert killed.flush() == 1
+    killed.roll(0)
+    killed.release()
+    found = Log.open(root / "orders-0", partition, LogConfig(), disk=disk, recovery_point=1)
+    append(found)
+    found.flush()
+    found.roll(0)
+    append(found)
+    assert found.flush() == 3
+    found.release()
+    PowerCut(disk.record).write_image(str(tmp_path / "image"), Random(1), keep=0.0)
+    left = Log.open(tmp_path / "image" / "orders-0", partition, LogConfig(), recovery_point=3)
+    assert [segment.size for segment in left.segments] == [size, size, size]
+    left.release()

@@ -66,7 +66,8 @@ def test_promises_are_kept(cluster_kind, request, seed, tmp_path, workload, faul
 
 @pytest.mark.usefixtures("librdkafka")
 def test_acknowledged_records_survive_kill_9(cluster_kind, request, seed, tmp_path):
-    """R2: about 500 records a second on four partitions, exact retries, and transactions that are open when it dies."""
+    """R2: 500 records a second on four partitions, the outages included, exact retries, and transactions that are open
+    when it dies."""
     rounds = request.config.getoption("--chaos-rounds")
     plan = Plan(
         workloads=("log", "txn"),
@@ -75,7 +76,7 @@ def test_acknowledged_records_survive_kill_9(cluster_kind, request, seed, tmp_pa
         seconds=0,
         seed=seed,
         cluster=cluster_kind,
-        rate=170,
+        rate=200,
         interval=0.5,
     )
     assert carry_out(plan, tmp_path).verdict.faults["kill"] >= rounds

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ottla.testing.crash_images import Change, RecordingDisk, apply, build_image
+from ottla.testing.crash_images import Change, Content, RecordingDisk, build_image
 
 SYNC_SECONDS = 0.01
 JOURNAL = "OTTLA_JOURNAL"
@@ -59,14 +59,14 @@ class JournalDisk(RecordingDisk):
         if not self._known:
             super()._adopt(path, node)
             return
-        contents: dict[int, bytearray] = {}
+        contents: dict[int, Content] = {}
         for change in self._known:
             self._journal.remember(change)
             replay(change, self._names, contents)
         self._nodes = 1 + max(change.node for change in self._known)
         self._compare(path, node, contents)
 
-    def _compare(self, path: str, node: int, contents: dict[int, bytearray]) -> None:
+    def _compare(self, path: str, node: int, contents: dict[int, Content]) -> None:
         """Enter what the dead process did last, and had not entered yet."""
         there = {entry.name: entry for entry in os.scandir(path)}
         for name in self._names[node].keys() - there.keys():
@@ -79,7 +79,7 @@ class JournalDisk(RecordingDisk):
                 self._compare(entry.path, child, contents)
                 continue
             found = Path(entry.path).read_bytes()
-            if found != contents.get(child, b""):
+            if found != contents.get(child, Content()).read():
                 self.record.append(Change("write", child, 0, found))
                 self.record.append(Change("truncate", child, len(found)))
 
@@ -109,7 +109,7 @@ def record_disk() -> None:
     node.Disk = lambda: JournalDisk(root, journal)  # type: ignore[assignment,misc]
 
 
-def replay(change: Change, names: dict[int, dict[str, int]], contents: dict[int, bytearray]) -> None:
+def replay(change: Change, names: dict[int, dict[str, int]], contents: dict[int, Content]) -> None:
     """What a running system sees after a change, synced or not."""
     if change.kind == "directory":
         names[change.node] = {}
@@ -119,7 +119,7 @@ def replay(change: Change, names: dict[int, dict[str, int]], contents: dict[int,
             if target is not None:
                 names[change.node][name] = target
     elif change.kind in ("write", "truncate"):
-        apply(contents.setdefault(change.node, bytearray()), change)
+        contents.setdefault(change.node, Content()).apply(change)
 
 
 class Journal(NamedTuple):

@@ -29,11 +29,13 @@ class Usage:
 
 
 def spawn(command: Sequence[str], *, stderr: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a process with a piped stdout and its stderr appended to a file."""
+    """Start a process with a piped stdout and its stderr appended to a file.
+
+    A node starts as an installed one does, with modules that were compiled before: that is half of a start.
+    """
+    around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | dict(env or {})
     with stderr.open("ab") as talk:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=talk, env={**os.environ, **(env or {})}
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=talk, env=around)
     _running.add(process)
     return process
 

@@ -178,8 +178,7 @@ def test_a_group_moves_from_the_classic_protocol_and_back(
     group = unique("group")
     everything = {(topic, partition) for partition in range(4)}
     classic = {"group.protocol": "classic", "session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
-    # Not "cooperative-sticky": from the second rebalance on librdkafka's leader puts data of its own into assignments,
-    # and a group with such is upgraded by no broker.
+    # Not "cooperative-sticky", which no broker upgrades: `test_sticky_upgrade.py`.
     strategy = {"partition.assignment.strategy": "range"}
     consumers = [join(group, **classic, **strategy) for _ in range(2)]
     for consumer in consumers:

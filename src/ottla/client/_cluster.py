@@ -6,7 +6,8 @@ answers (KIP-899), when none has for long, or when a broker says so (KIP-1102).
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -125,6 +126,8 @@ class Cluster:
         self._peers: dict[tuple[str, int, str], Peer] = {}
         self._connecting: dict[tuple[str, int, str], asyncio.Lock] = {}
         self._closed = False
+        self._waits: set[asyncio.Timeout] = set()
+        """What ends with ``close``: pauses, and connections that are being made."""
         self._bootstraps = 0
         """How often it was begun again from the bootstrap addresses."""
         self._asking = 0
@@ -175,10 +178,23 @@ class Cluster:
         """The topics something is known of."""
         return tuple(self._known.topics)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         """Close every connection."""
         self._closed = True
         self._disconnect(self._peers.values())
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(asyncio.get_running_loop().time())
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not beyond ``close``."""
+        with suppress(TimeoutError):
+            async with self._until_closed():
+                await asyncio.sleep(seconds)
 
     def known_topic(self, name: str) -> TopicMetadata | None:
         """What is known of a topic without asking."""
@@ -422,7 +438,13 @@ class Cluster:
                 return peer
             if self._closed:
                 raise PeerLost("the client is closed")
-            peer = await self._open(address)
+            try:
+                async with self._until_closed():
+                    peer = await self._open(address)
+            except TimeoutError:
+                if not self._closed:
+                    raise
+                raise PeerLost("the client is closed") from None
             if self._closed:
                 peer.close()
                 raise PeerLost("the client is closed")
@@ -439,6 +461,16 @@ class Cluster:
             peer.close_when_idle()
             return None
         return peer
+
+    @asynccontextmanager
+    async def _until_closed(self) -> AsyncIterator[None]:
+        """What is within ends with ``TimeoutError`` when the cluster is closed."""
+        async with asyncio.timeout(0 if self._closed else None) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
 
     async def _open(self, address: tuple[str, int]) -> Peer:
         if self._tls is False and self._sasl is None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
-from ottla.client._errors import KafkaTimeoutError, error_of
+from ottla.client._errors import KafkaTimeoutError, ProducerClosedError, error_of
 from ottla.net.peer import Peer, PeerLost
 from ottla.wire.apis import ApiKey
 from ottla.wire.codec import Message
@@ -54,14 +54,16 @@ class CoordinatorLink:
         """The coordinator's answer. ``request`` may be a function of the connection that gives message and version.
 
         While the coordinator moves, loads, or answers with one of ``again``, it is asked again; every other answer is
-        returned whatever it says. Raises ``KafkaTimeoutError``, and ``KafkaError`` where a coordinator is refused.
-        ``lane`` is the connection to use, ``answer_seconds`` replaces the usual deadline of one request.
+        returned whatever it says. Raises ``KafkaTimeoutError``, ``ProducerClosedError`` as soon as the client is
+        closed, and ``KafkaError`` where a coordinator is refused. ``lane`` is the connection to use,
+        ``answer_seconds`` replaces the usual deadline of one request.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         backoff = Backoff(self._cluster.rng, initial=0.02)
+        what = f"the coordinator of {self._kind.name.lower()} {self._key!r}"
         reason = "no answer"
-        while True:
+        while not self._cluster.closed:
             try:
                 async with asyncio.timeout_at(deadline):
                     peer = await self.peer(lane)
@@ -84,8 +86,9 @@ class CoordinatorLink:
             pause = backoff.next_seconds()
             if loop.time() + pause >= deadline:
                 break
-            await asyncio.sleep(pause)
-        what = f"the coordinator of {self._kind.name.lower()} {self._key!r}"
+            await self._cluster.pause(pause)
+        if self._cluster.closed:
+            raise ProducerClosedError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: the client was closed before it answered")
         raise KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: {reason} for {seconds:g} s")
 
     async def peer(self, lane: str) -> Peer:

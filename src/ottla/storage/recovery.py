@@ -41,8 +41,10 @@ from ottla.storage.names import (
     DELETED_SUFFIX,
     FILLER,
     INDEX_SUFFIXES,
+    LEADER_EPOCH_CHECKPOINT,
     LOG_SUFFIX,
     METADATA_SNAPSHOT_DELETED_SUFFIX,
+    PARTITION_METADATA,
     SNAPSHOT_SUFFIX,
     SWAP_SUFFIX,
     parse_segment_file,
@@ -277,6 +279,8 @@ class _Loader:
         self.epochs.truncate_from_start(start)
         self._load_producers(end)
         clean = self.hints.clean_shutdown and not self.bytes_cut
+        if not self.hints.clean_shutdown:
+            self._doubt_names()
         return LoadedLog(
             segments=self.segments,
             snapshots=self.snapshots,
@@ -523,12 +527,12 @@ class _Loader:
 
     def _cut_ahead(self, segment: Segment) -> None:
         """All of ``segment`` was durable, but it may have been sealed just then, and the cut of the room behind its
-        batches lost."""
+        batches lost, or made by a process that was killed before it synced it."""
         try:
             segment.next_offset()
         except CorruptLogError as error:
-            if cut_room(segment, error.position):
-                self.unsynced.append(segment.log_path)
+            cut_room(segment, error.position)
+        self.unsynced.append(segment.log_path)
 
     def _drop(self, segment: Segment) -> None:
         _log.warning("dropping a segment behind the torn end", path=segment.log_path, bytes_cut=segment.size)
@@ -560,6 +564,12 @@ class _Loader:
                 if segment.base_offset < offset and (following is None or following.base_offset > loaded):
                     replay(segment, max(loaded, segment.base_offset), producers, self.hints.now_ms)
         return loaded
+
+    def _doubt_names(self) -> None:
+        """The process before may have been killed ahead of the first sync of what it had made; segments are synced from
+        the recovery point on in any case."""
+        self.unsynced += (os.path.join(self.directory, name) for name in (PARTITION_METADATA, LEADER_EPOCH_CHECKPOINT))
+        self.unsynced += (self.directory, os.path.dirname(self.directory))
 
     # The rest --------------------------------------------------------------------------------------------------------
 

@@ -264,8 +264,37 @@ class RecordingDisk(Disk):
 
 
 @dataclass(slots=True)
+class Content:
+    """What is in a file: some bytes, and zeros from there to its size, which nobody has to keep or to write. An index
+    that was made as long as it may grow is almost nothing else."""
+
+    data: bytearray = field(default_factory=bytearray)
+    size: int = 0
+
+    def apply(self, change: Change) -> None:
+        """Carry out a write or a truncation."""
+        if change.kind == "truncate":
+            del self.data[change.position :]
+            self.size = change.position
+            return
+        end = change.position + len(change.data)
+        if len(self.data) < change.position:
+            self.data.extend(bytes(change.position - len(self.data)))
+        self.data[change.position : end] = change.data
+        self.size = max(self.size, end)
+
+    def read(self) -> bytes:
+        """All of it."""
+        return bytes(self.data) + bytes(self.size - len(self.data))
+
+    def copy(self) -> "Content":
+        """Another one like it."""
+        return Content(bytearray(self.data), self.size)
+
+
+@dataclass(slots=True)
 class _File:
-    content: bytearray = field(default_factory=bytearray)
+    content: Content = field(default_factory=Content)
     pending: list[tuple[int, Change]] = field(default_factory=list)
 
 
@@ -296,7 +325,7 @@ class PowerCut:
             if at >= began:
                 kept.append((at, change))
             elif isinstance(node, _File):
-                apply(node.content, change)
+                node.content.apply(change)
             else:
                 _rename(node.names, change)
         node.pending = kept
@@ -320,8 +349,10 @@ class PowerCut:
             if isinstance(below, _Directory):
                 self._write_directory(child, path, rng, keep)
             else:
+                survivors = _survivors(below, rng, keep)
                 with open(path, "wb") as file:
-                    file.write(_survivors(below, rng, keep))
+                    file.write(survivors.data)
+                    file.truncate(survivors.size)
 
 
 def build_image(record: list[Change], moment: int, target: str, seed: int) -> None:
@@ -336,31 +367,17 @@ def notes_before(record: list[Change], moment: int) -> list[object]:
     return [change.note for change in record[:moment] if change.kind == "note"]
 
 
-def _survivors(file: _File, rng: Random, keep: float) -> bytearray:
-    content = bytearray(file.content)
+def _survivors(file: _File, rng: Random, keep: float) -> Content:
+    content = file.content.copy()
     for _, change in file.pending:
         if rng.random() < keep:
-            apply(content, change)
+            content.apply(change)
         elif change.kind == "write" and rng.random() < 0.5:
             _apply_torn(content, change, rng)
     return content
 
 
-def apply(content: bytearray, change: Change) -> None:
-    """Carry out a write or a truncation on a file's content."""
-    if change.kind == "truncate":
-        if len(content) > change.position:
-            del content[change.position :]
-        else:
-            content.extend(bytes(change.position - len(content)))
-        return
-    end = change.position + len(change.data)
-    if len(content) < end:
-        content.extend(bytes(end - len(content)))
-    content[change.position : end] = change.data
-
-
-def _apply_torn(content: bytearray, change: Change, rng: Random) -> None:
+def _apply_torn(content: Content, change: Change, rng: Random) -> None:
     """Some sectors of a write reached the disk; the file's size tells of all, or only of those."""
     end = change.position + len(change.data)
     at = change.position
@@ -368,7 +385,7 @@ def _apply_torn(content: bytearray, change: Change, rng: Random) -> None:
         following = min((at // SECTOR_BYTES + 1) * SECTOR_BYTES, end)
         if rng.random() < 0.5:
             part = change.data[at - change.position : following - change.position]
-            apply(content, Change("write", change.node, at, part))
+            content.apply(Change("write", change.node, at, part))
         at = following
 
 

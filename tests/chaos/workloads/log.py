@@ -39,7 +39,12 @@ class Batch(Struct, frozen=True, kw_only=True):
 
 
 class Pipeline(Worker):
-    """One producer on one partition; it lives as one process from beginning to end."""
+    """One producer on one partition; it lives as one process from beginning to end.
+
+    What it is asked to send a second it sends on average, outages included: applications do not wait for the broker.
+    """
+
+    makes_up_seconds = 30.0
 
     def __init__(self, stage: Stage, name: str, key: Key, workers: int) -> None:
         super().__init__(stage, name, workers=workers)

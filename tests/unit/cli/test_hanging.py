@@ -43,6 +43,8 @@ class Cluster:
         self.topics = [topic(CLIENT, 1), topic(COORDINATOR, 1, 1, 1)]
         self.producers: dict[TopicPartition, list[ProducerState]] = {PLACE: [open_since(5)]}
         self.known: dict[str, tuple[int, Sequence[TopicPartition]]] = {}
+        self.expired: set[str] = set()
+        """Listed, and gone when they are asked about."""
         self.refused: Exception | None = None
         self.asked: list[list[TopicPartition]] = []
         self.before_last_question: Callable[[], object] = lambda: None
@@ -75,9 +77,11 @@ class Cluster:
             for name, (producer_id, _) in self.known.items()
         ]
 
-    async def describe_transactions(self, names: Sequence[str]) -> dict[str, TransactionDescription]:
+    async def describe_transactions(self, names: Sequence[str]) -> dict[str, TransactionDescription | KafkaError]:
         return {
-            name: TransactionDescription(
+            name: KafkaError(ErrorCode.TRANSACTIONAL_ID_NOT_FOUND, "no such id")
+            if name in self.expired
+            else TransactionDescription(
                 transactional_id=name,
                 state="Ongoing",
                 producer_id=self.known[name][0],
@@ -172,6 +176,20 @@ def test_one_that_ends_between_the_questions(
     cluster.before_last_question = lambda: cluster.producers.update({PLACE: later})
     assert find() == (found, "")
     assert cluster.asked[-1] == [PLACE]
+
+
+def test_a_transactional_id_that_expires_between_the_questions(cluster: Cluster, find: Callable[..., Any]) -> None:
+    """Nobody will end what is still open under it; the other ids are looked at as ever."""
+    payments = TopicPartition("payments", 0)
+    cluster.topics.append(topic("payments", 1))
+    cluster.producers[payments] = [open_since(3, producer_id=8)]
+    cluster.known = {"gone": (7, [PLACE]), "mine": (8, [payments])}
+    cluster.expired = {"gone"}
+    assert find() == ([(0, 7, 5)], "")
+    cluster.before_last_question = lambda: cluster.producers.update({PLACE: [open_since(-1)]})
+    cluster.asked.clear()
+    assert find() == ([], "")
+    assert run(["txn", "describe", "gone"]) == 1
 
 
 def test_partitions_without_a_leader_are_counted_and_left_out(cluster: Cluster, find: Callable[..., Any]) -> None:

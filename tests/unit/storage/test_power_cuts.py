@@ -65,6 +65,9 @@ class Workload:
             elif action < 0.70:
                 store.close()
                 store = open_store(str(self.disk.root), self.disk)
+            elif action < 0.74:
+                kill(store)
+                store = open_store(str(self.disk.root), self.disk)
         store.close(clean=self.rng.random() < 0.5)
 
     def _create(self, store: LogStore, partition: TopicPartition):
@@ -109,6 +112,14 @@ class Workload:
             store.checkpoint_log_starts()
         log.retain(0, log.recovery_point)
         log.purge(1)
+
+
+def kill(store: LogStore) -> None:
+    """End the process that has the store: the kernel keeps what was written, and nobody knows what was synced."""
+    for log in store.logs.values():
+        log.release()
+    for directory in store.directories:
+        directory.unlock()
 
 
 def unsynced() -> FaultyDisk:

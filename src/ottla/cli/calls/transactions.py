@@ -70,7 +70,7 @@ async def hanging(admin: Admin, places: list[TopicPartition], older_ms: int, now
     await _require_coordinators(admin)
     names = {row.producer_id: row.transactional_id for row in await admin.list_transactions(all_brokers=True)}
     wanted = {names[row.producer_id] for row in suspects if row.producer_id in names}
-    described = {name: (await describe_transaction(admin, name)).partitions for name in sorted(wanted)}
+    described = {name: await _partitions_of(admin, name) for name in sorted(wanted)}
     unknown = [
         row
         for row in suspects
@@ -80,6 +80,16 @@ async def hanging(admin: Admin, places: list[TopicPartition], older_ms: int, now
     still = await producers(admin, list({TopicPartition(row.topic, row.partition): None for row in unknown}))
     still_open = {_identity(row) for row in still}
     return [row for row in unknown if _identity(row) in still_open]
+
+
+async def _partitions_of(admin: Admin, name: str) -> tuple[str, ...]:
+    """What a coordinator will end under a transactional id; of one that has expired since it was listed, nothing."""
+    try:
+        return tuple((await describe_transaction(admin, name)).partitions)
+    except KafkaError as error:
+        if error.code is ErrorCode.TRANSACTIONAL_ID_NOT_FOUND:
+            return ()
+        raise
 
 
 async def _require_coordinators(admin: Admin) -> None:
