@@ -15,10 +15,12 @@ from ottla.model import TopicPartition
 from ottla.records.batch import (
     BATCH_OVERHEAD,
     CODEC_MASK,
+    CONTROL_FLAG,
     LENGTH_OVERHEAD,
     LOG_APPEND_TIME_FLAG,
     BatchHeader,
     iter_headers,
+    last_header,
     verify_crc,
 )
 from ottla.records.reader import Header, read_body, read_header_fields, records_of
@@ -236,11 +238,10 @@ class Fetched(NamedTuple):
 
 def next_offset_after(data: memoryview, offset: int) -> tuple[int, int]:
     """Where to fetch next after ``data`` (``offset`` itself if it holds no whole batch), and the last leader epoch."""
-    epoch = -1
-    for _, header in iter_headers(data, partial_tail=True):
-        if header.next_offset > offset:
-            offset, epoch = header.next_offset, header.partition_leader_epoch
-    return offset, epoch
+    last = last_header(data)
+    if last is None or last.next_offset <= offset:
+        return offset, -1
+    return last.next_offset, last.partition_leader_epoch
 
 
 def iter_batches(
@@ -248,13 +249,13 @@ def iter_batches(
 ) -> Iterator[RecordBatch]:
     """The batches that hold records for the reader, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
     place, data, offset = fetched.place, fetched.data, fetched.offset
-    aborted = AbortedTransactions(fetched.aborted)
+    aborted = AbortedTransactions(fetched.aborted) if fetched.aborted else None
     for position, header in iter_headers(data, partial_tail=True):
         if header.next_offset <= offset:
             continue
         if check_crcs:
             verify_crc(data, position, header)
-        if aborted.hides(data, position, header):
+        if header.attributes & CONTROL_FLAG if aborted is None else aborted.hides(data, position, header):
             continue
         if header.attributes & CODEC_MASK or not COMPILED:
             body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
