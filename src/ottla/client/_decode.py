@@ -15,7 +15,6 @@ from ottla.model import TopicPartition
 from ottla.records.batch import (
     BATCH_OVERHEAD,
     CODEC_MASK,
-    CONTROL_FLAG,
     LENGTH_OVERHEAD,
     LOG_APPEND_TIME_FLAG,
     BatchHeader,
@@ -249,13 +248,13 @@ def iter_batches(
 ) -> Iterator[RecordBatch]:
     """The batches that hold records for the reader, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
     place, data, offset = fetched.place, fetched.data, fetched.offset
-    aborted = AbortedTransactions(fetched.aborted) if fetched.aborted else None
+    aborted = AbortedTransactions(fetched.aborted)
     for position, header in iter_headers(data, partial_tail=True):
         if header.next_offset <= offset:
             continue
         if check_crcs:
             verify_crc(data, position, header)
-        if header.attributes & CONTROL_FLAG if aborted is None else aborted.hides(data, position, header):
+        if aborted.hides(data, position, header):
             continue
         if header.attributes & CODEC_MASK or not COMPILED:
             body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
