@@ -219,8 +219,11 @@ class Consumer:
     async def batches(self) -> AsyncIterator[RecordBatch]:
         """Records as they lie in the log, without end: the cheapest way to read many, above all as columns."""
         self._require_entered()
+        hands = self._hands
         while True:
-            batch = await self._hands.batch(None)
+            batch = hands.batch_at_hand()
+            if batch is None:
+                batch = await hands.batch(None)
             if batch is not None:
                 yield self._interceptors.batch(batch)
 

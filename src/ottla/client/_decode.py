@@ -19,6 +19,7 @@ from ottla.records.batch import (
     LOG_APPEND_TIME_FLAG,
     BatchHeader,
     iter_headers,
+    last_header,
     verify_crc,
 )
 from ottla.records.reader import Header, read_body, read_header_fields, records_of
@@ -236,11 +237,10 @@ class Fetched(NamedTuple):
 
 def next_offset_after(data: memoryview, offset: int) -> tuple[int, int]:
     """Where to fetch next after ``data`` (``offset`` itself if it holds no whole batch), and the last leader epoch."""
-    epoch = -1
-    for _, header in iter_headers(data, partial_tail=True):
-        if header.next_offset > offset:
-            offset, epoch = header.next_offset, header.partition_leader_epoch
-    return offset, epoch
+    last = last_header(data)
+    if last is None or last.next_offset <= offset:
+        return offset, -1
+    return last.next_offset, last.partition_leader_epoch
 
 
 def iter_batches(

@@ -58,6 +58,13 @@ class Hands:
         self._open.add(self._reading)
         return rest
 
+    def batch_at_hand(self) -> RecordBatch | None:
+        """``batch`` without waiting, where the piece that ``batch`` has begun holds another. Raises ``KafkaError``."""
+        if self._piece is None or self._records:
+            return None
+        self._come()
+        return self._open_batch()
+
     def more_batches(self) -> Iterator[RecordBatch]:
         """The rest of the piece that ``batch`` has begun."""
         while (batch := self._open_batch()) is not None:

@@ -1,13 +1,20 @@
 """Memory for large answers, used again once nobody looks at it any longer.
 
-Fresh memory is cleared and costs a page fault for every 4 KiB of it: together more than receiving into it.
+Fresh memory is cleared and costs a page fault for every 4 KiB of it: together more than receiving into it. Looking into
+pages of 4 KiB has its price too: for each of them a walk through the tables of the system and, in a virtual machine,
+through those of its host. Answers of a megabyte and more lie in huge pages where Linux has them to give.
 """
 
-from typing import Final
+import mmap
+from typing import Final, TypeAlias
 
 STEP_BYTES: Final = 256 * 1024
 """Sizes are rounded up to this, so that answers of about one size share."""
+HUGE_PAGE_BYTES: Final = 2 * 1024 * 1024
 KEPT_BYTES_MAX: Final = 48 * 1024 * 1024
+HUGE_PAGES: Final = getattr(mmap, "MADV_HUGEPAGE", None)
+
+Buffer: TypeAlias = bytearray | mmap.mmap
 
 
 class Frames:
@@ -16,7 +23,7 @@ class Frames:
     __slots__ = ("_buffers", "_kept_bytes")
 
     def __init__(self) -> None:
-        self._buffers: list[bytearray] = []
+        self._buffers: list[Buffer] = []
         self._kept_bytes = 0
 
     def take(self, size: int) -> memoryview:
@@ -24,7 +31,7 @@ class Frames:
         for buffer in self._buffers:
             if len(buffer) >= size and _free(buffer):
                 return memoryview(buffer)[:size]
-        buffer = bytearray(-(-size // STEP_BYTES) * STEP_BYTES)
+        buffer = _fresh(size)
         while self._buffers and self._kept_bytes + len(buffer) > KEPT_BYTES_MAX:
             self.forget_one()
         if len(buffer) <= KEPT_BYTES_MAX:
@@ -38,9 +45,27 @@ class Frames:
             self._kept_bytes -= len(self._buffers.pop(0))
 
 
-def _free(buffer: bytearray) -> bool:
+def _fresh(size: int) -> Buffer:
+    """At least ``size`` bytes. A mapping takes up only what has been written to."""
+    if HUGE_PAGES is not None and size * 2 >= HUGE_PAGE_BYTES:
+        rounded = -(-size // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        try:
+            pages = mmap.mmap(-1, rounded, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            pages.madvise(HUGE_PAGES)
+        except OSError:  # not of this kernel, or no more mappings
+            pass
+        else:
+            return pages
+    return bytearray(-(-size // STEP_BYTES) * STEP_BYTES)
+
+
+def _free(buffer: Buffer) -> bool:
+    """Whether there is no view of it: with one it cannot change its size."""
     try:
-        buffer.append(buffer.pop())
-    except BufferError:  # it cannot change its size while there is a view of it
+        if isinstance(buffer, bytearray):
+            buffer.append(buffer.pop())
+        else:
+            buffer.resize(len(buffer))
+    except BufferError:
         return False
     return True

@@ -14,6 +14,7 @@ epoch, and both lie outside the checksum, which covers everything from the attri
 """
 
 import struct
+from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
@@ -37,6 +38,7 @@ __all__ = [
     "TimestampType",
     "checksum",
     "iter_headers",
+    "last_header",
     "magic_at",
     "next_sequence",
     "read_header",
@@ -49,6 +51,7 @@ BATCH_OVERHEAD: Final = 61
 LENGTH_OVERHEAD: Final = 12
 """Bytes before those that ``batch_length`` counts."""
 MAGIC: Final = 2
+LENGTH_POSITION: Final = 8
 MAGIC_POSITION: Final = 16
 CRC_POSITION: Final = 17
 ATTRIBUTES_POSITION: Final = 21
@@ -68,6 +71,7 @@ DELETE_HORIZON_FLAG: Final = 0x40
 
 HEADER: Final = Struct(">qiibIhiqqqhii")
 _unpack_header = HEADER.unpack_from
+_unpack_length = Struct(">i4xb").unpack_from
 _pack_i64 = Struct(">q").pack_into
 _pack_i32 = Struct(">i").pack_into
 _pack_u32 = Struct(">I").pack_into
@@ -198,6 +202,20 @@ def iter_headers(buf: Buffer, *, partial_tail: bool = False) -> Iterator[tuple[i
             raise CorruptRecord(f"batch of {size} bytes at position {position} exceeds the {end - position} bytes left")
         yield position, header
         position += size
+
+
+def last_header(buf: Buffer) -> BatchHeader | None:
+    """The last that ``iter_headers`` finds where ``buf`` may be cut anywhere, without reading those before it."""
+    position, last, end = 0, -1, len(buf) - BATCH_OVERHEAD
+    while position <= end:
+        length, magic = _unpack_length(buf, position + LENGTH_POSITION)
+        if magic != MAGIC or length < BATCH_OVERHEAD - LENGTH_OVERHEAD:
+            deque(iter_headers(buf, partial_tail=True), maxlen=0)  # raises, and says what is wrong
+        following = position + length + LENGTH_OVERHEAD
+        if following > end + BATCH_OVERHEAD:
+            break
+        last, position = position, following
+    return None if last < 0 else read_header(buf, last)
 
 
 def verify_crc(buf: Buffer, position: int, header: BatchHeader) -> None:

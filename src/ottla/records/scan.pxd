@@ -1,6 +1,12 @@
 # cython: language_level=3
 # The types that make C of scan.py.
 cimport cython
+from libc.string cimport memcpy
+
+cdef inline void copy(
+    unsigned char* out, Py_ssize_t position, const unsigned char[::1] data, Py_ssize_t start, Py_ssize_t size
+) noexcept:
+    memcpy(out + position, &data[start], size)
 
 @cython.locals(shift=cython.int, byte="unsigned long long")
 cdef (unsigned long long, Py_ssize_t) _long_varint(
@@ -24,8 +30,8 @@ cpdef tuple scan(object header, object body)
 cpdef list make_records(object make, tuple names, bytes body, tuple fields)
 
 @cython.locals(
-    data="const unsigned char[::1]", out="unsigned char[::1]", joined=bytearray, size=Py_ssize_t, start=Py_ssize_t,
-    index=Py_ssize_t, position=Py_ssize_t, nulls=Py_ssize_t, starts_="int[::1]", sizes_="int[::1]", ends_="int[::1]")
+    data="const unsigned char[::1]", out="unsigned char*", joined=bytearray, size=Py_ssize_t, start=Py_ssize_t,
+    index=Py_ssize_t, position=Py_ssize_t, room=Py_ssize_t, compiled=cython.bint, nulls=Py_ssize_t, starts_="int[::1]", sizes_="int[::1]", ends_="int[::1]")
 cpdef tuple gather(object body, object starts, object sizes)
 
 @cython.locals(

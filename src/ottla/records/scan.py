@@ -28,6 +28,9 @@ Fields = tuple[
 """Offsets, timestamps, key starts, key sizes, value starts, value sizes (-1: null), and by record number where its
 headers begin and end, for records that have any. Starts count from the beginning of the body."""
 
+_WIDE: Final = array("q", (0,))
+_NARROW: Final = array("i", (0,))
+
 
 def scan(header: BatchHeader, body: bytes | memoryview) -> Fields:  # noqa: C901, PLR0915 - varints are read in line
     """The fields of the records in ``body``, the decompressed records of a batch. Raises ``CorruptRecord``.
@@ -116,10 +119,14 @@ def make_records(make: Callable[..., Any], names: tuple[Any, ...], body: bytes, 
 
 
 def gather(body: bytes | memoryview, starts: "array[int]", sizes: "array[int]") -> "tuple[bytearray, array[int], int]":
-    """The fields themselves, laid one after the other; where each ends (from 0 on); how many are null."""
-    ends = array("i", bytes(4 * (len(starts) + 1)))
-    joined = bytearray(len(body))
-    data, out = body, memoryview(joined)
+    """The fields themselves, laid one after the other; where each ends (from 0 on); how many are null.
+
+    Raises ``IndexError`` for fields that are not inside ``body``, or more than it holds.
+    """
+    ends = _NARROW * (len(starts) + 1)
+    room, compiled = len(body), COMPILED
+    joined = bytearray(room)
+    data, out, view = body, joined, memoryview(joined)
     starts_, sizes_, ends_ = starts, sizes, ends
     position = nulls = 0
     for index in range(len(starts_)):
@@ -127,10 +134,15 @@ def gather(body: bytes | memoryview, starts: "array[int]", sizes: "array[int]") 
         if size < 0:
             nulls += 1
         elif size:
-            out[position : position + size] = data[start : start + size]
+            if start < 0 or size > room - start or size > room - position:
+                raise IndexError(f"field {index} is not inside the {room} bytes")
+            if compiled:
+                copy(out, position, data, start, size)  # type: ignore[name-defined]  # noqa: F821 - of the .pxd
+            else:
+                view[position : position + size] = data[start : start + size]
             position += size
         ends_[index + 1] = position
-    del out
+    del view
     del joined[position:]
     return joined, ends, nulls
 
@@ -164,16 +176,7 @@ def _long_varint(data: bytes | memoryview, position: int, end: int, raw: int) ->
 
 
 def _places(count: int) -> Fields:
-    wide, narrow = bytes(8 * count), bytes(4 * count)
-    return (
-        array("q", wide),
-        array("q", wide),
-        array("i", narrow),
-        array("i", narrow),
-        array("i", narrow),
-        array("i", narrow),
-        {},
-    )
+    return (_WIDE * count, _WIDE * count, _NARROW * count, _NARROW * count, _NARROW * count, _NARROW * count, {})
 
 
 def _times(header: BatchHeader) -> tuple[int, int]:

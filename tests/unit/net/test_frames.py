@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ottla.net.frames import KEPT_BYTES_MAX, STEP_BYTES, Frames
+import mmap
+
+import pytest
+
+from ottla.net.frames import HUGE_PAGES, KEPT_BYTES_MAX, STEP_BYTES, Frames
 
 
 def test_a_buffer_is_used_again_when_no_view_of_it_is_left() -> None:
@@ -16,6 +20,30 @@ def test_a_buffer_is_used_again_when_no_view_of_it_is_left() -> None:
     again = frames.take(STEP_BYTES)
     assert again.obj is buffer
     assert len(again) == STEP_BYTES
+
+
+def test_large_answers_lie_in_huge_pages_which_are_used_again_as_well() -> None:
+    frames = Frames()
+    first = frames.take(3_000_000)
+    first[-1] = 7
+    part = first[-1:]
+    buffer = first.obj
+    assert isinstance(buffer, bytearray if HUGE_PAGES is None else mmap.mmap)
+    first.release()
+    assert frames.take(3_000_000).obj is not buffer
+    assert bytes(part) == b"\x07"
+    part.release()
+    again = frames.take(3_500_000)
+    assert again.obj is buffer
+    assert len(again) == 3_500_000
+
+
+def test_without_huge_pages_large_answers_lie_in_ordinary_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ottla.net.frames.HUGE_PAGES", -1)  # no kernel knows this advice
+    frames = Frames()
+    view = frames.take(3_000_000)
+    assert isinstance(view.obj, bytearray)
+    assert len(view) == 3_000_000
 
 
 def test_what_is_too_small_is_passed_over() -> None:

@@ -1,5 +1,6 @@
 """Batch headers: reading, iterating, checksums, stamping in place."""
 
+import re
 from struct import pack_into
 
 import pytest
@@ -12,6 +13,7 @@ from ottla.records.batch import (
     CorruptRecord,
     TimestampType,
     iter_headers,
+    last_header,
     next_sequence,
     read_header,
     stamp,
@@ -79,6 +81,27 @@ def test_a_partial_tail_is_an_error_or_the_end(cut: int) -> None:
     assert len(list(iter_headers(raw, partial_tail=True))) == 1
     with pytest.raises(CorruptRecord):
         list(iter_headers(raw))
+
+
+@given(
+    counts=st.lists(st.integers(1, 5), max_size=4),
+    cut=st.integers(0, 90),
+    damage=st.none() | st.tuples(st.integers(0, 1000), st.integers(0, 255)),
+)
+def test_the_last_header_is_the_last_that_iterating_finds(
+    counts: list[int], cut: int, damage: tuple[int, int] | None
+) -> None:
+    raw = b"".join(batch(count, base_offset=number * 10) for number, count in enumerate(counts))
+    data = bytearray(raw[: len(raw) - cut] if cut < len(raw) else b"")
+    if damage is not None and data:
+        data[damage[0] % len(data)] = damage[1]
+    try:
+        expected = [None, *(header for _, header in iter_headers(data, partial_tail=True))][-1]
+    except CorruptRecord as error:
+        with pytest.raises(CorruptRecord, match=re.escape(str(error))):
+            last_header(data)
+    else:
+        assert last_header(data) == expected
 
 
 @pytest.mark.parametrize("length", [-1, 0, 48])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from array import array
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -144,6 +145,15 @@ def test_refuses_what_does_not_add_up(pure: ModuleType, compiled: ModuleType, bo
     header = BatchHeader(0, 0, 0, 2, 0, 0, 0, 0, 0, -1, -1, -1, 1)
     assert outcome(pure, header, body) == "refused"
     assert outcome(compiled, header, body) == "refused"
+
+
+@pytest.mark.parametrize(("starts", "sizes"), [((-1,), (1,)), ((3,), (6,)), ((9,), (1,)), ((0, 0), (8, 1))])
+def test_gathers_nothing_from_outside(
+    pure: ModuleType, compiled: ModuleType, starts: tuple[int, ...], sizes: tuple[int, ...]
+) -> None:
+    for module in (pure, compiled):
+        with pytest.raises(IndexError, match="is not inside the 8 bytes"):
+            module.gather(memoryview(bytes(8)), array("i", starts), array("i", sizes))
 
 
 def test_the_extension_in_place_is_of_this_source() -> None:
