@@ -43,11 +43,15 @@ def test_little_is_handed_out_before_the_next_fetch_and_much_after_it(
     monkeypatch: pytest.MonkeyPatch, size: int, order: str
 ) -> None:
     happened: list[str] = []
-    fetch_request = FetchSession.request
 
-    def noted(self: FetchSession, *rest: Any) -> Any:
-        happened.append("fetch")
-        return fetch_request(self, *rest)
+    def note(name: str) -> None:
+        written = getattr(FetchSession, name)
+
+        def noted(self: FetchSession, *rest: Any) -> Any:
+            happened.append("fetch")
+            return written(self, *rest)
+
+        monkeypatch.setattr(FetchSession, name, noted)
 
     async def main() -> None:
         async with scripted.ScriptedCluster() as cluster:
@@ -59,7 +63,8 @@ def test_little_is_handed_out_before_the_next_fetch_and_much_after_it(
                 while len(happened) < 3:
                     await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(FetchSession, "request", noted)
+    note("request")
+    note("frame")
     run(main())
     assert " ".join(happened[:3]) == order
 
