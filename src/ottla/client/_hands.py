@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches
+from ottla.client._decode import ConsumerRecord, RecordBatch, iter_batches
 from ottla.client._fetcher import Fetcher
 from ottla.client._partitions import Reading
 from ottla.wire.errors import KafkaError
@@ -151,7 +151,16 @@ class Hands:
                 return batch
             if self._loop.time() - self._breathed_at > BREATH_SECONDS:
                 await self._breathe()
-            got = self._fetcher.at_hand() or await self._wait_piece(seconds)
+            got = self._fetcher.at_hand()
+            if got is None:
+                self._waiting = True
+                self._active.set()
+                try:
+                    got = await self._fetcher.arrival(seconds)
+                finally:
+                    self._waiting = False
+                    self._breathed_at = self._loop.time()
+                    self._seen = (self._breathed_at, 0)
             if got is None:
                 return None
             self._reading, fetched = got
@@ -181,17 +190,6 @@ class Hands:
         reading.position = batch.next_offset
         self._open.add(reading)
         return batch
-
-    async def _wait_piece(self, seconds: float | None) -> tuple[Reading, Fetched] | None:
-        self._waiting = True
-        self._active.set()
-        try:
-            return await self._fetcher.arrival(seconds)
-        finally:
-            now = self._loop.time()
-            self._waiting = False
-            self._seen = (now, 0)
-            self._breathed_at = now
 
     async def _breathe(self) -> None:
         """Give the event loop its turn: it has not had one for long."""

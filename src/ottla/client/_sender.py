@@ -425,12 +425,15 @@ class Sender:
         lane.in_flight -= 1
         if response.node_endpoints:
             self.cluster.note_brokers(response.node_endpoints)
-        names = {self._topic_id(batch.queue.place.topic): batch.queue.place.topic for batch in batches}
-        results = {
-            (topic.name or names.get(topic.topic_id), partition.index): partition
-            for topic in response.responses
-            for partition in topic.partition_responses
-        }
+        results: dict[tuple[str, int], PartitionProduceResponse] = {}
+        names: dict[Uuid, str] = {}
+        for batch in batches:
+            name = batch.queue.place.topic
+            names[self._topic_id(name)] = name
+        for topic in response.responses:
+            name = topic.name or names.get(topic.topic_id, "")
+            for partition in topic.partition_responses:
+                results[name, partition.index] = partition
         for batch in batches:
             self._resolve(batch, results.get(batch.queue.place))
         self._landed(lane, batches)

@@ -182,7 +182,8 @@ class Peer:
         """
         if version is None:
             version = self.version_of(api_key)
-        return self._send(await self._writable(seconds), api_key, message, version, seconds)
+        await self.wait_ready(seconds)
+        return self.submit_now(api_key, message, version, seconds=seconds)
 
     @property
     def ready(self) -> bool:
@@ -206,35 +207,17 @@ class Peer:
         self, api_key: ApiKey, message: Message, version: int, *, seconds: float | None = None
     ) -> Deferred[Any]:
         """``submit`` without waiting, while ``ready``. Raises ``EncodeError``."""
-        assert self._link is not None, "ready was not asked"
-        return self._send(self._link, api_key, message, version, seconds)
+        correlation_id = self.next_correlation_id()
+        parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self.client_id), message)
+        seconds = seconds or self.limits.request_seconds
+        return self.submit_frame(api_key, version, correlation_id, parts, seconds=seconds)
 
     def submit_frame(
         self, api_key: ApiKey, version: int, correlation_id: int, parts: list[bytes], *, seconds: float
     ) -> Deferred[Any]:
         """``submit_now`` of a request that is written already, with the ``next_correlation_id``."""
-        assert self._link is not None, "ready was not asked"
-        return self._put(self._link, api_key, version, correlation_id, parts, seconds)
-
-    def next_correlation_id(self) -> int:
-        """For the request that is sent next."""
-        self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
-        return self._correlation_id
-
-    async def wait_ready(self) -> None:
-        """Wait until ``ready``. Raises ``PeerLost``."""
-        await self._writable()
-
-    def _send(
-        self, link: "_Link", api_key: ApiKey, message: Message, version: int, seconds: float | None
-    ) -> Deferred[Any]:
-        correlation_id = self.next_correlation_id()
-        parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self.client_id), message)
-        return self._put(link, api_key, version, correlation_id, parts, seconds or self.limits.request_seconds)
-
-    def _put(
-        self, link: "_Link", api_key: ApiKey, version: int, correlation_id: int, parts: list[bytes], seconds: float
-    ) -> Deferred[Any]:
+        link = self._link
+        assert link is not None, "ready was not asked"
         answer: Deferred[Any] = Deferred()
         deadline = self._loop.time() + seconds
         self._pending[correlation_id] = _Pending(api_key, version, answer, deadline)
@@ -245,6 +228,30 @@ class Peer:
         else:
             link.transport.writelines(parts)
         return answer
+
+    def next_correlation_id(self) -> int:
+        """For the request that is sent next."""
+        self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
+        return self._correlation_id
+
+    async def wait_ready(self, seconds: float | None = None) -> None:
+        """Wait until ``ready``, at most ``seconds``. Raises ``PeerLost``."""
+        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
+        while self._failure is None and not self.ready:
+            assert self._link is not None, "connect() comes first"
+            if self._link.writable is not None:
+                await self._link.wait_writable(deadline - self._loop.time())
+                continue
+            self._room = self._room or self._loop.create_future()
+            until = min(deadline, self._throttled_until) if self.throttled else deadline
+            try:
+                async with asyncio.timeout_at(until):
+                    await asyncio.shield(self._room)
+            except TimeoutError:
+                if until == deadline:
+                    raise PeerTimeout(f"{self.address[0]}:{self.address[1]} takes no requests for now") from None
+        if self._failure is not None:
+            raise self._failure
 
     def post_now(self, api_key: ApiKey, message: Message, version: int) -> None:
         """Send a request that has no answer (Produce with acks=0), while ``ready``. Raises ``EncodeError``."""
@@ -285,27 +292,6 @@ class Peer:
             raise KafkaError(ErrorCode(response.error_code), "the broker refused to tell its versions")
         self._versions = {entry.api_key: (entry.min_version, entry.max_version) for entry in response.api_keys}
         self.features = {entry.name: entry.max_version_level for entry in response.finalized_features}
-
-    async def _writable(self, seconds: float | None = None) -> "_Link":
-        """The link once it takes another request, within ``seconds``. Raises ``PeerLost``."""
-        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
-        while self._failure is None and not self.ready:
-            assert self._link is not None, "connect() comes first"
-            if self._link.writable is not None:
-                await self._link.wait_writable(deadline - self._loop.time())
-                continue
-            self._room = self._room or self._loop.create_future()
-            until = min(deadline, self._throttled_until) if self.throttled else deadline
-            try:
-                async with asyncio.timeout_at(until):
-                    await asyncio.shield(self._room)
-            except TimeoutError:
-                if until == deadline:
-                    raise PeerTimeout(f"{self.address[0]}:{self.address[1]} takes no requests for now") from None
-        if self._failure is not None:
-            raise self._failure
-        assert self._link is not None
-        return self._link
 
     def _make_room(self) -> None:
         if self._room is not None:
