@@ -136,19 +136,26 @@ class FetchLane:
             now.over.set_exception(error)
 
     def _go_on(self, now: _Round, place: tuple[str, int]) -> None:
-        """Fetch on where only this partition has moved."""
+        """Fetch on where only this partition has moved, or else let the task look at everything."""
         if now.over.done():
             return
+        try:
+            if not self._sent_on(now, place):
+                now.over.set_result(None)
+        except Exception as error:
+            self._failed(error)
+
+    def _sent_on(self, now: _Round, place: tuple[str, int]) -> bool:
         reading, offset = now.asked.get(place, (None, -1))
         if reading is None or reading.fetched == offset or not self._unchanged(now):
-            now.over.set_result(None)
-            return
+            return False
         peer, fetched = now.peer, reading.fetched
         now.asked[place] = reading, fetched
         correlation_id = peer.next_correlation_id()
         frame = self._session.frame(reading.place, fetched, peer.client_id, correlation_id)
         answer = peer.submit_frame(ApiKey.FETCH, now.version, correlation_id, [frame], seconds=now.seconds)
         answer.then(self._answered, self._failed)
+        return True
 
     def _unchanged(self, now: _Round) -> bool:
         """Whether the task, woken, would fetch the same readings from the same connection."""
