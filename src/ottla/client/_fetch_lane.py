@@ -41,6 +41,8 @@ class _Round(Struct, eq=False):
     generations: tuple[int, int]
     over: "asyncio.Future[None]"
     """Resolved when everything has to be looked at again."""
+    went_on: bool = False
+    """Whether it was more than one request."""
 
 
 class FetchLane:
@@ -75,6 +77,9 @@ class FetchLane:
                 backoff.reset()
             except (ConnectionError, KafkaError) as error:
                 self._session.reset()
+                if self._round is not None and self._round.went_on:
+                    self._round.went_on = False
+                    backoff.reset()
                 if isinstance(error, KafkaError) and not error.code.retriable:
                     fetcher.fail(error)
                 fetcher.mark_stale(wanted or fetcher.wanted(self._node_id))
@@ -151,6 +156,7 @@ class FetchLane:
             return False
         peer, fetched = now.peer, reading.fetched
         now.asked[place] = reading, fetched
+        now.went_on = True
         correlation_id = peer.next_correlation_id()
         frame = self._session.frame(reading.place, fetched, peer.client_id, correlation_id)
         answer = peer.submit_frame(ApiKey.FETCH, now.version, correlation_id, [frame], seconds=now.seconds)
