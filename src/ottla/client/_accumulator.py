@@ -15,7 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from itertools import groupby, repeat
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -24,6 +24,9 @@ from ottla.records.batch import BATCH_OVERHEAD
 from ottla.records.builder import BatchBuilder, batch_of_one
 from ottla.records.compression import Codec
 from ottla.records.reader import Header
+
+if TYPE_CHECKING:
+    from ottla.client._sender import Lane
 
 SEQUENCE_MODULUS: Final = 2**31
 EPOCH_MAX: Final = 2**15 - 1
@@ -251,11 +254,11 @@ class Batch:
         # Receipts ask for the timestamps only.
         self._built = None
         self.keys, self.values, self.headers = None, [], {}
-        _wake_all(self._waiting)
-        records = len(self.timestamps)
+        if self._waiting:
+            _wake_all(self._waiting)
         for delivery, part in self._deliveries.items():
             delivery.settle(part, error)
-        assert records or not self._deliveries
+        assert self.timestamps or not self._deliveries
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -304,12 +307,12 @@ class PartitionQueue:
         "codec",
         "gap",
         "in_flight",
+        "lane",
         "level",
         "muted_until",
         "next_sequence",
         "place",
         "producer",
-        "queued",
         "refused_from",
         "unproven",
         "waiting",
@@ -332,8 +335,8 @@ class PartitionQueue:
         self.refused_from = 0
         """The first batch that the broker refused for the gap: nothing after it can be in the log either."""
         self.muted_until = 0.0
-        self.queued = False
-        """Whether a lane has it on its list."""
+        self.lane: Lane | None = None
+        """The lane that has it on its list."""
 
     def put_back(self, batch: Batch, muted_until: float) -> None:
         """Queue a batch that was sent before for another try, in the order batches were opened."""
@@ -356,13 +359,16 @@ class PartitionQueue:
 
     def may_send(self, in_flight_max: int) -> bool:
         """Whether the head may go now: nothing overtakes a batch that is being tried again."""
-        if not self.waiting or len(self.in_flight) >= in_flight_max:
+        if not self.waiting:
             return False
         head = self.waiting[0]
-        if (self.gap and head.attempts == 0) or (self.unproven and self.in_flight and self.producer[0] >= 0):
+        if not self.in_flight:
+            return not self.gap or head.attempts > 0
+        if len(self.in_flight) >= in_flight_max or head.attempts > 0:
             return False
-        retried = head.attempts > 0 or any(batch.attempts > 1 for batch in self.in_flight)
-        return not (retried and self.in_flight)
+        if self.gap or (self.unproven and self.producer[0] >= 0):
+            return False
+        return all(batch.attempts <= 1 for batch in self.in_flight)
 
     def close_gap(self) -> bool:
         """Begin the next epoch if no batch of the old one is open; whether a gap was closed."""
@@ -446,7 +452,8 @@ class Accumulator:
         head = queue.waiting[0]
         if head.full or len(queue.waiting) > 1 or self.flushing or head.attempts > 0:
             return queue.muted_until
-        return max(queue.muted_until, head.created_at + self.linger_seconds)
+        lingered_at = head.created_at + self.linger_seconds
+        return max(queue.muted_until, lingered_at)
 
     def take(self, queue: PartitionQueue, producer: tuple[int, int] = NO_PRODUCER, *, transactional: bool) -> Batch:
         """The head of a queue, numbered if it was not yet, now in flight. ``producer`` is for queues without one."""

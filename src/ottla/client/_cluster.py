@@ -128,6 +128,8 @@ class Cluster:
         self._closed = False
         self._waits: set[asyncio.Timeout] = set()
         """What ends with ``close``: pauses, and connections that are being made."""
+        self.generation = 0
+        """Another number after each change of what is known of brokers and topics."""
         self._bootstraps = 0
         """How often it was begun again from the bootstrap addresses."""
         self._asking = 0
@@ -255,10 +257,12 @@ class Cluster:
             self._known.brokers[one.node_id] = BrokerAddress(
                 node_id=one.node_id, host=one.host, port=one.port, rack=one.rack
             )
+            self.generation += 1
 
     def rebootstrap(self) -> None:
         """Forget brokers and connections; topics are kept until the cluster says otherwise."""
         self._known.brokers = {}
+        self.generation += 1
         self._bootstraps += 1
         self._disconnect(self._peers.values())
 
@@ -398,6 +402,7 @@ class Cluster:
             self._asked_in_vain = loop.time() - self._asking_since
 
     def _changed(self) -> None:
+        self.generation += 1
         for listener in self.listeners:
             listener()
 
@@ -455,7 +460,7 @@ class Cluster:
         peer = self._peers.get((*address, lane))
         if peer is None or not peer.connected:
             return None
-        if peer.renew_at is not None and asyncio.get_running_loop().time() >= peer.renew_at:
+        if not peer.fresh:
             # Its authentication runs out. What is on its way still gets its answer; whoever asks now gets another.
             del self._peers[*address, lane]
             peer.close_when_idle()

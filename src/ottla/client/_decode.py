@@ -15,11 +15,15 @@ from ottla.model import TopicPartition
 from ottla.records.batch import (
     BATCH_OVERHEAD,
     CODEC_MASK,
+    CONTROL_FLAG,
     LENGTH_OVERHEAD,
     LOG_APPEND_TIME_FLAG,
+    MAGIC,
+    TRANSACTIONAL_FLAG,
     BatchHeader,
     iter_headers,
     last_header,
+    read_header,
     verify_crc,
 )
 from ottla.records.reader import Header, read_body, read_header_fields, records_of
@@ -33,6 +37,7 @@ DECOMPRESSED_BYTES_MAX: Final = 256 * 1024 * 1024
 
 _CONTROL_KEY: Final = Packer(">hh")
 _ABORT: Final = 0
+_HIDEABLE: Final = CONTROL_FLAG | TRANSACTIONAL_FLAG
 
 
 class ConsumerRecord(Struct, frozen=True, gc=False):
@@ -233,6 +238,16 @@ class Fetched(NamedTuple):
     next_offset: int = -1
     aborted: tuple[tuple[int, int], ...] = ()
     """(producer id, first offset) of transactions that were aborted, for readers of committed records."""
+    only: BatchHeader | None = None
+    """The header of the only batch, where it is known that there is but one."""
+
+
+def only_header(data: memoryview) -> BatchHeader | None:
+    """The header of the one whole batch that ``data`` is; ``None`` where it is anything else."""
+    if len(data) < BATCH_OVERHEAD:
+        return None
+    header = read_header(data)
+    return header if header.magic == MAGIC and header.batch_length + LENGTH_OVERHEAD == len(data) else None
 
 
 def next_offset_after(data: memoryview, offset: int) -> tuple[int, int]:
@@ -248,14 +263,17 @@ def iter_batches(
 ) -> Iterator[RecordBatch]:
     """The batches that hold records for the reader, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
     place, data, offset = fetched.place, fetched.data, fetched.offset
-    aborted = AbortedTransactions(fetched.aborted)
-    for position, header in iter_headers(data, partial_tail=True):
+    aborted: AbortedTransactions | None = None
+    only = fetched.only
+    for position, header in iter_headers(data, partial_tail=True) if only is None else ((0, only),):
         if header.next_offset <= offset:
             continue
         if check_crcs:
             verify_crc(data, position, header)
-        if aborted.hides(data, position, header):
-            continue
+        if header.attributes & _HIDEABLE:
+            aborted = aborted or AbortedTransactions(fetched.aborted)
+            if aborted.hides(data, position, header):
+                continue
         if header.attributes & CODEC_MASK or not COMPILED:
             body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
         else:
@@ -280,7 +298,9 @@ class AbortedTransactions:
         self._aborting: set[int] = set()
 
     def hides(self, data: memoryview, position: int, header: BatchHeader) -> bool:
-        """Whether the batch at ``position``, the next in the log, is to be passed over."""
+        """Whether the batch at ``position`` is to be passed over. Asked about those of transactions and markers, in the
+        order of the log; all others are not hidden.
+        """
         while self._pending and self._pending[-1][1] <= header.last_offset:
             self._aborting.add(self._pending.pop()[0])
         if header.is_control:

@@ -1,4 +1,8 @@
-"""One broker's fetch session (KIP-227): only what changed since the last request is named."""
+"""One broker's fetch session (KIP-227): only what changed since the last request is named.
+
+Most often that is that one partition was read on. Such a request differs from the one before in two numbers only, so it
+is written once for each partition and then filled in (``wire.mold``).
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -7,8 +11,11 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from ottla.model import TopicPartition, Uuid
+from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
+from ottla.wire.frame import RequestHeader
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
+from ottla.wire.mold import NumbersMold
 
 TOPIC_ID_VERSION: Final = 13
 """From here on Fetch names topics by id."""
@@ -47,16 +54,62 @@ class Wanted(NamedTuple):
 class FetchSession:
     """What the broker remembers of us, and the next request."""
 
-    __slots__ = ("_sent", "epoch", "session_id")
+    __slots__ = ("_molds", "_moved", "_sent", "_spoken", "epoch", "session_id")
 
     def __init__(self) -> None:
         self.session_id = 0
         self.epoch = 0
         self._sent: dict[TopicPartition, Wanted] = {}
+        self._moved: dict[TopicPartition, int] = {}
+        """Offsets sent since by ``frame``."""
+        self._molds: dict[TopicPartition, NumbersMold] = {}
+        self._spoken: tuple[FetchSettings, int] | None = None
+        """How the last request was made: settings and version."""
 
     def request(self, wanted: Mapping[TopicPartition, Wanted], settings: FetchSettings, version: int) -> FetchRequest:
         """The request after which the session holds ``wanted`` and nothing else."""
         changed, forgotten = self._changes(wanted)
+        if self._spoken != (settings, version):
+            self._spoken = settings, version
+            self._molds.clear()
+        return self._request(changed, forgotten, self.epoch)
+
+    def frame(self, place: TopicPartition, offset: int, client_id: str, correlation_id: int) -> bytes:
+        """The next request, whole as it is sent, where since the last one only the offset of ``place`` has changed."""
+        mold = self._molds.get(place)
+        if mold is None:
+            mold = self._molds[place] = self._mold(place, client_id)
+        self._moved[place] = offset
+        return mold.frame(correlation_id, self.epoch, offset)
+
+    def answered(self, session_id: int) -> None:
+        """The broker keeps the session, or none (0)."""
+        if session_id != self.session_id:
+            self._molds.clear()
+        self.session_id = session_id
+        self.epoch = 0 if session_id == 0 else self.epoch % EPOCH_MAX + 1
+
+    def reset(self) -> None:
+        """Begin anew with a full request."""
+        self.session_id = self.epoch = 0
+        self._sent = {}
+        self._moved.clear()
+        self._molds.clear()
+
+    def _mold(self, place: TopicPartition, client_id: str) -> NumbersMold:
+        assert self._spoken is not None, "the first request names everything"
+        want, version = self._sent[place], self._spoken[1]
+
+        def moved(epoch: int, offset: int) -> FetchRequest:
+            return self._request({place: want._replace(offset=offset)}, (), epoch)
+
+        return NumbersMold(RequestHeader(ApiKey.FETCH, version, 0, client_id), "iq", moved)
+
+    def _request(
+        self, changed: Mapping[TopicPartition, Wanted], forgotten: Iterable[tuple[str, Uuid, int]], epoch: int
+    ) -> FetchRequest:
+        assert self._spoken is not None
+        settings, version = self._spoken
         by_id = version >= TOPIC_ID_VERSION
         topics: dict[tuple[str, Uuid], FetchTopic] = {}
         for place, want in changed.items():
@@ -79,30 +132,27 @@ class FetchSession:
             max_bytes=settings.max_bytes,
             isolation_level=int(settings.read_committed),
             session_id=self.session_id,
-            session_epoch=self.epoch,
+            session_epoch=epoch,
             topics=list(topics.values()),
             forgotten_topics_data=_forgotten(forgotten, by_id=by_id),
             rack_id=settings.rack,
         )
-
-    def answered(self, session_id: int) -> None:
-        """The broker keeps the session, or none (0)."""
-        self.session_id = session_id
-        self.epoch = 0 if session_id == 0 else self.epoch % EPOCH_MAX + 1
-
-    def reset(self) -> None:
-        """Begin anew with a full request."""
-        self.session_id = self.epoch = 0
-        self._sent = {}
 
     def _changes(
         self, wanted: Mapping[TopicPartition, Wanted]
     ) -> tuple[Mapping[TopicPartition, Wanted], list[tuple[str, Uuid, int]]]:
         """What to name and what to forget. A topic that was made anew is another topic, so its id is compared too."""
         sent, self._sent = self._sent, dict(wanted)
+        for place, offset in self._moved.items():
+            sent[place] = sent[place]._replace(offset=offset)
+        self._moved.clear()
         if self.epoch == 0:
             return wanted, []
         changed = {place: want for place, want in wanted.items() if sent.get(place) != want}
+        for place, want in changed.items():
+            before = sent.get(place)
+            if before is None or before[1:] != want[1:]:
+                self._molds.pop(place, None)
         forgotten = [
             (place.topic, want.topic_id, place.partition)
             for place, want in sent.items()

@@ -14,14 +14,13 @@ from typing import Final
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
-from ottla.client._decode import Fetched, next_offset_after
+from ottla.client._decode import Fetched, next_offset_after, only_header
 from ottla.client._errors import error_of
-from ottla.client._fetch_session import SESSION_LOST, TOPIC_ID_VERSION, FetchSession, FetchSettings, Wanted
+from ottla.client._fetch_lane import Asked, FetchLane
+from ottla.client._fetch_session import FetchSettings
 from ottla.client._offsets import LATEST, end_of_epoch, find_offsets
 from ottla.client._partitions import Reading, Readings
 from ottla.model import TopicPartition, Uuid
-from ottla.net.peer import Peer
-from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.fetch_response import FetchResponse, PartitionData
 
@@ -29,8 +28,6 @@ METADATA_PAUSE_SECONDS: Final = 0.1
 ERRORS_MAX: Final = 16
 SMALL_BYTES: Final = 64 * 1024
 """What came is handed out before the next fetch is sent, for the least delay, or else after it."""
-FETCH_LANE: Final = "fetch"
-"""Brokers serve the requests of a connection one after the other, and a fetch may wait: it has its own."""
 
 
 class Fetcher:
@@ -44,8 +41,8 @@ class Fetcher:
         reset_timestamp: Callable[[], int | None],
         metadata_seconds: float = 300.0,
     ) -> None:
-        self._cluster = cluster
-        self._settings = settings
+        self.cluster = cluster
+        self.settings = settings
         self._reset_timestamp = reset_timestamp
         self._metadata_seconds = metadata_seconds
         self._loop = asyncio.get_running_loop()
@@ -58,13 +55,13 @@ class Fetcher:
         self._stock_bytes = 0
         self._wake = asyncio.Event()
         self._waiter: asyncio.Future[None] | None = None
-        self._lanes: dict[int, asyncio.Event] = {}
+        self._lanes: dict[int, FetchLane] = {}
         self._expected: set[int] = set()
         """Brokers to connect to, whether or not there is something to read yet."""
         self._group: asyncio.TaskGroup | None = None
         self._errors: deque[Exception] = deque(maxlen=ERRORS_MAX)
         self._ended: Exception | None = None
-        self._stopping = False
+        self.stopping = False
 
     def changed(self) -> None:
         """Readings were put or dropped: see what is to be done. What was stocked for others is dropped."""
@@ -73,14 +70,14 @@ class Fetcher:
         self._stock_bytes = sum(len(fetched.data) for _, fetched in kept)
         for reading in self.readings.all():
             if reading.topic_id == Uuid.ZERO:
-                reading.topic_id = self._topic_id(reading.place.topic)
+                reading.topic_id = self.topic_id_of(reading.place.topic)
         self.dropped()
         self._wake.set()
 
     def expect(self, places: Iterable[TopicPartition]) -> None:
         """These partitions will be read soon: the connections to their leaders are made meanwhile."""
         for place in places:
-            node_id = self._cluster.leader(place)
+            node_id = self.cluster.leader(place)
             if node_id >= 0:
                 self._expected.add(node_id)
         self._wake.set()
@@ -89,9 +86,9 @@ class Fetcher:
         """Keep a lane for each broker that is read from, and every position certain, until ``stop``."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            backoff = Backoff(self._cluster.rng, initial=0.02)
+            backoff = Backoff(self.cluster.rng, initial=0.02)
             refresh_at = self._loop.time() + self._metadata_seconds
-            while not self._stopping:
+            while not self.stopping:
                 due = self._loop.time() >= refresh_at
                 try:
                     pause = await self._prepare(regular=due)
@@ -108,38 +105,58 @@ class Fetcher:
                     self._lane(node_id)
                 self._expected.clear()
                 for node_id in {self._source(reading) for reading in self.readings.all()} - {-1}:
-                    self._lane(node_id).set()
+                    self._lane(node_id).wake.set()
                 await _wait(self._wake, min(pause, max(0.0, refresh_at - self._loop.time())))
                 self._wake.clear()
             for lane in self._lanes.values():
-                lane.set()
+                lane.wake.set()
 
     async def next(self, seconds: float | None) -> tuple[Reading, Fetched] | None:
         """The next piece of the stock, waiting up to ``seconds`` for one. Raises what stopped the fetching."""
+        return self.at_hand() or await self.arrival(seconds)
+
+    async def arrival(self, seconds: float | None) -> tuple[Reading, Fetched] | None:
+        """``next`` where nothing is at hand."""
         deadline = None if seconds is None else self._loop.time() + seconds
         while True:
-            if self._errors:
-                raise self._errors.popleft()
-            if self._ended is not None:
-                raise self._ended
-            while self._stock:
-                reading, fetched = self._stock.popleft()
-                self._sold(reading, len(fetched.data))
-                if self.readings.current(reading):
-                    return reading, fetched
-            left = None if deadline is None else deadline - self._loop.time()
-            if left is not None and left <= 0:
+            timer: asyncio.TimerHandle | None = None
+            if deadline is not None and deadline <= self._loop.time():
                 return None
-            await self._arrival(left)
+            self._waiter = waiter = self._loop.create_future()
+            if deadline is not None:
+                timer = self._loop.call_at(deadline, _settle, waiter)
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+            piece = self.at_hand()
+            if piece is not None:
+                return piece
+
+    def at_hand(self) -> tuple[Reading, Fetched] | None:
+        """The next piece of the stock, if there is one. Raises what stopped the fetching."""
+        if self._errors:
+            raise self._errors.popleft()
+        if self._ended is not None:
+            raise self._ended
+        while self._stock:
+            piece = self._stock.popleft()
+            reading, fetched = piece
+            self._sold(reading, len(fetched.data))
+            if self.readings.current(reading):
+                return piece
+        return None
 
     def of_former_topic(self, place: TopicPartition) -> bool:
         """Whether what was read of a partition is known to be of a topic whose name another one has by now."""
-        reading, now = self.readings.get(place), self._topic_id(place.topic)
+        reading, now = self.readings.get(place), self.topic_id_of(place.topic)
         return reading is not None and Uuid.ZERO not in (reading.topic_id, now) and reading.topic_id != now
 
     def stop(self) -> None:
         """End ``run``."""
-        self._stopping = True
+        self.stopping = True
         self._wake.set()
         self._arrived()
 
@@ -151,25 +168,20 @@ class Fetcher:
             self._errors.append(error)
         self._arrived()
 
+    @property
+    def full(self) -> bool:
+        """Whether enough is stocked for now."""
+        return self._stock_bytes >= self.settings.stock_bytes_max
+
     def _sold(self, reading: Reading, size: int) -> None:
         before = self._stock_bytes
         self._stock_bytes -= size
         reading.stocked_bytes -= size
         if reading.reset_to is not None:
             self._wake.set()
-        if before >= self._settings.stock_bytes_max > self._stock_bytes:
+        if before >= self.settings.stock_bytes_max > self._stock_bytes:
             for lane in self._lanes.values():
-                lane.set()
-
-    async def _arrival(self, seconds: float | None) -> None:
-        self._waiter = waiter = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, _settle, waiter)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
+                lane.wake.set()
 
     def _arrived(self) -> None:
         if self._waiter is not None:
@@ -178,10 +190,10 @@ class Fetcher:
     def _source(self, reading: Reading) -> int:
         """The broker to ask: the follower that the leader named, else the leader."""
         if reading.replica >= 0:
-            if self._loop.time() < reading.replica_until and reading.replica in self._cluster.brokers:
+            if self._loop.time() < reading.replica_until and reading.replica in self.cluster.brokers:
                 return reading.replica
             reading.replica = -1
-        return self._cluster.leader(reading.place)
+        return self.cluster.leader(reading.place)
 
     # Certain positions
 
@@ -190,9 +202,9 @@ class Fetcher:
         pause = self._metadata_seconds
         stale = [reading for reading in self.readings.all() if reading.stale or self._source(reading) < 0]
         if stale or regular:
-            errors = await self._cluster.refresh({*self.readings.topics(), *self._cluster.topic_names})
+            errors = await self.cluster.refresh({*self.readings.topics(), *self.cluster.topic_names})
             for reading in stale:
-                reading.stale = self._cluster.leader(reading.place) < 0
+                reading.stale = self.cluster.leader(reading.place) < 0
             self._refuse(errors)
             if any(reading.stale for reading in stale):
                 pause = METADATA_PAUSE_SECONDS
@@ -221,20 +233,20 @@ class Fetcher:
         asked = {reading: reading.reset_to for reading in readings if reading.reset_to is not None}
         timestamps = {reading.place: timestamp for reading, timestamp in asked.items()}
         found = await find_offsets(
-            self._cluster, timestamps, read_committed=self._settings.read_committed, seconds=METADATA_PAUSE_SECONDS
+            self.cluster, timestamps, read_committed=self.settings.read_committed, seconds=METADATA_PAUSE_SECONDS
         )
         for reading, timestamp in asked.items():
             if self.readings.current(reading) and reading.reset_to == timestamp:
                 offset, epoch = found[reading.place]
                 if offset >= 0:
                     reading.move(offset, epoch)
-                    reading.topic_id = self._topic_id(reading.place.topic)
+                    reading.topic_id = self.topic_id_of(reading.place.topic)
                 else:
                     reading.reset_to = LATEST
                     self._wake.set()
 
     def _needs_validation(self, reading: Reading) -> bool:
-        epoch = self._cluster.leader_epoch(reading.place)
+        epoch = self.cluster.leader_epoch(reading.place)
         if reading.epoch < 0 or reading.validated_epoch < 0:
             # Where nothing is known of the past there is nothing to compare.
             reading.validated_epoch = epoch
@@ -243,8 +255,8 @@ class Fetcher:
 
     async def _validate(self, reading: Reading) -> None:
         """Ask the new leader where the epoch of our position ended: before it, then what we have read was cut off."""
-        epoch = self._cluster.leader_epoch(reading.place)
-        end = await end_of_epoch(self._cluster, reading.place, reading.epoch, epoch)
+        epoch = self.cluster.leader_epoch(reading.place)
+        end = await end_of_epoch(self.cluster, reading.place, reading.epoch, epoch)
         reading.validated_epoch = epoch
         if end is None or not self.readings.current(reading) or end >= reading.fetched:
             return
@@ -264,41 +276,19 @@ class Fetcher:
 
     # Fetching
 
-    def _lane(self, node_id: int) -> asyncio.Event:
+    def _lane(self, node_id: int) -> FetchLane:
         lane = self._lanes.get(node_id)
         if lane is None:
-            lane = self._lanes[node_id] = asyncio.Event()
+            lane = self._lanes[node_id] = FetchLane(self, node_id)
             assert self._group is not None
-            self._group.create_task(self._run_lane(node_id, lane), name=f"consumer lane {node_id}")
+            self._group.create_task(lane.run(), name=f"consumer lane {node_id}")
         return lane
 
-    async def _run_lane(self, node_id: int, wake: asyncio.Event) -> None:
-        session = FetchSession()
-        backoff = Backoff(self._cluster.rng, initial=0.05)
-        begun = False
-        while not self._stopping:
-            wanted = self._wanted(node_id) if self._stock_bytes < self._settings.stock_bytes_max else []
-            if begun and not wanted:
-                await wake.wait()
-                wake.clear()
-                continue
-            wake.clear()
-            begun = True
-            try:
-                # The first time also for nothing but the connection (``expect``).
-                peer = await self._cluster.peer(node_id, lane=FETCH_LANE)
-                if wanted:
-                    await self._fetch(peer, session, wanted)
-                backoff.reset()
-            except (ConnectionError, KafkaError) as error:
-                session.reset()
-                if isinstance(error, KafkaError) and not error.code.retriable:
-                    self.fail(error)
-                self._mark_stale(wanted or self._wanted(node_id))
-                await asyncio.sleep(backoff.next_seconds())
-
-    def _wanted(self, node_id: int) -> list[Reading]:
-        wanted = []
+    def wanted(self, node_id: int) -> list[Reading]:
+        """What to fetch from a broker now: nothing while the stock is full."""
+        wanted: list[Reading] = []
+        if self.full:
+            return wanted
         for reading in self.readings.all():
             if reading.fetchable and self._source(reading) == node_id:
                 if self._needs_validation(reading):
@@ -307,42 +297,13 @@ class Fetcher:
                     wanted.append(reading)
         return wanted
 
-    async def _fetch(self, peer: Peer, session: FetchSession, readings: list[Reading]) -> None:
-        wanted = {
-            reading.place: Wanted(
-                reading.fetched, self._topic_id(reading.place.topic), self._cluster.leader_epoch(reading.place)
-            )
-            for reading in readings
-        }
-        names = {want.topic_id: place.topic for place, want in wanted.items()}
-        version = peer.version_of(ApiKey.FETCH)
-        if version >= TOPIC_ID_VERSION and Uuid.ZERO in names:
-            version = TOPIC_ID_VERSION - 1
-        request = session.request(wanted, self._settings, version)
-        seconds = self._settings.max_wait_ms / 1000 + peer.limits.request_seconds
-        asked = {reading.place: (reading, reading.fetched) for reading in readings}
-        answer = await peer.submit(ApiKey.FETCH, request, version, seconds=seconds)
-
-        def take(response: FetchResponse) -> None:
-            if response.error_code != ErrorCode.NONE:
-                self._session_failed(session, ErrorCode.of(response.error_code), readings)
-                return
-            session.answered(response.session_id)
-            self._cluster.note_brokers(response.node_endpoints)
-            self._take_all(asked, names, response)
-
-        # In the call that reads the answer, so that who waits for records is woken before this lane is.
-        await answer.map(take).future()
-
-    def _take_all(
-        self, asked: Mapping[TopicPartition, tuple[Reading, int]], names: Mapping[Uuid, str], response: FetchResponse
-    ) -> None:
+    def stock(self, asked: Mapping[tuple[str, int], Asked], names: Mapping[Uuid, str], response: FetchResponse) -> None:
         """Stock what came of the readings, if they are still where they were ``asked`` for."""
         before = self._stock_bytes
         for topic in response.responses:
             name = topic.topic or names.get(topic.topic_id, "")
             for partition in topic.partitions:
-                reading, offset = asked.get(TopicPartition(name, partition.partition_index), (None, -1))
+                reading, offset = asked.get((name, partition.partition_index), (None, -1))
                 if reading is not None and reading.fetched == offset:
                     self._take(reading, partition, topic.topic_id)
         if self._stock_bytes - before >= SMALL_BYTES:
@@ -351,54 +312,58 @@ class Fetcher:
         elif self._stock_bytes > before:
             self._arrived()
 
-    def _session_failed(self, session: FetchSession, code: ErrorCode, readings: Iterable[Reading]) -> None:
-        session.reset()
-        if code not in SESSION_LOST:
-            raise error_of(code, "fetch")
-        if code.stale_metadata:
-            self._mark_stale(readings)
-
-    def _topic_id(self, name: str) -> Uuid:
-        topic = self._cluster.known_topic(name)
+    def topic_id_of(self, name: str) -> Uuid:
+        """As far as known, or else zero."""
+        topic = self.cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
     def _take(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
         if not self.readings.current(reading) or not reading.fetchable:
             # Assigned, moved or paused while the request was on its way.
             return
-        code = ErrorCode.of(answer.error_code)
-        if code is ErrorCode.NONE:
+        if not answer.error_code:
             if answer.preferred_read_replica >= 0:
                 reading.replica = answer.preferred_read_replica
                 reading.replica_until = self._loop.time() + self._metadata_seconds
                 self._wake.set()
             self._put(reading, answer, topic_id)
-        elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
+            return
+        code = ErrorCode.of(answer.error_code)
+        if code is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._out_of_range(reading)
         elif code.retriable:
             hint = answer.current_leader
-            asked = self._cluster.leader(reading.place)
-            self._cluster.note_leader(reading.place, hint.leader_id, hint.leader_epoch)
-            hinted = self._cluster.leader(reading.place) != asked
-            self._mark_stale((reading,), refresh=not hinted and code is not ErrorCode.OFFSET_NOT_AVAILABLE)
+            asked = self.cluster.leader(reading.place)
+            self.cluster.note_leader(reading.place, hint.leader_id, hint.leader_epoch)
+            hinted = self.cluster.leader(reading.place) != asked
+            self.mark_stale((reading,), refresh=not hinted and code is not ErrorCode.OFFSET_NOT_AVAILABLE)
         else:
             self.readings.drop((reading.place,))
             self.fail(error_of(code, f"fetch from {reading.place}"))
 
     def _put(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
         reading.high_watermark, reading.start_offset = answer.high_watermark, answer.log_start_offset
-        reading.end_offset = answer.last_stable_offset if self._settings.read_committed else answer.high_watermark
-        data = memoryview(answer.records) if isinstance(answer.records, bytes | memoryview) else memoryview(b"")
+        reading.end_offset = answer.last_stable_offset if self.settings.read_committed else answer.high_watermark
+        data = answer.records
         if not data:
             return
-        after, epoch = next_offset_after(data, reading.fetched)
-        if after == reading.fetched:
+        assert isinstance(data, memoryview), "decoded records are a view of the frame"
+        only = only_header(data)
+        before = after = reading.fetched
+        epoch = -1
+        if only is not None:
+            after, epoch = only.next_offset, only.partition_leader_epoch
+        if after <= before:
+            after, epoch = next_offset_after(data, before)
+        if after == before:
             self.readings.drop((reading.place,))
             message = f"{reading.place} has no whole batch at offset {reading.fetched}"
             self.fail(error_of(ErrorCode.CORRUPT_MESSAGE, message))
             return
-        aborted = tuple((one.producer_id, one.first_offset) for one in answer.aborted_transactions or ())
-        fetched = Fetched(reading.place, data, reading.fetched, after, aborted if self._settings.read_committed else ())
+        aborted: tuple[tuple[int, int], ...] = ()
+        if answer.aborted_transactions and self.settings.read_committed:
+            aborted = tuple((one.producer_id, one.first_offset) for one in answer.aborted_transactions)
+        fetched = Fetched(reading.place, data, before, after, aborted, only)
         self._stock.append((reading, fetched))
         self._stock_bytes += len(data)
         reading.stocked_bytes += len(data)
@@ -421,7 +386,8 @@ class Fetcher:
         reading.reset_to = timestamp
         self._wake.set()
 
-    def _mark_stale(self, readings: Iterable[Reading], *, refresh: bool = True) -> None:
+    def mark_stale(self, readings: Iterable[Reading], *, refresh: bool = True) -> None:
+        """Where to ask is not known any longer, or (without ``refresh``) has just been learnt."""
         for reading in readings:
             reading.replica = -1
             reading.stale = refresh

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches
+from ottla.client._decode import ConsumerRecord, RecordBatch, iter_batches
 from ottla.client._fetcher import Fetcher
 from ottla.client._partitions import Reading
 from ottla.wire.errors import KafkaError
@@ -47,8 +47,7 @@ class Hands:
 
     async def batch(self, seconds: float | None) -> RecordBatch | None:
         """The next batch; ``None`` if none comes within ``seconds``. Raises ``KafkaError``."""
-        self._come()
-        left = self._left()
+        left = self._come()
         if not left or self._batch is None or self._reading is None:
             return await self._next_batch(seconds)
         # Somebody iterated before and now wants batches: what is left of that comes first.
@@ -72,11 +71,12 @@ class Hands:
 
     async def records(self, seconds: float | None) -> Iterator[ConsumerRecord] | None:
         """An iterator over what comes next, to be used up before this is called again."""
-        await self._breathe()
-        if self._left() and self._stepwise:
-            return self._iterator
-        self._come()
-        if not self._left():
+        if self._stepwise and self._left():
+            if self._loop.time() - self._breathed_at > BREATH_SECONDS:
+                await self._breathe()
+            if self._left():
+                return self._iterator
+        if not self._come():
             batch = await self._next_batch(seconds)
             if batch is None:
                 return None
@@ -98,7 +98,7 @@ class Hands:
             taken += islice(self._iterator, count - len(taken))
             if reading is not None:
                 self._open.add(reading)
-                self._update_position(reading)
+                self._update_position(reading, self._left())
         return taken
 
     def settle(self) -> None:
@@ -106,9 +106,10 @@ class Hands:
         reading = self._reading
         if reading is None or not self._records:
             return
-        self._update_position(reading)
+        left = self._left()
+        self._update_position(reading, left)
         if self._stepwise:
-            yielded = len(self._records) - self._left()
+            yielded = len(self._records) - left
             reading.finished = self._records[max(0, yielded - 1)].offset
             self._open.discard(reading)
 
@@ -132,17 +133,21 @@ class Hands:
             self._active.clear()
             await self._active.wait()
 
-    def _come(self) -> None:
-        """The application comes for more: it is done with what it had, but for what it has not taken yet."""
-        self._seen = (self._loop.time(), self._left())
+    def _come(self) -> int:
+        """The application comes for more: it is done with what it had, but for what it has not taken yet. How many
+        records that are.
+        """
+        left = self._left()
+        self._seen = (self._loop.time(), left)
         self._active.set()
         if self._reading is not None and self._records:
-            self._update_position(self._reading)
+            self._update_position(self._reading, left)
             self._open.add(self._reading)
         self._stepwise = False
         for reading in self._open:
             reading.finished = reading.position
         self._open.clear()
+        return left
 
     async def _next_batch(self, seconds: float | None) -> RecordBatch | None:
         self._records = []
@@ -151,7 +156,18 @@ class Hands:
             batch = self._open_batch()
             if batch is not None:
                 return batch
-            got = await self._wait_piece(seconds)
+            if self._loop.time() - self._breathed_at > BREATH_SECONDS:
+                await self._breathe()
+            got = self._fetcher.at_hand()
+            if got is None:
+                self._waiting = True
+                self._active.set()
+                try:
+                    got = await self._fetcher.arrival(seconds)
+                finally:
+                    self._waiting = False
+                    self._breathed_at = self._loop.time()
+                    self._seen = (self._breathed_at, 0)
             if got is None:
                 return None
             self._reading, fetched = got
@@ -182,21 +198,10 @@ class Hands:
         self._open.add(reading)
         return batch
 
-    async def _wait_piece(self, seconds: float | None) -> tuple[Reading, Fetched] | None:
-        self._waiting = True
-        self._active.set()
-        try:
-            await self._breathe()
-            return await self._fetcher.next(seconds)
-        finally:
-            self._waiting = False
-            self._seen = (self._loop.time(), 0)
-
     async def _breathe(self) -> None:
-        """Give the event loop its turn if it has not had one for long."""
-        if self._loop.time() - self._breathed_at > BREATH_SECONDS:
-            await asyncio.sleep(0)
-            self._breathed_at = self._loop.time()
+        """Give the event loop its turn: it has not had one for long."""
+        await asyncio.sleep(0)
+        self._breathed_at = self._loop.time()
 
     def _hold(self, batch: RecordBatch) -> None:
         self._batch = batch
@@ -207,8 +212,7 @@ class Hands:
         left: int = self._iterator.__length_hint__()  # type: ignore[attr-defined]  # a list's iterator knows
         return left
 
-    def _update_position(self, reading: Reading) -> None:
-        left = self._left()
+    def _update_position(self, reading: Reading, left: int) -> None:
         if left:
             reading.position = self._records[-left].offset
         elif self._batch is not None:

@@ -80,10 +80,12 @@ class Reading:
 class Readings:
     """All of them, by partition."""
 
-    __slots__ = ("_by_place",)
+    __slots__ = ("_by_place", "generation")
 
     def __init__(self) -> None:
         self._by_place: dict[TopicPartition, Reading] = {}
+        self.generation = 0
+        """Another number after each change of which readings there are."""
 
     def __contains__(self, place: object) -> bool:
         return place in self._by_place
@@ -106,10 +108,12 @@ class Readings:
 
     def put(self, reading: Reading) -> None:
         self._by_place[reading.place] = reading
+        self.generation += 1
 
     def drop(self, places: Iterable[TopicPartition]) -> None:
         for place in places:
             self._by_place.pop(place, None)
+        self.generation += 1
 
     def topics(self) -> set[str]:
         return {place.topic for place in self._by_place}

@@ -263,7 +263,9 @@ class Producer:
         batch = self._enqueue(route, key, value, headers, partition, timestamp_ms)
         receipt = Receipt(batch, len(batch.values) - 1)
         if accumulator.opened != opened:
-            await self._let_go(batch)
+            assert self._sender is not None
+            if not self._sender.send_now(batch.queue):
+                await asyncio.sleep(0)
         return receipt
 
     async def send_counted(
@@ -405,14 +407,10 @@ class Producer:
         if self._interceptors:
             receipt.add_done_callback(lambda done: self._tell(record, done))
         if self._accumulator.opened != opened:
-            await self._let_go(batch)
+            assert self._sender is not None
+            if not self._sender.send_now(batch.queue):
+                await asyncio.sleep(0)
         return receipt
-
-    async def _let_go(self, batch: Batch) -> None:
-        """``batch`` was opened: it goes at once if it may; the one before may be full and goes while this one fills."""
-        assert self._sender is not None
-        if not self._sender.send_now(batch.queue):
-            await asyncio.sleep(0)
 
     def _tell(self, record: ProducerRecord, receipt: Receipt) -> None:
         error = receipt.exception()
@@ -445,7 +443,7 @@ class Producer:
             queue = self._stick(route, size)
         batch = queue.waiting[-1] if queue.waiting else None
         if batch is None or batch.full or batch.size + size > accumulator.batch_bytes:
-            batch = self._open_batch(route, queue, size)
+            batch = self._open_batch(route, queue, size, send_now=True)
         if sticks:
             self._stay(route, batch)
         values = batch.values
@@ -459,7 +457,9 @@ class Producer:
         accumulator.buffered_bytes += size
         return batch
 
-    def _open_batch(self, route: _Route, queue: PartitionQueue, size: int) -> Batch:
+    def _open_batch(self, route: _Route, queue: PartitionQueue, size: int, *, send_now: bool = False) -> Batch:
+        """A batch with room. With ``send_now`` it goes at once if it may, as soon as the caller calls that; the one
+        before may be full and goes while this one fills."""
         assert self._sender is not None
         assert self._loop is not None
         if size > self._settings.request_bytes_max:
@@ -470,7 +470,7 @@ class Producer:
             )
         batch, opened = self._accumulator.room_for(queue, size, self._loop.time())
         if opened:
-            self._sender.opened(batch)
+            self._sender.opened(batch, send_now=send_now)
         if len(queue.waiting) > 1:
             self._sender.mark(queue)
         return batch

@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -27,8 +28,10 @@ from ottla.net.peer import Peer
 from ottla.runtime.turn import of_running_loop
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.frame import RequestHeader
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from ottla.wire.messages.produce_response import PartitionProduceResponse, ProduceResponse
+from ottla.wire.mold import RecordsMold
 
 TOPIC_ID_VERSION: Final = 13
 """From here on Produce names topics by id."""
@@ -65,6 +68,16 @@ class Transaction(Protocol):
     def fail(self, error: KafkaError) -> None: ...
 
 
+class _Form(Struct, eq=False):
+    """How requests for one batch of a partition are written: as long as neither connection nor metadata change they
+    differ in their records only."""
+
+    peer: Peer
+    generation: int
+    version: int
+    mold: RecordsMold
+
+
 class Lane:
     """One broker's share: queues with something due, requests in flight."""
 
@@ -73,6 +86,7 @@ class Lane:
         self.node_id = node_id
         self.ready: deque[PartitionQueue] = deque()
         self.in_flight = 0
+        self.forms: dict[PartitionQueue, _Form] = {}
         self._scheduled = False
         self._waiting = False
         """While a task gets a connection, or waits for it to take more."""
@@ -84,18 +98,21 @@ class Lane:
             self.sender.turn.at_end(self._pump)
 
     def send_now(self) -> bool:
-        """Send what is due unless something is in flight already: then more may come along. Whether it was sent."""
-        if self.in_flight:
-            return False
-        self._pump()
-        return self.in_flight > 0
+        """Send what is due unless something is in flight already: then more may come along, and it goes at the end of
+        what the loop does now. Whether it was sent."""
+        if not self.in_flight:
+            self._pump()
+            if self.in_flight:
+                return True
+        self.schedule()
+        return False
 
     def release(self) -> list[PartitionQueue]:
         """Hand back every queue: somebody else may lead them now."""
         queues = list(self.ready)
         self.ready.clear()
         for queue in queues:
-            queue.queued = False
+            queue.lane = None
         return queues
 
     def _pump(self) -> None:
@@ -108,14 +125,16 @@ class Lane:
             self._waiting = True
             sender.spawn(self._wait_ready(), f"producer lane {self.node_id}")
             return
-        while self.ready and self.in_flight < sender.settings.in_flight_max:
-            if not peer.ready:
-                self.schedule()
-                return
+        while self.in_flight < sender.settings.in_flight_max:
             batches = self._take()
             if not batches:
                 return
             sender.submit(self, peer, batches)
+            if not self.ready:
+                return
+            if not peer.ready:
+                self.schedule()
+                return
 
     def _go_on(self) -> None:
         self._waiting = False
@@ -142,7 +161,8 @@ class Lane:
             self._go_on()
 
     def _take(self) -> list[Batch]:
-        """At most one batch of each partition, together at most one request's size."""
+        """At most one batch of each partition, together at most one request's size. What is led by others has gone, by
+        ``release``, when that became known."""
         sender = self.sender
         accumulator, settings = sender.accumulator, sender.settings
         now = sender.loop.time() + TIMER_TOLERANCE
@@ -151,11 +171,8 @@ class Lane:
         again: list[PartitionQueue] = []
         for _ in range(len(self.ready)):
             queue = self.ready.popleft()
-            queue.queued = False
+            queue.lane = None
             if not queue.may_send(settings.in_flight_max):
-                continue
-            if sender.cluster.leader(queue.place) != self.node_id:
-                sender.mark(queue)
                 continue
             if accumulator.due_at(queue) > now:
                 if queue.muted_until > now:
@@ -173,7 +190,7 @@ class Lane:
             if queue.waiting:
                 again.append(queue)
         for queue in again:
-            queue.queued = True
+            queue.lane = self
             self.ready.append(queue)
         return batches
 
@@ -239,13 +256,16 @@ class Sender:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def opened(self, batch: Batch) -> None:
-        """A batch was opened: it goes when it has lingered, or before, when it is full."""
+    def opened(self, batch: Batch, *, send_now: bool = False) -> None:
+        """A batch was opened: it goes when it has lingered, or before, when it is full. The caller may promise to call
+        ``send_now`` when there is a record in it."""
         linger = self.accumulator.linger_seconds
         if linger > 0 and not self.accumulator.flushing:
             self.loop.call_at(batch.created_at + linger, self._lingered, batch)
-        else:
-            self.mark(batch.queue)
+            return
+        lane = self._enlist(batch.queue)
+        if lane is not None and (linger > 0 or not send_now):
+            lane.schedule()
 
     def _lingered(self, batch: Batch) -> None:
         if batch.attempts == 0 and not batch.settled:
@@ -254,25 +274,30 @@ class Sender:
 
     def send_now(self, queue: PartitionQueue) -> bool:
         """Send what was just added if nothing lingers and nothing is in flight to that broker; whether it was sent."""
-        if self.accumulator.linger_seconds > 0:
-            return False
-        lane = self._lanes.get(self.cluster.leader(queue.place))
-        return lane is not None and lane.send_now()
+        lane = queue.lane
+        return lane is not None and self.accumulator.linger_seconds <= 0 and lane.send_now()
 
     def mark(self, queue: PartitionQueue) -> None:
         """Something of a queue may be due."""
-        if queue.queued or not queue.waiting:
-            return
+        if queue.lane is None and queue.waiting:
+            lane = self._enlist(queue)
+            if lane is not None:
+                lane.schedule()
+
+    def _enlist(self, queue: PartitionQueue) -> Lane | None:
+        """Put a queue on its leader's list, unless it is there already."""
+        if queue.lane is not None:
+            return None
         node_id = self.cluster.leader(queue.place)
         if node_id < 0:
             self.want_metadata((queue.place.topic,))
-            return
+            return None
         lane = self._lanes.get(node_id)
         if lane is None:
             lane = self._lanes[node_id] = Lane(self, node_id)
-        queue.queued = True
+        queue.lane = lane
         lane.ready.append(queue)
-        lane.schedule()
+        return lane
 
     def mark_all(self) -> None:
         """Look at every queue again."""
@@ -313,23 +338,34 @@ class Sender:
 
     def submit(self, lane: Lane, peer: Peer, batches: list[Batch]) -> None:
         """Put a request on the connection."""
+        settings = self.settings
         try:
-            version, request = self._request(peer, batches)
+            if len(batches) == 1 and settings.acks and self._transaction is None:
+                form = self._form(lane, peer, batches[0])
+                correlation_id, seconds = peer.next_correlation_id(), self._seconds_for(batches[0])
+                parts = form.mold.parts(correlation_id, batches[0].encoded())
+                answer = peer.submit_frame(ApiKey.PRODUCE, form.version, correlation_id, parts, seconds=seconds)
+            else:
+                version, request = self._request(peer, batches)
+                if not settings.acks:
+                    peer.post_now(ApiKey.PRODUCE, request, version)
+                    for batch in batches:
+                        self._finish(batch)
+                    return
+                oldest = min(batches, key=attrgetter("created_at"))
+                answer = peer.submit_now(ApiKey.PRODUCE, request, version, seconds=self._seconds_for(oldest))
         except KafkaError as error:
             for batch in batches:
                 self._give_up(batch, error)
             return
-        if self.settings.acks == 0:
-            peer.post_now(ApiKey.PRODUCE, request, version)
-            for batch in batches:
-                self._finish(batch)
-            return
-        oldest = min(batch.created_at for batch in batches)
-        left = oldest + self.settings.delivery_seconds - self.loop.time()
-        seconds = max(0.05, min(self.settings.request_seconds, left))
-        answer = peer.submit_now(ApiKey.PRODUCE, request, version, seconds=seconds)
         lane.in_flight += 1
         answer.then(partial(self._answered, lane, batches), partial(self._unanswered, lane, batches))
+
+    def _seconds_for(self, batch: Batch) -> float:
+        """How long an answer is waited for."""
+        settings = self.settings
+        left = batch.created_at + settings.delivery_seconds - self.loop.time()
+        return settings.request_seconds if left > settings.request_seconds else max(0.05, left)
 
     def want_metadata(self, topics: Iterable[str]) -> None:
         """Refresh what is known of topics, soon and until their leaders are known."""
@@ -372,16 +408,34 @@ class Sender:
             topic_data=list(topics.values()),
         )
 
+    def _form(self, lane: Lane, peer: Peer, batch: Batch) -> _Form:
+        form = lane.forms.get(batch.queue)
+        if form is None or form.peer is not peer or form.generation != self.cluster.generation:
+            version, request = self._request(peer, [batch])
+            request.topic_data[0].partition_data[0].records = b""
+            mold = RecordsMold(RequestHeader(ApiKey.PRODUCE, version, 0, peer.client_id), request)
+            form = lane.forms[batch.queue] = _Form(peer, self.cluster.generation, version, mold)
+        return form
+
     def _topic_id(self, name: str) -> Uuid:
         topic = self.cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
     def _answered(self, lane: Lane, batches: list[Batch], response: ProduceResponse) -> None:
         lane.in_flight -= 1
-        self.cluster.note_brokers(response.node_endpoints)
-        results = _by_place(response, {self._topic_id(batch.place.topic): batch.place.topic for batch in batches})
+        if response.node_endpoints:
+            self.cluster.note_brokers(response.node_endpoints)
+        results: dict[tuple[str, int], PartitionProduceResponse] = {}
+        names: dict[Uuid, str] = {}
         for batch in batches:
-            self._resolve(batch, results.get(batch.place))
+            name = batch.queue.place.topic
+            names[self._topic_id(name)] = name
+        for topic in response.responses:
+            name = topic.name or names.get(topic.topic_id, "")
+            for partition in topic.partition_responses:
+                results[name, partition.index] = partition
+        for batch in batches:
+            self._resolve(batch, results.get(batch.queue.place))
         self._landed(lane, batches)
 
     def _unanswered(self, lane: Lane, batches: list[Batch], error: Exception) -> None:
@@ -398,12 +452,13 @@ class Sender:
             queue = batch.queue
             if queue.gap and queue.close_gap() and queue.producer == NO_PRODUCER:
                 self._producer = NO_PRODUCER
-            self.mark(queue)
+            if queue.waiting:
+                self.mark(queue)
 
     def _resolve(self, batch: Batch, result: PartitionProduceResponse | None) -> None:
         if result is None:
             self._failed(batch, ErrorCode.UNKNOWN_SERVER_ERROR, "the broker's answer left the partition out")
-        elif result.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
+        elif not result.error_code or result.error_code == ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
             batch.queue.unproven = False
             self._finish(batch, base_offset=result.base_offset, log_append_time=result.log_append_time_ms)
         else:
@@ -557,11 +612,3 @@ class Sender:
 def closed_error() -> KafkaError:
     """What happens to records that were on their way."""
     return ProducerClosedError(ErrorCode.REQUEST_TIMED_OUT, "the producer was closed before it was acknowledged")
-
-
-def _by_place(response: ProduceResponse, names: dict[Uuid, str]) -> dict[TopicPartition, PartitionProduceResponse]:
-    return {
-        TopicPartition(topic.name or names.get(topic.topic_id, ""), partition.index): partition
-        for topic in response.responses
-        for partition in topic.partition_responses
-    }

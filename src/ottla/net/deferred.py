@@ -28,16 +28,27 @@ class Deferred(Generic[ValueT]):
         return self._outcome is not None
 
     def set(self, value: ValueT) -> None:
-        self._end((value,))
+        assert self._outcome is None, "a deferred value ends once"
+        self._outcome = (value,)
+        if self._on_value is not None:
+            self._on_value(value)
 
     def fail(self, error: Exception) -> None:
-        self._end(error)
+        assert self._outcome is None, "a deferred value ends once"
+        self._outcome = error
+        if self._on_error is not None:
+            self._on_error(error)
 
     def then(self, on_value: Callable[[ValueT], None], on_error: Callable[[Exception], None]) -> None:
         assert self._on_value is None, "a deferred value has one listener"
         self._on_value, self._on_error = on_value, on_error
-        if self._outcome is not None:
-            self._tell(self._outcome)
+        outcome = self._outcome
+        if outcome is None:
+            return
+        if isinstance(outcome, Exception):
+            on_error(outcome)
+        else:
+            on_value(outcome[0])
 
     def future(self) -> "asyncio.Future[ValueT]":
         """For a coroutine that has to wait."""
@@ -82,17 +93,3 @@ class Deferred(Generic[ValueT]):
 
         self.then(on_value, on_error)
         return result
-
-    def _end(self, outcome: "tuple[ValueT] | Exception") -> None:
-        assert self._outcome is None, "a deferred value ends once"
-        self._outcome = outcome
-        if self._on_value is not None:
-            self._tell(outcome)
-
-    def _tell(self, outcome: "tuple[ValueT] | Exception") -> None:
-        assert self._on_value is not None
-        assert self._on_error is not None
-        if isinstance(outcome, Exception):
-            self._on_error(outcome)
-        else:
-            self._on_value(outcome[0])

@@ -14,7 +14,7 @@ import math
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ from ottla.wire import DecodeError, decode
 from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
-from ottla.wire.frame import RequestHeader, encode_request, encode_request_parts, read_response_header
+from ottla.wire.frame import RequestHeader, encode_request, encode_request_parts, response_begin
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -37,7 +37,8 @@ SCRATCH_BYTES: Final = 64 * 1024
 TIMER_TOLERANCE: Final = 0.001
 """Event loops count milliseconds."""
 
-_LENGTH: Final = struct.Struct(">i")
+_LENGTH_BYTES: Final = 4
+_unpack_length = struct.Struct(">i").unpack_from
 _CORRELATION_MODULUS: Final = 2**31
 _UNSUPPORTED_VERSION: Final = ErrorCode.UNSUPPORTED_VERSION.to_bytes(2, "big")
 
@@ -77,7 +78,7 @@ class Peer:
     def __init__(self, address: tuple[str, int], client_id: str, limits: PeerLimits) -> None:
         self.address = address
         self.limits = limits
-        self._client_id = client_id
+        self.client_id = client_id
         self._turn = of_running_loop()
         self._loop = self._turn.loop
         self._link: _Link | None = None
@@ -181,15 +182,21 @@ class Peer:
         """
         if version is None:
             version = self.version_of(api_key)
-        return self._send(await self._writable(seconds), api_key, message, version, seconds)
+        await self.wait_ready(seconds)
+        return self.submit_now(api_key, message, version, seconds=seconds)
 
     @property
     def ready(self) -> bool:
         """Whether ``submit_now`` may be called."""
         link = self._link
-        if self._failure is not None or link is None or self.throttled:
+        if self._failure is not None or link is None or (self._throttled_until and self.throttled):
             return False
-        return len(self._pending) < self.limits.pending_requests_max and link.takes_more
+        return link.writable is None and len(self._pending) < self.limits.pending_requests_max
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its authentication is good for new requests."""
+        return self.renew_at is None or self._loop.time() < self.renew_at
 
     @property
     def throttled(self) -> bool:
@@ -200,20 +207,19 @@ class Peer:
         self, api_key: ApiKey, message: Message, version: int, *, seconds: float | None = None
     ) -> Deferred[Any]:
         """``submit`` without waiting, while ``ready``. Raises ``EncodeError``."""
-        assert self._link is not None, "ready was not asked"
-        return self._send(self._link, api_key, message, version, seconds)
+        correlation_id = self.next_correlation_id()
+        parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self.client_id), message)
+        seconds = seconds or self.limits.request_seconds
+        return self.submit_frame(api_key, version, correlation_id, parts, seconds=seconds)
 
-    async def wait_ready(self) -> None:
-        """Wait until ``ready``. Raises ``PeerLost``."""
-        await self._writable()
-
-    def _send(
-        self, link: "_Link", api_key: ApiKey, message: Message, version: int, seconds: float | None
+    def submit_frame(
+        self, api_key: ApiKey, version: int, correlation_id: int, parts: list[bytes], *, seconds: float
     ) -> Deferred[Any]:
-        correlation_id = self._next_correlation_id()
-        parts = encode_request_parts(RequestHeader(api_key, version, correlation_id, self._client_id), message)
+        """``submit_now`` of a request that is written already, with the ``next_correlation_id``."""
+        link = self._link
+        assert link is not None, "ready was not asked"
         answer: Deferred[Any] = Deferred()
-        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
+        deadline = self._loop.time() + seconds
         self._pending[correlation_id] = _Pending(api_key, version, answer, deadline)
         if deadline < self._rings_at:
             self._ring_at(deadline)
@@ -223,10 +229,34 @@ class Peer:
             link.transport.writelines(parts)
         return answer
 
+    def next_correlation_id(self) -> int:
+        """For the request that is sent next."""
+        self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
+        return self._correlation_id
+
+    async def wait_ready(self, seconds: float | None = None) -> None:
+        """Wait until ``ready``, at most ``seconds``. Raises ``PeerLost``."""
+        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
+        while self._failure is None and not self.ready:
+            assert self._link is not None, "connect() comes first"
+            if self._link.writable is not None:
+                await self._link.wait_writable(deadline - self._loop.time())
+                continue
+            self._room = self._room or self._loop.create_future()
+            until = min(deadline, self._throttled_until) if self.throttled else deadline
+            try:
+                async with asyncio.timeout_at(until):
+                    await asyncio.shield(self._room)
+            except TimeoutError:
+                if until == deadline:
+                    raise PeerTimeout(f"{self.address[0]}:{self.address[1]} takes no requests for now") from None
+        if self._failure is not None:
+            raise self._failure
+
     def post_now(self, api_key: ApiKey, message: Message, version: int) -> None:
         """Send a request that has no answer (Produce with acks=0), while ``ready``. Raises ``EncodeError``."""
         assert self._link is not None, "ready was not asked"
-        header = RequestHeader(api_key, version, self._next_correlation_id(), self._client_id)
+        header = RequestHeader(api_key, version, self.next_correlation_id(), self.client_id)
         self._link.transport.write(encode_request(header, message))
 
     def close_when_idle(self) -> None:
@@ -263,36 +293,11 @@ class Peer:
         self._versions = {entry.api_key: (entry.min_version, entry.max_version) for entry in response.api_keys}
         self.features = {entry.name: entry.max_version_level for entry in response.finalized_features}
 
-    async def _writable(self, seconds: float | None = None) -> "_Link":
-        """The link once it takes another request, within ``seconds``. Raises ``PeerLost``."""
-        deadline = self._loop.time() + (seconds or self.limits.request_seconds)
-        while self._failure is None and not self.ready:
-            assert self._link is not None, "connect() comes first"
-            if not self._link.takes_more:
-                await self._link.wait_writable(deadline - self._loop.time())
-                continue
-            self._room = self._room or self._loop.create_future()
-            until = min(deadline, self._throttled_until) if self.throttled else deadline
-            try:
-                async with asyncio.timeout_at(until):
-                    await asyncio.shield(self._room)
-            except TimeoutError:
-                if until == deadline:
-                    raise PeerTimeout(f"{self.address[0]}:{self.address[1]} takes no requests for now") from None
-        if self._failure is not None:
-            raise self._failure
-        assert self._link is not None
-        return self._link
-
     def _make_room(self) -> None:
         if self._room is not None:
             if not self._room.done():
                 self._room.set_result(None)
             self._room = None
-
-    def _next_correlation_id(self) -> int:
-        self._correlation_id = (self._correlation_id + 1) % _CORRELATION_MODULUS
-        return self._correlation_id
 
     def _ring_at(self, deadline: float | None) -> None:
         if self._timer is not None:
@@ -323,12 +328,13 @@ class Peer:
         """A whole answer without its length. Anything that does not fit closes the connection."""
         entry: _Pending | None = None
         try:
-            correlation_id = _LENGTH.unpack_from(frame)[0]
+            correlation_id = _unpack_length(frame)[0]
             expected = next(iter(self._pending), None)
             if correlation_id != expected:
                 raise DecodeError(f"an answer to request {correlation_id}, where that to {expected} is due")
             entry = self._pending.pop(correlation_id)
-            self._make_room()
+            if self._room is not None:
+                self._make_room()
             message = self._decode(entry, frame)
         except (DecodeError, ValueError) as error:
             host, port = self.address
@@ -345,13 +351,17 @@ class Peer:
             self.close()
 
     def _decode(self, entry: _Pending, frame: bytes | memoryview) -> Any:
-        version = entry.version
-        _, position = read_response_header(entry.api_key, version, frame)
-        response = API_SPECS[entry.api_key].load_response()
-        if entry.api_key == ApiKey.API_VERSIONS and frame[position : position + 2] == _UNSUPPORTED_VERSION:
+        api_key, version = entry.api_key, entry.version
+        position = response_begin(api_key, version, frame)
+        if api_key == ApiKey.API_VERSIONS and frame[position : position + 2] == _UNSUPPORTED_VERSION:
             # A broker that does not know the version asked for answers in version 0.
             version = 0
-        return decode(response, memoryview(frame)[position:], version)
+        return decode(_response_class(api_key), frame, version, start=position)
+
+
+@cache
+def _response_class(api_key: int) -> type[Message]:
+    return API_SPECS[api_key].load_response()
 
 
 class _Link(asyncio.BufferedProtocol):
@@ -365,7 +375,8 @@ class _Link(asyncio.BufferedProtocol):
         self._frames = Frames()
         self._frame: memoryview | None = None
         self._frame_filled = 0
-        self._writable: asyncio.Future[None] | None = None
+        self.writable: asyncio.Future[None] | None = None
+        """There while the operating system does not keep up with what is written."""
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -377,7 +388,7 @@ class _Link(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._frame is not None:
             return self._frame[self._frame_filled :]
-        return self._scratch[self._filled :]
+        return self._scratch[self._filled :] if self._filled else self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._frame is not None:
@@ -394,54 +405,50 @@ class _Link(asyncio.BufferedProtocol):
         self.wake_writers()
 
     def pause_writing(self) -> None:
-        self._writable = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
         self.wake_writers()
 
-    @property
-    def takes_more(self) -> bool:
-        """Whether the operating system keeps up with what is written."""
-        return self._writable is None
-
     def wake_writers(self) -> None:
         """Let those who wait to write look again."""
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        if self.writable is not None and not self.writable.done():
+            self.writable.set_result(None)
+        self.writable = None
 
     async def wait_writable(self, seconds: float) -> None:
         """Wait while the operating system takes no more bytes. Raises ``PeerTimeout``."""
-        if self._writable is None:
+        if self.writable is None:
             return
         try:
             async with asyncio.timeout(seconds):
-                while self._writable is not None:
-                    await asyncio.shield(self._writable)
+                while self.writable is not None:
+                    await asyncio.shield(self.writable)
         except TimeoutError:
             raise PeerTimeout("the broker takes no more bytes") from None
 
     def _cut_frames(self) -> None:
-        position = 0
-        while self._filled - position >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._scratch, position)
-            if not _LENGTH.size <= length <= self._peer.limits.response_bytes_max:
+        position, filled = 0, self._filled
+        while filled - position >= _LENGTH_BYTES:
+            (length,) = _unpack_length(self._scratch, position)
+            if not _LENGTH_BYTES <= length <= self._peer.limits.response_bytes_max:
                 host, port = self._peer.address
                 self._peer.close(PeerLost(f"{host}:{port} announced an answer of {length} bytes"))
                 return
-            start = position + _LENGTH.size
-            if start + length > self._filled:
-                if _LENGTH.size + length > SCRATCH_BYTES:
+            start = position + _LENGTH_BYTES
+            if start + length > filled:
+                if _LENGTH_BYTES + length > SCRATCH_BYTES:
                     self._receive_in_place(start, length)
                     return
                 break
             # Answers have become small: what large ones needed is given back.
             self._frames.forget_one()
-            self._peer._receive(bytes(self._scratch[start : start + length]))  # noqa: SLF001
             position = start + length
+            self._peer._receive(self._scratch[start:position].tobytes())  # noqa: SLF001
         if position:
-            left = self._filled - position
-            self._scratch[:left] = bytes(self._scratch[position : self._filled])
+            left = filled - position
+            if left:
+                self._scratch[:left] = self._scratch[position:filled].tobytes()
             self._filled = left
 
     def _receive_in_place(self, start: int, length: int) -> None:

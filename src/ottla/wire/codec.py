@@ -100,12 +100,18 @@ class Writer:
 
 
 def decode(
-    cls: type[MessageT], buf: bytes | bytearray | memoryview, version: int, *, allow_trailing: bool = False
+    cls: type[MessageT],
+    buf: bytes | bytearray | memoryview,
+    version: int,
+    *,
+    start: int = 0,
+    allow_trailing: bool = False,
 ) -> MessageT:
-    """Read one message that fills ``buf``, or with ``allow_trailing`` begins it. Raises only ``DecodeError``."""
+    """Read one message that fills ``buf`` from ``start`` on, or with ``allow_trailing`` begins it. Raises only
+    ``DecodeError``."""
     if not cls.LOWEST_VERSION <= version <= cls.HIGHEST_VERSION:
         raise DecodeError(f"{cls.__name__} has no version {version}")
-    r = Reader(memoryview(buf) if cls.HAS_RECORDS else bytes(buf))
+    r = Reader(memoryview(buf) if cls.HAS_RECORDS else bytes(buf), start)
     try:
         message: MessageT = cls.read(r, version)
     except DecodeError:

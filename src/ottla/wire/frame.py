@@ -81,9 +81,14 @@ def read_response_header(api_key: int, version: int, buf: bytes | bytearray | me
     if len(buf) < 4:
         raise DecodeError(f"response header in {len(buf)} bytes")
     correlation_id: int = _INT32.unpack_from(buf)[0]
+    return correlation_id, response_begin(api_key, version, buf)
+
+
+def response_begin(api_key: int, version: int, buf: bytes | bytearray | memoryview) -> int:
+    """Where the message begins in a response frame (without its length), behind the correlation id and tags."""
     if api_key != _API_VERSIONS and version >= _FLEXIBLE_FROM.get(api_key, _NEVER):
-        return correlation_id, _skip_tags(buf, 4)
-    return correlation_id, 4
+        return 5 if buf[4:5] == b"\0" else _skip_tags(buf, 4)
+    return 4
 
 
 def encode_response(api_key: int, version: int, correlation_id: int, message: Message) -> list[bytes | Region]:

@@ -63,10 +63,10 @@ def test_a_question_ends_with_the_client(trouble: Callable[[ScriptedCluster, int
             began = loop.time()
             with pytest.raises(ProducerClosedError, match="the client was closed"):
                 await asking
-            assert loop.time() - began < 0.3
+            assert loop.time() - began < 3.0
             with pytest.raises(ProducerClosedError):
                 await ask(cluster, 20)
-            assert loop.time() - began < 0.3
+            assert loop.time() - began < 3.0
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         asyncio.run(main(silent))

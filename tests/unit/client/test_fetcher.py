@@ -43,11 +43,15 @@ def test_little_is_handed_out_before_the_next_fetch_and_much_after_it(
     monkeypatch: pytest.MonkeyPatch, size: int, order: str
 ) -> None:
     happened: list[str] = []
-    fetch_request = FetchSession.request
 
-    def noted(self: FetchSession, *rest: Any) -> Any:
-        happened.append("fetch")
-        return fetch_request(self, *rest)
+    def note(name: str) -> None:
+        written = getattr(FetchSession, name)
+
+        def noted(self: FetchSession, *rest: Any) -> Any:
+            happened.append("fetch")
+            return written(self, *rest)
+
+        monkeypatch.setattr(FetchSession, name, noted)
 
     async def main() -> None:
         async with scripted.ScriptedCluster() as cluster:
@@ -59,7 +63,8 @@ def test_little_is_handed_out_before_the_next_fetch_and_much_after_it(
                 while len(happened) < 3:
                     await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(FetchSession, "request", noted)
+    note("request")
+    note("frame")
     run(main())
     assert " ".join(happened[:3]) == order
 
@@ -97,6 +102,45 @@ def test_sessions_name_only_what_changed() -> None:
             assert second.topics[0].partitions[0].fetch_offset == 2
             assert (third.session_epoch, third.topics, third.forgotten_topics_data) == (2, [], [])
 
+    run(main())
+
+
+def test_what_is_only_read_on_is_filled_into_the_last_request_until_something_else_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[int] = []
+    request = FetchSession.request
+
+    def noted(self: FetchSession, wanted: Any, *rest: Any) -> Any:
+        written.extend(want.offset for want in wanted.values())
+        return request(self, wanted, *rest)
+
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+
+            def fetch(node: int, request: Any) -> FetchResponse:
+                if request.topics and cluster.end < 20:
+                    cluster.append(b"one more")
+                return cluster.fetch(node, request)
+
+            cluster.handlers[ApiKey.FETCH] = fetch
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                assert await offsets(consumer, 20) == list(range(20))
+                while (fetches := cluster.asked(ApiKey.FETCH))[-1].topics:
+                    await asyncio.sleep(0.01)
+                named = [one.topics[0].partitions[0].fetch_offset for one in fetches if one.topics]
+                assert named == list(range(21))
+                assert [one.session_epoch for one in fetches] == list(range(len(fetches)))
+                assert {one.session_id for one in fetches[1:]} == {5}
+                assert set(written) == {0, 20}, "the first, and those after an answer that brought nothing"
+                consumer.seek({PLACE: 3})
+                assert await offsets(consumer, 17) == list(range(3, 20))
+                assert set(written) == {0, 20, 3}
+                consumer.pause(PLACE)
+                await asyncio.sleep(0.1)
+                assert cluster.asked(ApiKey.FETCH)[-1].session_epoch == len(cluster.asked(ApiKey.FETCH)) - 1
+
+    monkeypatch.setattr(FetchSession, "request", noted)
     run(main())
 
 
