@@ -110,7 +110,7 @@ class Worker(threading.Thread):
         self.failure: BaseException | None = None
         self.process = 0
         self.pause = workers / stage.rate
-        self._due = 0.0
+        self._due_at = 0.0
 
     def run(self) -> None:
         if self.has_operations:
@@ -133,9 +133,9 @@ class Worker(threading.Thread):
     def wait(self, operations: int = 1) -> bool:
         """Keep to the rate after so many operations; whether there is more to do."""
         now = time.monotonic()
-        self._due = max(self._due or now, now - self.makes_up_seconds)
-        self._due += self.dice.expovariate(1 / (self.pause * operations))
-        return not self.enough.wait(max(0.0, self._due - now))
+        self._due_at = max(self._due_at or now, now - self.makes_up_seconds)
+        self._due_at += self.dice.expovariate(1 / (self.pause * operations))
+        return not self.enough.wait(max(0.0, self._due_at - now))
 
     def invoke(self, f: str, steps: Sequence[Any] = ()) -> Event:
         """Begin an operation."""
