@@ -207,10 +207,11 @@ class MachineDriver(Generic[MachineT, RecordT]):
         """Decide and write now, as ``producer``; the answer comes once that is acknowledged.
 
         A command that ``gathers`` is decided now and written with others of its kind, in their order: it must not
-        depend on what they write. Raises ``KafkaError`` where the machine refuses, or where it is not active:
-        COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR. A failed append is the answer's failure, with the log's own
-        error code.
+        depend on what they write, and has no producer. Raises ``KafkaError`` where the machine refuses, or where it is
+        not active: COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR. A failed append is the answer's failure, with the
+        log's own error code.
         """
+        assert not gathers or producer is NOBODY, "a batch has one producer"
         if not gathers:
             self._gathered.flush()
         self._require_active()
@@ -334,6 +335,9 @@ class MachineDriver(Generic[MachineT, RecordT]):
         try:
             if len(gathered) == 1 or not self._write_together(gathered, now_ms):
                 for token, decision in gathered:
+                    if self.state is not DriverState.ACTIVE:
+                        # What went wrong with an append has closed us, and told everybody who waits.
+                        return
                     self._carry_out(decision, token, now_ms)
             self._arm()
         except Exception as error:

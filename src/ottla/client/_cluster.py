@@ -254,10 +254,10 @@ class Cluster:
     def note_brokers(self, endpoints: "Iterable[NodeEndpoint | FetchEndpoint]") -> None:
         """Addresses out of an answer that names a new leader (KIP-951)."""
         for one in endpoints:
-            self._known.brokers[one.node_id] = BrokerAddress(
-                node_id=one.node_id, host=one.host, port=one.port, rack=one.rack
-            )
-            self.generation += 1
+            told = BrokerAddress(node_id=one.node_id, host=one.host, port=one.port, rack=one.rack)
+            if self._known.brokers.get(one.node_id) != told:
+                self._known.brokers[one.node_id] = told
+                self.generation += 1
 
     def rebootstrap(self) -> None:
         """Forget brokers and connections; topics are kept until the cluster says otherwise."""

@@ -64,6 +64,7 @@ class FetchLane:
         while not fetcher.stopping:
             wanted = fetcher.wanted(self._node_id)
             if begun and not wanted:
+                self._round = None
                 await self.wake.wait()
                 self.wake.clear()
                 continue

@@ -158,6 +158,8 @@ class FetchSession:
             for place, want in sent.items()
             if place not in wanted or wanted[place].topic_id != want.topic_id
         ]
+        for place in sent.keys() - wanted.keys():
+            self._molds.pop(place, None)
         return changed, forgotten
 
 

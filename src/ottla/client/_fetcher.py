@@ -193,6 +193,8 @@ class Fetcher:
             if self._loop.time() < reading.replica_until and reading.replica in self.cluster.brokers:
                 return reading.replica
             reading.replica = -1
+            # The leader's lane may be at rest, or go on without a look at what else there is.
+            self._wake.set()
         return self.cluster.leader(reading.place)
 
     # Certain positions

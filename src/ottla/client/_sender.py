@@ -111,6 +111,7 @@ class Lane:
         """Hand back every queue: somebody else may lead them now."""
         queues = list(self.ready)
         self.ready.clear()
+        self.forms.clear()
         for queue in queues:
             queue.lane = None
         return queues

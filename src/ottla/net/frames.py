@@ -46,9 +46,9 @@ class Frames:
 
 
 def _fresh(size: int) -> Buffer:
-    """At least ``size`` bytes. A mapping takes up only what has been written to."""
-    if HUGE_PAGES is not None and size * 2 >= HUGE_PAGE_BYTES:
-        rounded = -(-size // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+    """At least ``size`` bytes, and at most half more: a page is there as a whole once it is written to."""
+    rounded = -(-size // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+    if HUGE_PAGES is not None and rounded - size <= rounded // 3:
         try:
             pages = mmap.mmap(-1, rounded, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             pages.madvise(HUGE_PAGES)

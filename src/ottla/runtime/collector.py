@@ -14,5 +14,6 @@ THRESHOLDS: Final = (50_000, 20, 50)
 
 def settle() -> None:
     """Once everything is there that stays: it is not looked at again, and what comes is looked at less often."""
+    gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -374,6 +374,24 @@ def test_what_does_not_fit_one_batch_is_written_and_refused_one_by_one(make_stag
     asyncio.run(main())
 
 
+def test_an_append_that_closes_the_driver_ends_the_gathering(make_stage):
+    async def main():
+        stage = make_stage()
+
+        def fails(*_args, **_options):
+            stage.driver.close(KafkaError(ErrorCode.NOT_COORDINATOR))
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR)
+
+        stage.partition.append = fails
+        answers = [stage.gather("a"), stage.gather(), stage.gather("b")]
+        for told in await asyncio.gather(*answers, return_exceptions=True):
+            assert isinstance(told, KafkaError)
+            assert told.code is ErrorCode.NOT_COORDINATOR
+        assert stage.failures == []
+
+    asyncio.run(main())
+
+
 def test_closing_tells_also_who_gathers(make_stage):
     async def main():
         stage = make_stage()

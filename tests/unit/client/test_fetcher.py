@@ -172,6 +172,33 @@ def test_reads_from_the_follower_that_the_leader_names_and_returns_where_that_fa
     run(main())
 
 
+def test_returns_to_the_leader_when_its_word_is_too_old() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster(nodes=2) as cluster:
+            cluster.append(b"0")
+            named = True
+
+            def fetch(node: int, request: Any) -> FetchResponse:
+                if node == 0 and named:
+                    return cluster.fetch(node, request, records=None, preferred_read_replica=1)
+                return cluster.fetch(node, request)
+
+            cluster.handlers[ApiKey.FETCH] = fetch
+            async with Consumer(
+                cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest", client_rack="near"
+            ) as consumer:
+                assert await offsets(consumer, 1) == [0]
+                named = False
+                asked = len(cluster.asked(ApiKey.FETCH, 0))
+                for reading in consumer._fetcher.readings.all():
+                    reading.replica_until = 0.0
+                async with asyncio.timeout(10):
+                    while len(cluster.asked(ApiKey.FETCH, 0)) == asked:
+                        await asyncio.sleep(0.01)
+
+    run(main())
+
+
 def test_follows_a_hint_without_asking_for_metadata() -> None:
     async def main() -> None:
         async with scripted.ScriptedCluster(nodes=2) as cluster:

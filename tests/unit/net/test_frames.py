@@ -38,6 +38,10 @@ def test_large_answers_lie_in_huge_pages_which_are_used_again_as_well() -> None:
     assert len(again) == 3_500_000
 
 
+def test_an_answer_that_would_waste_half_a_huge_page_lies_in_ordinary_memory() -> None:
+    assert isinstance(Frames().take((1 << 20) + 100).obj, bytearray)
+
+
 def test_without_huge_pages_large_answers_lie_in_ordinary_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ottla.net.frames.HUGE_PAGES", -1)  # no kernel knows this advice
     frames = Frames()
