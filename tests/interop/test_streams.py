@@ -26,6 +26,10 @@ PARTITIONS = 5
 RESTARTS = 4
 SECONDS_BETWEEN_RESTARTS = 18.0
 DRIVER_SECONDS = 300.0
+LOOKED_TWICE = "is larger than topic endOffset"
+"""The driver's last question is whether all transactions are over. It asks for the ends of the partitions twice, and
+gives up where the second lies behind the first: a marker that the application, which goes on, has written in between is
+enough, on any broker. One such verdict is none."""
 FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", LOG_FLAG)
 SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
@@ -42,19 +46,28 @@ def smoke_test(properties: Path, role: str, printed: Path) -> subprocess.Popen[b
 
 
 def test_smoke_test_exactly_once_under_restarts(cluster_kind, tmp_path):
-    node = make_node(cluster_kind, tmp_path / "data", config=SETTINGS)
+    verdict = smoke_tested(cluster_kind, tmp_path / "first")
+    if LOOKED_TWICE in verdict:
+        verdict = smoke_tested(cluster_kind, tmp_path / "second")
+    assert "SUCCESS" in verdict.split(), verdict[-3000:]
+
+
+def smoke_tested(cluster_kind: str, directory: Path) -> str:
+    """What the driver has printed in the end."""
+    directory.mkdir()
+    node = make_node(cluster_kind, directory / "data", config=SETTINGS)
     node.start()
     programs = []
     try:
         with node.connect() as connection:
             for topic in TOPICS:
                 connection.create_topic(topic, PARTITIONS)
-        properties = tmp_path / "streams.properties"
+        properties = directory / "streams.properties"
         properties.write_text(
-            f"bootstrap.servers={node.bootstrap}\nstate.dir={tmp_path}/state\nprocessing.guarantee=exactly_once_v2\n"
+            f"bootstrap.servers={node.bootstrap}\nstate.dir={directory}/state\nprocessing.guarantee=exactly_once_v2\n"
         )
-        programs.append(smoke_test(properties, "process", tmp_path / "process.log"))
-        driver = smoke_test(properties, "run", tmp_path / "driver.log")
+        programs.append(smoke_test(properties, "process", directory / "process.log"))
+        driver = smoke_test(properties, "run", directory / "driver.log")
         programs.append(driver)
         for number in range(RESTARTS):
             time.sleep(SECONDS_BETWEEN_RESTARTS)
@@ -62,8 +75,7 @@ def test_smoke_test_exactly_once_under_restarts(cluster_kind, tmp_path):
             node.kill() if number % 2 else node.stop()
             node.start()
         driver.wait(DRIVER_SECONDS)
-        verdict = (tmp_path / "driver.log").read_text(errors="replace")
-        assert "SUCCESS" in verdict.split(), verdict[-3000:]
+        return (directory / "driver.log").read_text(errors="replace")
     finally:
         for program in programs:
             end(program, patience=30.0)
