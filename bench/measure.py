@@ -229,7 +229,7 @@ def _register() -> None:
     for client, protocol in (("aiokafka", "classic"), ("ottla.client", "consumer"), ("librdkafka", "consumer")):
         LINES[f"join a group, {protocol} protocol, {client}"] = (
             lambda bench, kind, c=client: join(bench, kind, client=c),
-            ("apache", "ottla-default"),
+            KINDS,
         )
     LINES["start"] = (start, ("apache", "ottla-default"))
     LINES["fixture"] = (fixture, ("ottla-default",))
