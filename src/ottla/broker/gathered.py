@@ -59,9 +59,8 @@ class Gathered(Generic[RecordT]):
 
     def _wait(self, writing: bool) -> None:
         turn = of_running_loop()
-        if self._linger_ms > 0:
-            self._timer = turn.loop.call_later(self._linger_ms / 1000, turn.run, self.flush)
-        elif writing:
-            self._timer = turn.loop.call_later(ADAPTIVE_SECONDS_MAX, turn.run, self.flush)
-        else:
+        if self._linger_ms < 0 and not writing:
             turn.at_end(self.flush)
+            return
+        seconds = ADAPTIVE_SECONDS_MAX if self._linger_ms < 0 else self._linger_ms / 1000
+        self._timer = turn.loop.call_later(seconds, turn.run, self.flush)

@@ -324,10 +324,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
             assert not undo.records, "taking a step back must not need the log that just failed"
             self._release(self._take_parked(undo.replies))
             return
-        answers = self._take_parked(decision.replies)
-        if token is not None and decision.response is not None:
-            answers.append((self._parked.pop(token), decision.response))
-        self._release(answers)
+        self._release(self._answers_of(decision, token))
 
     def _write_gathered(self, gathered: list[tuple[int, Decision[RecordT, object]]]) -> None:
         """All in one batch; where the log does not take that, one by one, so that each is refused for its own sake."""
@@ -351,9 +348,7 @@ class MachineDriver(Generic[MachineT, RecordT]):
             return False
         answers: _Answers = []
         for token, decision in gathered:
-            answers += self._take_parked(decision.replies)
-            if decision.response is not None:
-                answers.append((self._parked.pop(token), decision.response))
+            answers += self._answers_of(decision, token)
         self._release(answers)
         return True
 
@@ -401,6 +396,13 @@ class MachineDriver(Generic[MachineT, RecordT]):
 
         if self.partition.when_acknowledged(last_offset, acknowledged):
             announce(records)
+
+    def _answers_of(self, decision: Decision[RecordT, object], token: int | None) -> _Answers:
+        """To those whose replies a decision carries, and to who asked for it, unless that one is parked."""
+        answers = self._take_parked(decision.replies)
+        if token is not None and decision.response is not None:
+            answers.append((self._parked.pop(token), decision.response))
+        return answers
 
     def _take_parked(self, replies: Iterable[Reply]) -> _Answers:
         answers: _Answers = []

@@ -509,7 +509,7 @@ class Consumer:
         ownership.commits = self._commits
         self._ownership = ownership
         group.create_task(self._reach(coordinator), name="consumer coordinator")
-        if self._pattern is not None or any(self._cluster.known_topic(name) is None for name in self._subscribed):
+        if self._pattern is not None or self._misses_topics():
             await self._refresh_topics()
         self._membership = self._make_membership(coordinator, ownership, settings)
         self._fetcher.refreshed = self._refresh_topics
@@ -579,11 +579,15 @@ class Consumer:
         if self._membership is not None:
             self._membership.subscription_changed()
 
+    def _misses_topics(self) -> bool:
+        """Whether nothing is known of some topic that is subscribed to by name."""
+        return any(self._cluster.known_topic(name) is None for name in self._subscribed)
+
     async def _watch_missing(self) -> None:
         """Look again for topics that are subscribed to and not there yet, sooner than metadata is refreshed."""
         while not self._closing.is_set():
             await _wait(self._closing, MISSING_SECONDS)
-            if self._pattern is None and any(self._cluster.known_topic(name) is None for name in self._subscribed):
+            if self._pattern is None and self._misses_topics():
                 try:
                     await self._refresh_topics()
                 except (ConnectionError, KafkaError) as error:

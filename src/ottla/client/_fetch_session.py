@@ -149,17 +149,14 @@ class FetchSession:
         if self.epoch == 0:
             return wanted, []
         changed = {place: want for place, want in wanted.items() if sent.get(place) != want}
-        for place, want in changed.items():
-            before = sent.get(place)
-            if before is None or before[1:] != want[1:]:
+        for place, before in sent.items():
+            if place not in wanted or wanted[place][1:] != before[1:]:
                 self._molds.pop(place, None)
         forgotten = [
             (place.topic, want.topic_id, place.partition)
             for place, want in sent.items()
             if place not in wanted or wanted[place].topic_id != want.topic_id
         ]
-        for place in sent.keys() - wanted.keys():
-            self._molds.pop(place, None)
         return changed, forgotten
 
 

@@ -87,7 +87,7 @@ def read_response_header(api_key: int, version: int, buf: bytes | bytearray | me
 def response_begin(api_key: int, version: int, buf: bytes | bytearray | memoryview) -> int:
     """Where the message begins in a response frame (without its length), behind the correlation id and tags."""
     if api_key != _API_VERSIONS and version >= _FLEXIBLE_FROM.get(api_key, _NEVER):
-        return 5 if buf[4:5] == b"\0" else _skip_tags(buf, 4)
+        return _skip_tags(buf, 4)
     return 4
 
 

@@ -16,7 +16,6 @@ _CORRELATION_AT = 8
 _pack_id = Struct(">i").pack_into
 _PREFIX = Struct(">ihhi").pack
 _pack_int32 = Struct(">i").pack
-_SHORT = [bytes((value,)) for value in range(128)]
 
 
 class NumbersMold:
@@ -64,19 +63,13 @@ class RecordsMold:
     def parts(self, correlation_id: int, records: bytes) -> list[bytes]:
         """The frame as the pieces to send, length first, large records among them uncopied."""
         size = len(records)
-        encoded = _uvarint(size + 1) if self._flexible else _pack_int32(size)
+        encoded = bytearray()
+        if self._flexible:
+            put_uvarint(encoded, size + 1)
+        else:
+            encoded += _pack_int32(size)
         head, tail = self._head, self._tail
         prefix = _PREFIX(8 + len(head) + len(encoded) + size + len(tail), self._key, self._version, correlation_id)
         if size < INLINE_BYTES_MAX:
             return [b"".join((prefix, head, encoded, records, tail))]
         return [b"".join((prefix, head, encoded)), records, tail] if tail else [prefix + head + encoded, records]
-
-
-def _uvarint(value: int) -> bytes:
-    if value < 128:
-        return _SHORT[value]
-    if value < 16_384:
-        return bytes((value & 127 | 128, value >> 7))
-    encoded = bytearray()
-    put_uvarint(encoded, value)
-    return bytes(encoded)

@@ -144,6 +144,11 @@ def test_what_is_only_read_on_is_filled_into_the_last_request_until_something_el
     run(main())
 
 
+def near(cluster: scripted.ScriptedCluster) -> Consumer:
+    """A reader whose rack has a follower."""
+    return Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest", client_rack="near")
+
+
 def test_reads_from_the_follower_that_the_leader_names_and_returns_where_that_fails() -> None:
     async def main() -> None:
         async with scripted.ScriptedCluster(nodes=2) as cluster:
@@ -158,9 +163,7 @@ def test_reads_from_the_follower_that_the_leader_names_and_returns_where_that_fa
                 return cluster.fetch(node, request)
 
             cluster.handlers[ApiKey.FETCH] = fetch
-            async with Consumer(
-                cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest", client_rack="near"
-            ) as consumer:
+            async with near(cluster) as consumer:
                 assert await offsets(consumer, 1) == [0]
                 assert cluster.asked(ApiKey.FETCH, 1)
                 assert cluster.asked(ApiKey.FETCH, 0)[0].rack_id == "near"
@@ -184,9 +187,7 @@ def test_returns_to_the_leader_when_its_word_is_too_old() -> None:
                 return cluster.fetch(node, request)
 
             cluster.handlers[ApiKey.FETCH] = fetch
-            async with Consumer(
-                cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest", client_rack="near"
-            ) as consumer:
+            async with near(cluster) as consumer:
                 assert await offsets(consumer, 1) == [0]
                 named = False
                 asked = len(cluster.asked(ApiKey.FETCH, 0))
