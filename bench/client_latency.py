@@ -17,7 +17,10 @@ from struct import Struct
 from client_consume import Task
 
 RATE = 1_000
-SETTINGS = f"latency: {RATE:,} records a second, acks=all, idempotent, no linger; the client's own consumer reads"
+SETTINGS = (
+    f"latency: {RATE:,} records a second, acks=all, idempotent, no linger; the client's own consumer reads, checksums "
+    "verified"
+)
 _STAMP = Struct("<d")
 
 
@@ -107,7 +110,8 @@ def read_ottla(task: Task) -> list[float]:
 def read_confluent(task: Task) -> list[float]:
     from confluent_kafka import Consumer, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": task.bootstrap, "group.id": "bench", "enable.auto.commit": False})
+    settings = {"group.id": "bench", "enable.auto.commit": False, "check.crcs": True}
+    consumer = Consumer({"bootstrap.servers": task.bootstrap, **settings})
     consumer.assign([TopicPartition(task.topic, 0, 0)])
     arrived = []
     while len(arrived) < task.skipped + task.counted:

@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct as Packer
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from msgspec import Struct
 
@@ -109,7 +109,7 @@ class RecordBatch(Sequence[ConsumerRecord]):
     into the broker's answer, which stays in memory as long as they do; records are objects of their own.
     """
 
-    __slots__ = ("_body", "_fields", "_header", "_make", "_records", "partition", "topic")
+    __slots__ = ("_body", "_fields", "_header", "_make", "_records", "next_offset", "partition", "topic")
 
     def __init__(
         self,
@@ -125,6 +125,8 @@ class RecordBatch(Sequence[ConsumerRecord]):
         self._fields = fields
         self._make = make
         self._records: list[ConsumerRecord] | None = None
+        self.next_offset = header.next_offset
+        """The offset after the batch. Compacted batches and those of transactions may leave numbers out."""
 
     @property
     def offsets(self) -> "array[int]":
@@ -151,11 +153,6 @@ class RecordBatch(Sequence[ConsumerRecord]):
             read_header_fields(self._content(), where[index]) if index in where else ()
             for index in range(len(self.offsets))
         ]
-
-    @property
-    def next_offset(self) -> int:
-        """The offset after the batch. Compacted batches and those of transactions may leave numbers out."""
-        return self._header.next_offset
 
     @property
     def leader_epoch(self) -> int:
@@ -229,7 +226,7 @@ class RecordBatch(Sequence[ConsumerRecord]):
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
-class Fetched(NamedTuple):
+class Fetched(Struct, frozen=True):
     """What one answer brought of one partition: whole batches, from ``offset`` up to ``next_offset``."""
 
     place: TopicPartition
@@ -244,10 +241,11 @@ class Fetched(NamedTuple):
 
 def only_header(data: memoryview) -> BatchHeader | None:
     """The header of the one whole batch that ``data`` is; ``None`` where it is anything else."""
-    if len(data) < BATCH_OVERHEAD:
+    size = len(data)
+    if size < BATCH_OVERHEAD:
         return None
     header = read_header(data)
-    return header if header.magic == MAGIC and header.batch_length + LENGTH_OVERHEAD == len(data) else None
+    return header if header.magic == MAGIC and header.batch_length + LENGTH_OVERHEAD == size else None
 
 
 def next_offset_after(data: memoryview, offset: int) -> tuple[int, int]:
@@ -262,27 +260,46 @@ def iter_batches(
     fetched: Fetched, *, check_crcs: bool = True, make: Callable[..., Any] = ConsumerRecord
 ) -> Iterator[RecordBatch]:
     """The batches that hold records for the reader, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
-    place, data, offset = fetched.place, fetched.data, fetched.offset
-    aborted: AbortedTransactions | None = None
-    only = fetched.only
-    for position, header in iter_headers(data, partial_tail=True) if only is None else ((0, only),):
-        if header.next_offset <= offset:
-            continue
-        if check_crcs:
-            verify_crc(data, position, header)
-        if header.attributes & _HIDEABLE:
-            aborted = aborted or AbortedTransactions(fetched.aborted)
-            if aborted.hides(data, position, header):
-                continue
-        if header.attributes & CODEC_MASK or not COMPILED:
-            body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
-        else:
-            body = data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD]
-        fields = scan(header, body)
-        if header.base_offset < offset:
-            fields = _from(fields, bisect_left(fields[0], offset))
-        if len(fields[0]):
-            yield RecordBatch(place, header, body, fields, make)
+    aborted = AbortedTransactions(fetched.aborted)
+    for position, header in iter_headers(fetched.data, partial_tail=True):
+        batch = _open(fetched, position, header, aborted, check_crcs=check_crcs, make=make)
+        if batch is not None:
+            yield batch
+
+
+def only_batch(fetched: Fetched, *, check_crcs: bool, make: Callable[..., Any]) -> RecordBatch | None:
+    """``iter_batches`` where there is but one, ``fetched.only``: ``None`` if it holds nothing for the reader."""
+    assert fetched.only is not None
+    return _open(fetched, 0, fetched.only, None, check_crcs=check_crcs, make=make)
+
+
+def _open(
+    fetched: Fetched,
+    position: int,
+    header: BatchHeader,
+    aborted: "AbortedTransactions | None",
+    *,
+    check_crcs: bool,
+    make: Callable[..., Any],
+) -> RecordBatch | None:
+    data, offset = fetched.data, fetched.offset
+    next_offset = header.next_offset
+    if next_offset <= offset:
+        return None
+    if check_crcs:
+        verify_crc(data, position, header)
+    if header.attributes & _HIDEABLE:
+        aborted = aborted or AbortedTransactions(fetched.aborted)
+        if aborted.hides(data, position, header):
+            return None
+    if header.attributes & CODEC_MASK or not COMPILED:
+        body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
+    else:
+        body = data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD]
+    fields = scan(header, body)
+    if header.base_offset < offset:
+        fields = _from(fields, bisect_left(fields[0], offset))
+    return RecordBatch(fetched.place, header, body, fields, make) if fields[0] else None
 
 
 class AbortedTransactions:

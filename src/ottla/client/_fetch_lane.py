@@ -19,6 +19,7 @@ from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.fetch_response import FetchResponse
+from ottla.wire.mold import Filled
 
 if TYPE_CHECKING:
     from ottla.client._fetcher import Fetcher
@@ -43,6 +44,8 @@ class _Round(Struct, eq=False):
     """Resolved when everything has to be looked at again."""
     went_on: bool = False
     """Whether it was more than one request."""
+    moved: tuple[str, int] = ("", -1)
+    """The partition that the last request named, where it went on."""
 
 
 class FetchLane:
@@ -113,11 +116,16 @@ class FetchLane:
         answer.then(self._answered, self._failed)
         await now.over
 
-    def _answered(self, response: FetchResponse) -> None:
+    def _answered(self, response: FetchResponse | Filled) -> None:
         """In the call that reads the answer, so that who waits for records is woken before this lane is."""
         now = self._round
         assert now is not None, "a request came first"
         try:
+            if isinstance(response, Filled):
+                self._session.kept()
+                self._fetcher.stock_more(*now.asked[now.moved], response)
+                self._loop.call_soon(self._go_on, now, now.moved)
+                return
             if response.error_code:
                 self._session_failed(ErrorCode.of(response.error_code), [reading for reading, _ in now.asked.values()])
             else:
@@ -157,10 +165,11 @@ class FetchLane:
             return False
         peer, fetched = now.peer, reading.fetched
         now.asked[place] = reading, fetched
+        now.moved = place
         now.went_on = True
         correlation_id = peer.next_correlation_id()
-        frame = self._session.frame(reading.place, fetched, peer.client_id, correlation_id)
-        answer = peer.submit_frame(ApiKey.FETCH, now.version, correlation_id, [frame], seconds=now.seconds)
+        frame, read = self._session.frame(reading.place, fetched, peer.client_id, correlation_id)
+        answer = peer.submit_frame(ApiKey.FETCH, now.version, correlation_id, [frame], seconds=now.seconds, read=read)
         answer.then(self._answered, self._failed)
         return True
 
@@ -171,8 +180,11 @@ class FetchLane:
             return False
         if now.generations != (fetcher.readings.generation, fetcher.cluster.generation):
             return False
-        # A follower is read from until a certain time.
-        return all(reading.fetchable and reading.replica < 0 for reading, _ in now.asked.values())
+        for reading, _ in now.asked.values():  # noqa: SIM110 - a generator would cost more than what it looks at
+            # A follower is read from until a certain time.
+            if not reading.fetchable or reading.replica >= 0:
+                return False
+        return True
 
     def _session_failed(self, code: ErrorCode, readings: list[Reading]) -> None:
         self._session.reset()

@@ -1,7 +1,7 @@
 """One broker's fetch session (KIP-227): only what changed since the last request is named.
 
-Most often that is that one partition was read on. Such a request differs from the one before in two numbers only, so it
-is written once for each partition and then filled in (``wire.mold``).
+Most often that is that one partition was read on. Such a request differs from the one before in two numbers only, and
+its answer in three and the records, so both have a mold for each partition (``wire.mold``).
 """
 
 from collections import defaultdict
@@ -15,7 +15,8 @@ from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
 from ottla.wire.frame import RequestHeader
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
-from ottla.wire.mold import NumbersMold
+from ottla.wire.messages.fetch_response import FetchableTopicResponse, FetchResponse, PartitionData
+from ottla.wire.mold import AnswerMold, Filled, NumbersMold
 
 TOPIC_ID_VERSION: Final = 13
 """From here on Fetch names topics by id."""
@@ -51,6 +52,15 @@ class Wanted(NamedTuple):
     leader_epoch: int
 
 
+Read = Callable[[bytes], Filled | None]
+
+
+class _Molds(NamedTuple):
+    request: NumbersMold
+    read: Read | None
+    """There from ``TOPIC_ID_VERSION`` on."""
+
+
 class FetchSession:
     """What the broker remembers of us, and the next request."""
 
@@ -62,7 +72,7 @@ class FetchSession:
         self._sent: dict[TopicPartition, Wanted] = {}
         self._moved: dict[TopicPartition, int] = {}
         """Offsets sent since by ``frame``."""
-        self._molds: dict[TopicPartition, NumbersMold] = {}
+        self._molds: dict[TopicPartition, _Molds] = {}
         self._spoken: tuple[FetchSettings, int] | None = None
         """How the last request was made: settings and version."""
 
@@ -74,13 +84,17 @@ class FetchSession:
             self._molds.clear()
         return self._request(changed, forgotten, self.epoch)
 
-    def frame(self, place: TopicPartition, offset: int, client_id: str, correlation_id: int) -> bytes:
-        """The next request, whole as it is sent, where since the last one only the offset of ``place`` has changed."""
-        mold = self._molds.get(place)
-        if mold is None:
-            mold = self._molds[place] = self._mold(place, client_id)
+    def frame(
+        self, place: TopicPartition, offset: int, client_id: str, correlation_id: int
+    ) -> tuple[bytes, Read | None]:
+        """The next request, whole as it is sent, where since the last one only the offset of ``place`` has changed; and
+        what reads an answer that has records of that partition and nothing else: high watermark, last stable offset
+        and log start offset."""
+        molds = self._molds.get(place)
+        if molds is None:
+            molds = self._molds[place] = self._make_molds(place, client_id)
         self._moved[place] = offset
-        return mold.frame(correlation_id, self.epoch, offset)
+        return molds.request.frame(correlation_id, self.epoch, offset), molds.read
 
     def answered(self, session_id: int) -> None:
         """The broker keeps the session, or none (0)."""
@@ -89,6 +103,10 @@ class FetchSession:
         self.session_id = session_id
         self.epoch = 0 if session_id == 0 else self.epoch % EPOCH_MAX + 1
 
+    def kept(self) -> None:
+        """The same after an answer that came in the mold."""
+        self.epoch = self.epoch % EPOCH_MAX + 1
+
     def reset(self) -> None:
         """Begin anew with a full request."""
         self.session_id = self.epoch = 0
@@ -96,14 +114,29 @@ class FetchSession:
         self._moved.clear()
         self._molds.clear()
 
-    def _mold(self, place: TopicPartition, client_id: str) -> NumbersMold:
+    def _make_molds(self, place: TopicPartition, client_id: str) -> _Molds:
         assert self._spoken is not None, "the first request names everything"
-        want, version = self._sent[place], self._spoken[1]
+        want, (settings, version) = self._sent[place], self._spoken
 
         def moved(epoch: int, offset: int) -> FetchRequest:
             return self._request({place: want._replace(offset=offset)}, (), epoch)
 
-        return NumbersMold(RequestHeader(ApiKey.FETCH, version, 0, client_id), "iq", moved)
+        def brought(high_watermark: int, last_stable_offset: int, log_start_offset: int) -> FetchResponse:
+            partition = PartitionData(
+                partition_index=place.partition,
+                high_watermark=high_watermark,
+                last_stable_offset=last_stable_offset,
+                log_start_offset=log_start_offset,
+                aborted_transactions=[] if settings.read_committed else None,
+                records=b"",
+            )
+            topic = FetchableTopicResponse(topic_id=want.topic_id, partitions=[partition])
+            return FetchResponse(session_id=self.session_id, responses=[topic])
+
+        request = NumbersMold(RequestHeader(ApiKey.FETCH, version, 0, client_id), "iq", moved)
+        if version < TOPIC_ID_VERSION:
+            return _Molds(request, None)
+        return _Molds(request, AnswerMold(ApiKey.FETCH, version, "qqq", brought, records=True).read)
 
     def _request(
         self, changed: Mapping[TopicPartition, Wanted], forgotten: Iterable[tuple[str, Uuid, int]], epoch: int

@@ -23,6 +23,7 @@ from ottla.client._partitions import Reading, Readings
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.fetch_response import FetchResponse, PartitionData
+from ottla.wire.mold import Filled
 
 METADATA_PAUSE_SECONDS: Final = 0.1
 ERRORS_MAX: Final = 16
@@ -141,10 +142,15 @@ class Fetcher:
             raise self._errors.popleft()
         if self._ended is not None:
             raise self._ended
-        while self._stock:
-            piece = self._stock.popleft()
+        stock = self._stock
+        while stock:
+            piece = stock.popleft()
             reading, fetched = piece
-            self._sold(reading, len(fetched.data))
+            size = len(fetched.data)
+            self._stock_bytes -= size
+            reading.stocked_bytes -= size
+            if reading.reset_to is not None or self._stock_bytes + size >= self.settings.stock_bytes_max:
+                self._sold(reading, size)
             if self.readings.current(reading):
                 return piece
         return None
@@ -174,18 +180,17 @@ class Fetcher:
         return self._stock_bytes >= self.settings.stock_bytes_max
 
     def _sold(self, reading: Reading, size: int) -> None:
-        before = self._stock_bytes
-        self._stock_bytes -= size
-        reading.stocked_bytes -= size
+        """There may be something to do, now that so much has left the stock."""
         if reading.reset_to is not None:
             self._wake.set()
-        if before >= self.settings.stock_bytes_max > self._stock_bytes:
+        if self._stock_bytes + size >= self.settings.stock_bytes_max > self._stock_bytes:
             for lane in self._lanes.values():
                 lane.wake.set()
 
     def _arrived(self) -> None:
-        if self._waiter is not None:
-            _settle(self._waiter)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _source(self, reading: Reading) -> int:
         """The broker to ask: the follower that the leader named, else the leader."""
@@ -314,6 +319,15 @@ class Fetcher:
         elif self._stock_bytes > before:
             self._arrived()
 
+    def stock_more(self, reading: Reading, offset: int, answer: Filled) -> None:
+        """``stock`` of a little of one reading that is read on."""
+        if reading.fetched != offset or not reading.fetchable or not self.readings.current(reading):
+            return
+        assert answer.records is not None
+        high_watermark, last_stable_offset, start_offset = answer.numbers
+        self._put(reading, high_watermark, last_stable_offset, start_offset, answer.records)
+        self._arrived()
+
     def topic_id_of(self, name: str) -> Uuid:
         """As far as known, or else zero."""
         topic = self.cluster.known_topic(name)
@@ -328,7 +342,7 @@ class Fetcher:
                 reading.replica = answer.preferred_read_replica
                 reading.replica_until = self._loop.time() + self._metadata_seconds
                 self._wake.set()
-            self._put(reading, answer, topic_id)
+            self._put_answer(reading, answer, topic_id)
             return
         code = ErrorCode.of(answer.error_code)
         if code is ErrorCode.OFFSET_OUT_OF_RANGE:
@@ -343,35 +357,49 @@ class Fetcher:
             self.readings.drop((reading.place,))
             self.fail(error_of(code, f"fetch from {reading.place}"))
 
-    def _put(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
-        reading.high_watermark, reading.start_offset = answer.high_watermark, answer.log_start_offset
-        reading.end_offset = answer.last_stable_offset if self.settings.read_committed else answer.high_watermark
-        data = answer.records
-        if not data:
-            return
+    def _put_answer(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
+        data = answer.records or memoryview(b"")
         assert isinstance(data, memoryview), "decoded records are a view of the frame"
+        aborted: tuple[tuple[int, int], ...] = ()
+        if answer.aborted_transactions and self.settings.read_committed:
+            aborted = tuple((one.producer_id, one.first_offset) for one in answer.aborted_transactions)
+        ends = answer.high_watermark, answer.last_stable_offset, answer.log_start_offset
+        if self._put(reading, *ends, data, aborted):
+            reading.topic_id = topic_id
+
+    def _put(
+        self,
+        reading: Reading,
+        high_watermark: int,
+        last_stable_offset: int,
+        start_offset: int,
+        data: memoryview,
+        aborted: tuple[tuple[int, int], ...] = (),
+    ) -> bool:
+        """Stock ``data``; whether there was some, and whole."""
+        reading.high_watermark, reading.start_offset = high_watermark, start_offset
+        reading.end_offset = last_stable_offset if self.settings.read_committed else high_watermark
+        size = len(data)
+        if not size:
+            return False
         only = only_header(data)
         before = after = reading.fetched
         epoch = -1
         if only is not None:
-            after, epoch = only.next_offset, only.partition_leader_epoch
+            after, epoch = only.base_offset + only.last_offset_delta + 1, only.partition_leader_epoch
         if after <= before:
             after, epoch = next_offset_after(data, before)
         if after == before:
             self.readings.drop((reading.place,))
             message = f"{reading.place} has no whole batch at offset {reading.fetched}"
             self.fail(error_of(ErrorCode.CORRUPT_MESSAGE, message))
-            return
-        aborted: tuple[tuple[int, int], ...] = ()
-        if answer.aborted_transactions and self.settings.read_committed:
-            aborted = tuple((one.producer_id, one.first_offset) for one in answer.aborted_transactions)
-        fetched = Fetched(reading.place, data, before, after, aborted, only)
-        self._stock.append((reading, fetched))
-        self._stock_bytes += len(data)
-        reading.stocked_bytes += len(data)
-        reading.topic_id = topic_id
+            return False
+        self._stock.append((reading, Fetched(reading.place, data, before, after, aborted, only)))
+        self._stock_bytes += size
+        reading.stocked_bytes += size
         reading.fetched = after
         reading.epoch = max(reading.epoch, epoch)
+        return True
 
     def _out_of_range(self, reading: Reading) -> None:
         if reading.replica >= 0:

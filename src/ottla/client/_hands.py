@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from ottla.client._decode import ConsumerRecord, RecordBatch, iter_batches
+from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches, only_batch
 from ottla.client._fetcher import Fetcher
 from ottla.client._partitions import Reading
 from ottla.wire.errors import KafkaError
 
 BREATH_SECONDS: Final = 0.005
 """How long records are handed out without letting the event loop read ahead."""
+
+_NO_MORE: Final[Iterator[RecordBatch]] = iter(())
 
 
 class Hands:
@@ -30,6 +32,8 @@ class Hands:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._piece: Iterator[RecordBatch] | None = None
+        self._alone: Fetched | None = None
+        """The piece, before its only batch was opened."""
         self._reading: Reading | None = None
         self._piece_end = -1
         self._records: list[ConsumerRecord] = []
@@ -172,15 +176,22 @@ class Hands:
                 return None
             self._reading, fetched = got
             self._piece_end = fetched.next_offset
-            self._piece = iter_batches(fetched, check_crcs=self._check_crcs, make=self._make)
+            if fetched.only is None:
+                self._piece = iter_batches(fetched, check_crcs=self._check_crcs, make=self._make)
+            else:
+                self._piece, self._alone = _NO_MORE, fetched
 
     def _open_batch(self) -> RecordBatch | None:
         """The next batch of the piece at hand."""
         reading = self._reading
         if self._piece is None or reading is None:
             return None
+        alone, self._alone = self._alone, None
         try:
-            batch = next(self._piece, None)
+            if alone is None:
+                batch = next(self._piece, None)
+            else:
+                batch = only_batch(alone, check_crcs=self._check_crcs, make=self._make)
         except KafkaError:
             # From the damaged batch on it is fetched again: another answer may be whole.
             self._piece = self._reading = None

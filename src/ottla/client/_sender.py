@@ -30,11 +30,13 @@ from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.frame import RequestHeader
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
-from ottla.wire.messages.produce_response import PartitionProduceResponse, ProduceResponse
-from ottla.wire.mold import RecordsMold
+from ottla.wire.messages.produce_response import PartitionProduceResponse, ProduceResponse, TopicProduceResponse
+from ottla.wire.mold import AnswerMold, Filled, RecordsMold
 
 TOPIC_ID_VERSION: Final = 13
 """From here on Produce names topics by id."""
+LOG_START_VERSION: Final = 5
+"""From here on answers tell where the log starts."""
 EXPIRY_PAUSE_MAX: Final = 1.0
 TIMER_TOLERANCE: Final = 0.002
 NUMBERS_REFUSED: Final = (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID)
@@ -69,13 +71,15 @@ class Transaction(Protocol):
 
 
 class _Form(Struct, eq=False):
-    """How requests for one batch of a partition are written: as long as neither connection nor metadata change they
-    differ in their records only."""
+    """How requests for one batch of a partition are written, and how the broker says that it has it: as long as neither
+    connection nor metadata change they differ in their records, and in where these lie."""
 
     peer: Peer
     generation: int
     version: int
     mold: RecordsMold
+    read: Callable[[bytes], Filled | None] | None
+    """What an answer like most is read with, where the version has a mold."""
 
 
 class Lane:
@@ -87,6 +91,9 @@ class Lane:
         self.ready: deque[PartitionQueue] = deque()
         self.in_flight = 0
         self.forms: dict[PartitionQueue, _Form] = {}
+        self._peer: Peer | None = None
+        """The connection that was used last, as long as the metadata of then holds."""
+        self._generation = -1
         self._scheduled = False
         self._waiting = False
         """While a task gets a connection, or waits for it to take more."""
@@ -121,8 +128,12 @@ class Lane:
         sender = self.sender
         if sender.stopping or self._waiting or not self.ready or not sender.have_producer():
             return
-        peer = sender.cluster.connected(self.node_id)
+        peer, generation = self._peer, sender.cluster.generation
+        if peer is None or generation != self._generation or peer.renew_at is not None:
+            peer = self._peer = sender.cluster.connected(self.node_id)
+            self._generation = generation
         if peer is None or not peer.ready:
+            self._peer = None
             self._waiting = True
             sender.spawn(self._wait_ready(), f"producer lane {self.node_id}")
             return
@@ -168,6 +179,7 @@ class Lane:
         accumulator, settings = sender.accumulator, sender.settings
         now = sender.loop.time() + TIMER_TOLERANCE
         room = settings.request_bytes_max
+        lingers = accumulator.linger_seconds > 0
         batches: list[Batch] = []
         again: list[PartitionQueue] = []
         for _ in range(len(self.ready)):
@@ -175,7 +187,7 @@ class Lane:
             queue.lane = None
             if not queue.may_send(settings.in_flight_max):
                 continue
-            if accumulator.due_at(queue) > now:
+            if (lingers or queue.muted_until) and accumulator.due_at(queue) > now:
                 if queue.muted_until > now:
                     sender.loop.call_at(queue.muted_until, sender.mark, queue)
                 continue
@@ -183,7 +195,11 @@ class Lane:
             if batches and size > room:
                 again.append(queue)
                 continue
-            batch = sender.take(queue)
+            transaction = sender.transaction
+            if transaction is None:
+                batch: Batch | None = accumulator.take(queue, sender.producer, transactional=False)
+            else:
+                batch = sender.take_transactional(transaction, queue)
             if batch is None:
                 continue
             batches.append(batch)
@@ -212,12 +228,12 @@ class Sender:
         self.turn = of_running_loop()
         self.loop = self.turn.loop
         self.stopping = False
-        self._transaction = transaction
+        self.transaction = transaction
         self._lanes: dict[int, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
-        self._producer = NO_PRODUCER
+        self.producer = NO_PRODUCER
         self._producer_wanted = False
         self._topics_wanted: set[str] = set()
         self._refreshing = False
@@ -321,18 +337,15 @@ class Sender:
 
     def have_producer(self) -> bool:
         """Whether there is a producer id where one is needed; otherwise one is asked for."""
-        if not self.settings.idempotent or self._transaction is not None or self._producer[0] >= 0:
+        if not self.settings.idempotent or self.transaction is not None or self.producer[0] >= 0:
             return True
         if not self._producer_wanted:
             self._producer_wanted = True
             self.spawn(self._fetch_producer(), "producer id")
         return False
 
-    def take(self, queue: PartitionQueue) -> Batch | None:
+    def take_transactional(self, transaction: Transaction, queue: PartitionQueue) -> Batch | None:
         """The head of a queue, unless its transaction has to do something first."""
-        transaction = self._transaction
-        if transaction is None:
-            return self.accumulator.take(queue, self._producer, transactional=False)
         if not transaction.may_send(queue.place):
             return None
         return self.accumulator.take(queue, transaction.producer, transactional=True)
@@ -341,11 +354,16 @@ class Sender:
         """Put a request on the connection."""
         settings = self.settings
         try:
-            if len(batches) == 1 and settings.acks and self._transaction is None:
-                form = self._form(lane, peer, batches[0])
-                correlation_id, seconds = peer.next_correlation_id(), self._seconds_for(batches[0])
-                parts = form.mold.parts(correlation_id, batches[0].encoded())
-                answer = peer.submit_frame(ApiKey.PRODUCE, form.version, correlation_id, parts, seconds=seconds)
+            if len(batches) == 1 and settings.acks and self.transaction is None:
+                batch = batches[0]
+                form = lane.forms.get(batch.queue)
+                if form is None or form.peer is not peer or form.generation != self.cluster.generation:
+                    form = lane.forms[batch.queue] = self._form(peer, batch)
+                correlation_id, seconds = peer.next_correlation_id(), self._seconds_for(batch)
+                parts = form.mold.parts(correlation_id, batch.written or batch.encoded())
+                answer = peer.submit_frame(
+                    ApiKey.PRODUCE, form.version, correlation_id, parts, seconds=seconds, read=form.read
+                )
             else:
                 version, request = self._request(peer, batches)
                 if not settings.acks:
@@ -387,7 +405,7 @@ class Sender:
 
     def _request(self, peer: Peer, batches: list[Batch]) -> tuple[int, ProduceRequest]:
         version = peer.version_of(ApiKey.PRODUCE)
-        transaction = self._transaction
+        transaction = self.transaction
         if transaction is not None:
             version = transaction.produce_version(version)
         topics: dict[str, TopicProduceData] = {}
@@ -409,21 +427,25 @@ class Sender:
             topic_data=list(topics.values()),
         )
 
-    def _form(self, lane: Lane, peer: Peer, batch: Batch) -> _Form:
-        form = lane.forms.get(batch.queue)
-        if form is None or form.peer is not peer or form.generation != self.cluster.generation:
-            version, request = self._request(peer, [batch])
-            request.topic_data[0].partition_data[0].records = b""
-            mold = RecordsMold(RequestHeader(ApiKey.PRODUCE, version, 0, peer.client_id), request)
-            form = lane.forms[batch.queue] = _Form(peer, self.cluster.generation, version, mold)
-        return form
+    def _form(self, peer: Peer, batch: Batch) -> _Form:
+        version, request = self._request(peer, [batch])
+        request.topic_data[0].partition_data[0].records = b""
+        mold = RecordsMold(RequestHeader(ApiKey.PRODUCE, version, 0, peer.client_id), request)
+        read = _answers(version, request).read if version >= LOG_START_VERSION else None
+        return _Form(peer, self.cluster.generation, version, mold, read)
 
     def _topic_id(self, name: str) -> Uuid:
         topic = self.cluster.known_topic(name)
         return Uuid.ZERO if topic is None else topic.topic_id
 
-    def _answered(self, lane: Lane, batches: list[Batch], response: ProduceResponse) -> None:
+    def _answered(self, lane: Lane, batches: list[Batch], response: ProduceResponse | Filled) -> None:
         lane.in_flight -= 1
+        if isinstance(response, Filled):
+            base_offset, log_append_time, _ = response.numbers
+            batches[0].queue.unproven = False
+            self._finish(batches[0], base_offset=base_offset, log_append_time=log_append_time)
+            self._landed(lane, batches)
+            return
         if response.node_endpoints:
             self.cluster.note_brokers(response.node_endpoints)
         results: dict[tuple[str, int], PartitionProduceResponse] = {}
@@ -452,7 +474,7 @@ class Sender:
         for batch in batches:
             queue = batch.queue
             if queue.gap and queue.close_gap() and queue.producer == NO_PRODUCER:
-                self._producer = NO_PRODUCER
+                self.producer = NO_PRODUCER
             if queue.waiting:
                 self.mark(queue)
 
@@ -477,7 +499,7 @@ class Sender:
         retry = code.retriable
         if code in NUMBERS_REFUSED and self.settings.idempotent and in_time:
             oldest = queue.oldest_sent(batch)
-            if oldest and self._transaction is None and (queue.gap or batch.attempts == 1):
+            if oldest and self.transaction is None and (queue.gap or batch.attempts == 1):
                 # It is not in the log, and nothing before it can still get there.
                 queue.refuse(batch)
                 return
@@ -508,8 +530,8 @@ class Sender:
         if batch.attempts and self.settings.idempotent:
             # Its numbers are used up, so whatever follows would look like a gap to the broker.
             batch.queue.gap = True
-        if self._transaction is not None:
-            self._transaction.fail(error)
+        if self.transaction is not None:
+            self.transaction.fail(error)
         self._finish(batch, error=error)
         if batch.queue.gap and batch.queue.close_gap():
             self.mark(batch.queue)
@@ -589,12 +611,12 @@ class Sender:
         backoff = Backoff(self.cluster.rng, initial=0.02)
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
         try:
-            while self._producer[0] < 0 and not self.accumulator.empty:
+            while self.producer[0] < 0 and not self.accumulator.empty:
                 try:
                     response = await self.cluster.ask_any(ApiKey.INIT_PRODUCER_ID, request)
                     code = ErrorCode.of(response.error_code)
                     if code is ErrorCode.NONE:
-                        self._producer = response.producer_id, response.producer_epoch
+                        self.producer = response.producer_id, response.producer_epoch
                         break
                     if not code.retriable:
                         raise error_of(code, "the cluster gives no producer id")
@@ -608,6 +630,20 @@ class Sender:
         for lane in self._lanes.values():
             lane.schedule()
         self.mark_all()
+
+
+def _answers(version: int, request: ProduceRequest) -> AnswerMold:
+    """How a broker says that it has the one batch of ``request``."""
+    topic = request.topic_data[0]
+    result = PartitionProduceResponse(index=topic.partition_data[0].index)
+
+    def has_it(base_offset: int, log_append_time: int, log_start_offset: int) -> ProduceResponse:
+        result.base_offset, result.log_append_time_ms = base_offset, log_append_time
+        result.log_start_offset = log_start_offset
+        results = TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=[result])
+        return ProduceResponse(responses=[results])
+
+    return AnswerMold(ApiKey.PRODUCE, version, "qqq", has_it, records=False)
 
 
 def closed_error() -> KafkaError:

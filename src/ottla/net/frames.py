@@ -20,11 +20,12 @@ Buffer: TypeAlias = bytearray | mmap.mmap
 class Frames:
     """The buffers of one connection. One is free when no view of it is left, wherever views of it went."""
 
-    __slots__ = ("_buffers", "_kept_bytes")
+    __slots__ = ("_buffers", "kept_bytes")
 
     def __init__(self) -> None:
         self._buffers: list[Buffer] = []
-        self._kept_bytes = 0
+        self.kept_bytes = 0
+        """How much is held, in use or not."""
 
     def take(self, size: int) -> memoryview:
         """``size`` bytes of a free buffer. What is in them is of no meaning."""
@@ -32,17 +33,17 @@ class Frames:
             if len(buffer) >= size and _free(buffer):
                 return memoryview(buffer)[:size]
         buffer = _fresh(size)
-        while self._buffers and self._kept_bytes + len(buffer) > KEPT_BYTES_MAX:
+        while self._buffers and self.kept_bytes + len(buffer) > KEPT_BYTES_MAX:
             self.forget_one()
         if len(buffer) <= KEPT_BYTES_MAX:
             self._buffers.append(buffer)
-            self._kept_bytes += len(buffer)
+            self.kept_bytes += len(buffer)
         return memoryview(buffer)[:size]
 
     def forget_one(self) -> None:
         """Keep a buffer less, if there is one: whoever looks at it may go on."""
         if self._buffers:
-            self._kept_bytes -= len(self._buffers.pop(0))
+            self.kept_bytes -= len(self._buffers.pop(0))
 
 
 def _fresh(size: int) -> Buffer:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 SCRATCH_BYTES: Final = 64 * 1024
 """Answers smaller than this are cut out of one shared buffer, larger ones are received in place."""
 
+WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
+"""What may wait to be encrypted and sent."""
+
 TIMER_TOLERANCE: Final = 0.001
 """Event loops count milliseconds."""
 
@@ -70,6 +73,8 @@ class _Pending(Struct):
     version: int
     answer: Deferred[Any]
     deadline: float
+    read: Callable[[bytes], Any] | None
+    """Knows what the answer most likely looks like; gives ``None`` where it does not."""
 
 
 class Peer:
@@ -213,14 +218,25 @@ class Peer:
         return self.submit_frame(api_key, version, correlation_id, parts, seconds=seconds)
 
     def submit_frame(
-        self, api_key: ApiKey, version: int, correlation_id: int, parts: list[bytes], *, seconds: float
+        self,
+        api_key: ApiKey,
+        version: int,
+        correlation_id: int,
+        parts: list[bytes],
+        *,
+        seconds: float,
+        read: Callable[[bytes], Any] | None = None,
     ) -> Deferred[Any]:
-        """``submit_now`` of a request that is written already, with the ``next_correlation_id``."""
+        """``submit_now`` of a request that is written already, with the ``next_correlation_id``.
+
+        The answer is what ``read`` makes of its frame (without the length), or the decoded message where that is
+        ``None``.
+        """
         link = self._link
         assert link is not None, "ready was not asked"
         answer: Deferred[Any] = Deferred()
         deadline = self._loop.time() + seconds
-        self._pending[correlation_id] = _Pending(api_key, version, answer, deadline)
+        self._pending[correlation_id] = _Pending(api_key, version, answer, deadline, read)
         if deadline < self._rings_at:
             self._ring_at(deadline)
         if len(parts) == 1:
@@ -335,7 +351,9 @@ class Peer:
             entry = self._pending.pop(correlation_id)
             if self._room is not None:
                 self._make_room()
-            message = self._decode(entry, frame)
+            message = entry.read(frame) if entry.read is not None and isinstance(frame, bytes) else None
+            if message is None:
+                message = self._decode(entry, frame)
         except (DecodeError, ValueError) as error:
             host, port = self.address
             failure = PeerLost(f"{host}:{port} sent a malformed answer: {error}")
@@ -382,7 +400,10 @@ class _Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not of asyncio's class.
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=4 * 1024 * 1024)
+        # Each write at once, and no other before the system has taken it all: uvloop would keep even a small one to the
+        # end of the loop's turn. The kernel's own buffer feeds the broker meanwhile. TLS has buffers of its own.
+        encrypted = transport.get_extra_info("sslcontext") is not None
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES if encrypted else 0)
         self._peer._attach(self)  # noqa: SLF001 - two halves of one connection
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -441,8 +462,9 @@ class _Link(asyncio.BufferedProtocol):
                     self._receive_in_place(start, length)
                     return
                 break
-            # Answers have become small: what large ones needed is given back.
-            self._frames.forget_one()
+            if self._frames.kept_bytes:
+                # Answers have become small: what large ones needed is given back.
+                self._frames.forget_one()
             position = start + length
             self._peer._receive(self._scratch[start:position].tobytes())  # noqa: SLF001
         if position:
