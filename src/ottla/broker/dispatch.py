@@ -31,6 +31,12 @@ class NoResponse:
 NO_RESPONSE = NoResponse()
 
 
+class Written(Struct, frozen=True):
+    """An answer that its handler has written itself: the whole frame, length first."""
+
+    segments: Segments
+
+
 class Handler(Protocol):
     """One API. Answers at once, or returns an awaitable, or a ``Deferred``, where it has to wait."""
 
@@ -98,7 +104,7 @@ class Dispatch:
             raise
         except Exception as error:
             return self._failed(ready, header, error)
-        if isinstance(result, ready.response_class):
+        if isinstance(result, ready.response_class | Written):
             return encode_answer(header, result)
         if result is NO_RESPONSE:
             return None
@@ -159,6 +165,8 @@ class Dispatch:
 
 def encode_answer(header: RequestHeader, response: Any, version: int | None = None) -> Segments:
     """The response frame: length, header, body; file regions stay segments of their own."""
+    if isinstance(response, Written):
+        return response.segments
     version = header.api_version if version is None else version
     head = response_header(header.api_key, version, header.correlation_id)
     try:

@@ -149,10 +149,8 @@ class RecordBatch(Sequence[ConsumerRecord]):
     def headers(self) -> list[tuple[Header, ...]]:
         """The headers of each record."""
         where = self._fields[6]
-        return [
-            read_header_fields(self._content(), where[index]) if index in where else ()
-            for index in range(len(self.offsets))
-        ]
+        body = self._body = bytes(self._body)
+        return [read_header_fields(body, where[index]) if index in where else () for index in range(len(self.offsets))]
 
     @property
     def leader_epoch(self) -> int:
@@ -165,7 +163,8 @@ class RecordBatch(Sequence[ConsumerRecord]):
             header = self._header
             kind = 1 if header.attributes & LOG_APPEND_TIME_FLAG else 0
             names = (self.topic, self.partition, kind, header.partition_leader_epoch, read_header_fields)
-            self._records = make_records(self._make, names, self._content(), self._fields)
+            body = self._body = bytes(self._body)
+            self._records = make_records(self._make, names, body, self._fields)
         return self._records
 
     def tail(self, first: int) -> "RecordBatch":
@@ -184,12 +183,6 @@ class RecordBatch(Sequence[ConsumerRecord]):
             self._fields,
             lambda *fields: change(make(*fields)),
         )
-
-    def _content(self) -> bytes:
-        """The body as an object, and no longer as a part of the answer."""
-        if not isinstance(self._body, bytes):
-            self._body = bytes(self._body)
-        return self._body
 
     def __len__(self) -> int:
         return len(self._fields[0])

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from ottla.model import Uuid
 from ottla.wire.errors import ErrorCode, KafkaError
 
@@ -52,7 +54,7 @@ class FetchPartition(NamedTuple):
     log_start_offset: int = -1
 
 
-class PartitionOutcome(NamedTuple):
+class PartitionOutcome(Struct, frozen=True, gc=False):
     """What decides whether an incremental answer includes a partition."""
 
     records_bytes: int
@@ -63,7 +65,7 @@ class PartitionOutcome(NamedTuple):
     diverging_epoch: bool = False
 
 
-class FetchAnswer(NamedTuple):
+class FetchAnswer(Struct, frozen=True):
     """The session's part of an answer: its error and id, and the partitions to include, in order."""
 
     error_code: ErrorCode
@@ -83,6 +85,7 @@ class FetchSession:
         "epoch",
         "from_follower",
         "last_used_ms",
+        "memo",
         "partitions",
         "session_id",
         "settled",
@@ -112,6 +115,8 @@ class FetchSession:
         self.settled = False
         self.size = len(partitions)
         """As of its last use, as is ``settled``."""
+        self.memo: object = None
+        """What whoever writes the answers wants to find again at the session's next."""
 
     @property
     def worth(self) -> tuple[bool, int, int]:
@@ -149,6 +154,11 @@ class FetchContext:
         """The session continued here; a new one has no id before ``finish``."""
         return NO_SESSION if self._session is None else self._session[0].session_id
 
+    @property
+    def session(self) -> FetchSession | None:
+        """The session continued here; a new one is not there before ``finish``."""
+        return None if self._session is None else self._session[0]
+
     def finish(self, outcomes: Mapping[PartitionKey, PartitionOutcome], now_ms: int) -> FetchAnswer:
         """Decide which of ``outcomes`` are answered, and remember that they were."""
         if self._session is None:
@@ -162,16 +172,17 @@ class FetchContext:
         included: list[PartitionKey] = []
         told, partitions = session.told, session.partitions
         for key, outcome in outcomes.items():
-            records_bytes, high_watermark, log_start_offset, error_code, preferred_replica, diverging_epoch = outcome
             known = told.get(key)
             if known is None:
                 continue
-            news = (high_watermark, log_start_offset)
-            if known == news and not (records_bytes or error_code or preferred_replica or diverging_epoch):
+            ends = outcome.high_watermark, outcome.log_start_offset
+            if known == ends and not (
+                outcome.records_bytes or outcome.error_code or outcome.preferred_replica or outcome.diverging_epoch
+            ):
                 continue
             included.append(key)
             told[key] = _told(outcome)
-            if records_bytes:
+            if outcome.records_bytes:
                 partitions[key] = partitions.pop(key)
         return FetchAnswer(ErrorCode.NONE, session.session_id, included)
 

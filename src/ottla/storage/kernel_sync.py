@@ -66,6 +66,9 @@ class KernelSync:
             *(start + _CONTROL_BLOCK.size * index for index in range(FILES_MAX))
         )
         self._events = ctypes.create_string_buffer(_EVENT.size * FILES_MAX)
+        # Made once: of what is ended, at least none, and no time to wait.
+        long = ctypes.c_long
+        self._get_events = long(calls.get_events), context, long(0), long(FILES_MAX), self._events, None
         self._event_descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = Lock()
         self._closed = False
@@ -162,10 +165,10 @@ class KernelSync:
 
     def _collect(self, at_least: int) -> list[Synced]:
         long = self._ctypes.c_long
-        call = self._call_and_wait if at_least else self._call
-        count = int(
-            call(long(self._calls.get_events), self._context, long(at_least), long(FILES_MAX), self._events, None)
-        )
+        if at_least:
+            count = int(self._call_and_wait(*self._get_events[:2], long(at_least), *self._get_events[3:]))
+        else:
+            count = int(self._call(*self._get_events))
         if count < 0:
             code = self._ctypes.get_errno()
             if code == errno.EINTR:

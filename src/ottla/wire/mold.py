@@ -1,5 +1,5 @@
 """Messages that come again and again but for a few numbers, or but for their records. Requests are written once and
-then filled in; an answer is read by the few places where it differs from others.
+then filled in; an answer is written and read by the few places where it differs from others.
 
 Where a number lies is nobody's table: the message is written with another one, and the place is where the bytes differ.
 So every version is right that the ordinary encoder writes; ``tests/unit/wire/test_mold.py`` holds both equal.
@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from ottla.wire.api_table import ROWS
-from ottla.wire.codec import INLINE_BYTES_MAX, Message, encode
+from ottla.wire.codec import INLINE_BYTES_MAX, Message, Region, encode
 from ottla.wire.failures import DecodeError
 from ottla.wire.frame import RequestHeader, encode_request, response_header
 from ottla.wire.primitives import put_uvarint, read_uvarint
@@ -22,6 +22,7 @@ _ID_BYTES = 4
 _pack_id = Packer(">i").pack_into
 _PREFIX = Packer(">ihhi").pack
 _pack_int32 = Packer(">i").pack
+_pack_length_and_id = Packer(">ii").pack
 
 
 class NumbersMold:
@@ -92,9 +93,10 @@ class Filled(Struct, frozen=True):
 
 
 class AnswerMold:
-    """Reads answers that are alike but for a run of numbers, and for the records where they end with such."""
+    """Answers that are alike but for a run of numbers, and for the records where they end with such: to be read, or
+    to be written."""
 
-    __slots__ = ("_head", "_numbers_at", "_records_at", "_rest", "_rest_at", "_tail", "_unpack")
+    __slots__ = ("_head", "_numbers_at", "_pack", "_records_at", "_rest", "_rest_at", "_tail", "_unpack")
 
     def __init__(self, api_key: int, version: int, codes: str, make: Callable[..., Message], *, records: bool) -> None:
         """``make`` is called with as many numbers as there are codes; ``records`` come last, and are empty in it."""
@@ -112,6 +114,7 @@ class AnswerMold:
         self._head = frame[_ID_BYTES:at]
         self._numbers_at = at
         self._unpack = numbers.unpack_from
+        self._pack = numbers.pack
         self._rest_at = at + numbers.size
         self._tail = b""
         self._rest = frame[self._rest_at :]
@@ -123,6 +126,16 @@ class AnswerMold:
             assert self._rest.endswith(b"\1" + self._tail), "the records come last"
             self._rest = self._rest[:-4]
             self._records_at = self._rest_at + len(self._rest)
+
+    def write(self, correlation_id: int, numbers: tuple[Any, ...], records: Region) -> list[bytes | Region]:
+        """The whole frame with these records, length first, as the pieces to send."""
+        assert self._records_at, "an answer without records"
+        size, tail = len(records), self._tail
+        encoded = bytearray()
+        put_uvarint(encoded, size + 1)
+        length = self._records_at + len(encoded) + size + len(tail)
+        begin = _pack_length_and_id(length, correlation_id)
+        return [b"".join((begin, self._head, self._pack(*numbers), self._rest, encoded)), records, tail]
 
     def read(self, frame: bytes) -> Filled | None:
         """The numbers and the records of a frame (without its length); ``None`` if it is of another shape."""

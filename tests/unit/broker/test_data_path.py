@@ -20,6 +20,7 @@ from ottla.net.deferred import Deferred
 from ottla.records.control import EndTransaction
 from ottla.records.validate import Origin
 from ottla.replication.fetch_session import FetchSessionCache
+from ottla.runtime.turn import of_running_loop
 from ottla.transactions.verification import Asker
 from ottla.wire import decode
 from ottla.wire.apis import API_SPECS, ApiKey
@@ -323,6 +324,58 @@ def test_sessions_answer_only_news(serve, make_batch):
             ApiKey.FETCH, 11, FetchRequest(max_wait_ms=0, min_bytes=1, session_id=first.session_id, session_epoch=9)
         )
         assert wrong.error_code == ErrorCode.INVALID_FETCH_SESSION_EPOCH
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("isolation_level", [0, 1])
+@pytest.mark.parametrize("version", [12, 13, FETCH_VERSIONS[-1]])
+def test_a_session_that_is_read_on_answers_as_without_one(serve, make_batch, version, isolation_level):
+    """From the second answer of a kind on it is written from a mold; what is in it is what a plain fetch gets."""
+
+    async def main():
+        served = serve()
+        session_id = (
+            await served.fetch(0, version=version, session=(0, 0), isolation_level=isolation_level)
+        ).session_id
+        for epoch in range(1, 6):
+            await served.produce(make_batch(*[b"y" * 100] * epoch))
+            if epoch == 4:
+                served.bench.partitions.get("orders", 0).delete_records_before(2)
+            offset = sum(range(epoch))
+            on = await served.fetch(
+                offset, version=version, session=(session_id, epoch), isolation_level=isolation_level
+            )
+            alone = await served.fetch(offset, version=version, isolation_level=isolation_level)
+            assert on.session_id == session_id
+            assert on.responses == alone.responses
+            assert len(on.responses[0].partitions[0].records) > 100 * epoch
+        wrong = await served.fetch(0, version=version, session=(session_id, 2))
+        assert wrong.error_code == ErrorCode.INVALID_FETCH_SESSION_EPOCH
+
+    asyncio.run(main())
+
+
+def test_consumers_are_answered_before_the_producer_whose_records_they_wait_for(serve, make_batch):
+    """Two answers become known in one turn; each leaves when it is set, or right behind that (``net.connection``)."""
+
+    async def main():
+        served = serve(FlushPolicy.AUTO)
+        order = []
+        turn = of_running_loop()
+
+        def note(name, answer):
+            answer.then(lambda _: turn.at_end(lambda: order.append(name)), order.append)
+
+        topics = [FetchTopic(topic="orders", partitions=[FetchPartition(fetch_offset=0, partition_max_bytes=1 << 20)])]
+        note("consumer", served.send(ApiKey.FETCH, 11, FetchRequest(max_wait_ms=5000, min_bytes=1, topics=topics)))
+        records = [TopicProduceData(name="orders", partition_data=[PartitionProduceData(records=make_batch(b"x"))])]
+        request = ProduceRequest(acks=-1, timeout_ms=1000, topic_data=records)
+        answer = served.send(ApiKey.PRODUCE, 9, request)
+        answer.then(lambda _: order.append("producer"), order.append)
+        await served.bench.flushes.flush()
+        await asyncio.sleep(0.01)
+        assert order == ["consumer", "producer"]
 
     asyncio.run(main())
 

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ottla.model import Uuid
 from ottla.replication.fetch_session import (
@@ -112,12 +113,12 @@ def test_a_session_without_partitions_is_closed() -> None:
 
 
 NEWS = {
-    "records": QUIET._replace(records_bytes=10),
-    "high watermark": QUIET._replace(high_watermark=6),
-    "log start": QUIET._replace(log_start_offset=1),
-    "error": QUIET._replace(error_code=6, high_watermark=-1),
-    "preferred replica": QUIET._replace(preferred_replica=True),
-    "diverging epoch": QUIET._replace(diverging_epoch=True),
+    "records": replace(QUIET, records_bytes=10),
+    "high watermark": replace(QUIET, high_watermark=6),
+    "log start": replace(QUIET, log_start_offset=1),
+    "error": replace(QUIET, error_code=6, high_watermark=-1),
+    "preferred replica": replace(QUIET, preferred_replica=True),
+    "diverging epoch": replace(QUIET, diverging_epoch=True),
 }
 
 
@@ -133,14 +134,14 @@ def test_what_follows_an_error_is_news() -> None:
     sessions = cache()
     session_id = created(sessions, 1)
     for epoch, error, included in ((1, 6, 1), (2, 0, 1), (3, 0, 0)):
-        outcome = QUIET._replace(error_code=error)
+        outcome = replace(QUIET, error_code=error)
         assert len(continued(sessions, session_id, epoch).finish({("t", 0): outcome}, 0).partitions) == included
 
 
 def test_partitions_with_data_go_to_the_end_of_the_line() -> None:
     sessions = cache()
     session_id = created(sessions)
-    outcomes = {("t", 0): QUIET._replace(records_bytes=1), ("t", 1): QUIET, ("t", 2): QUIET}
+    outcomes = {("t", 0): replace(QUIET, records_bytes=1), ("t", 1): QUIET, ("t", 2): QUIET}
     continued(sessions, session_id, 1).finish(outcomes, 0)
     assert list(continued(sessions, session_id, 2).partitions) == [("t", 1), ("t", 2), ("t", 0)]
 

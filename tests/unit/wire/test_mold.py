@@ -124,6 +124,9 @@ def test_a_fetch_is_read_as_the_decoder_reads_it(version: int, numbers: tuple[in
     assert read is not None
     assert read.numbers == numbers
     assert read.records == b"r" * size
+    parts = mold.write(12345, numbers, b"r" * size)
+    assert b"".join(map(bytes, parts))[4:] == frame
+    assert int.from_bytes(bytes(parts[0])[:4]) == len(frame)
 
 
 OTHERWISE = (

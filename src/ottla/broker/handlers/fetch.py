@@ -8,23 +8,28 @@ once. Records leave as file regions, never copied. Nobody reads from followers y
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import NamedTuple, cast
 
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
+from ottla.broker.dispatch import Written
 from ottla.broker.fetching import DelayedFetch, FetchedPartition, FetchLimits, FetchPass, FetchTarget, read_once
 from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
 from ottla.broker.partition import Isolation
 from ottla.broker.partitions import Partitions
 from ottla.model import Uuid
+from ottla.net.connection import Segments
 from ottla.net.deferred import Deferred
 from ottla.replication.fetch_session import (
     FetchContext,
     FetchPartition,
+    FetchSession,
     FetchSessionCache,
     PartitionKey,
     PartitionOutcome,
 )
+from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.fetch_request import FetchRequest
 from ottla.wire.messages.fetch_response import (
@@ -36,6 +41,7 @@ from ottla.wire.messages.fetch_response import (
     NodeEndpoint,
     PartitionData,
 )
+from ottla.wire.mold import AnswerMold
 
 TOPIC_IDS_FROM = 13
 REPLICA_STATE_FROM = 15
@@ -48,6 +54,14 @@ NO_EPOCH = -1
 UNKNOWN_PARTITION = frozenset((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID))
 
 
+class _Usual(NamedTuple):
+    """Kept with a session: what its last answer was like, and the mold for it from the second of that kind on."""
+
+    kind: tuple[PartitionKey, int, bool]
+    """The only partition, version, and whether aborted transactions were looked for."""
+    mold: AnswerMold | None
+
+
 class FetchHandler(Struct, frozen=True, kw_only=True):
     """``bytes_max`` is ``fetch.max.bytes``: no answer is longer, but for one batch that is."""
 
@@ -57,7 +71,9 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
     bytes_max: int
     now_ms: Callable[[], int]
 
-    def handle(self, context: RequestContext, request: FetchRequest) -> FetchResponse | Deferred[FetchResponse]:
+    def handle(
+        self, context: RequestContext, request: FetchRequest
+    ) -> FetchResponse | Written | Deferred[FetchResponse | Written]:
         limits = limits_of(context, request, self.bytes_max)
         by_id = context.api_version >= TOPIC_IDS_FROM
         try:
@@ -102,9 +118,17 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
             log_start_offset=wish.log_start_offset,
         )
 
-    def _respond(self, context: RequestContext, session: FetchContext, found: FetchPass) -> FetchResponse:
+    def _respond(self, context: RequestContext, session: FetchContext, found: FetchPass) -> FetchResponse | Written:
         by_key = {key_of(session, fetched): fetched for fetched in found.partitions}
         answer = session.finish({key: outcome_of(fetched) for key, fetched in by_key.items()}, self.now_ms())
+        if len(answer.partitions) == 1 and session.uses_topic_ids and session.session is not None:
+            (key,) = answer.partitions
+            frame = written(context, session.session, key, by_key[key])
+            if frame is not None:
+                del by_key[key]
+                for fetched in by_key.values():
+                    fetched.release()
+                return frame
         response = FetchResponse(error_code=int(answer.error_code), session_id=answer.session_id)
         leaders: set[int] = set()
         topic: FetchableTopicResponse | None = None
@@ -154,6 +178,44 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         leader_id, leader_epoch = self.leader_hints.leader(target.topic or "", target.topic_id, target.partition)
         data.current_leader = LeaderIdAndEpoch(leader_id=leader_id, leader_epoch=leader_epoch)
         leaders.add(leader_id)
+
+
+def written(
+    context: RequestContext, session: FetchSession, key: PartitionKey, fetched: FetchedPartition
+) -> Written | None:
+    """The answer of a session that brings records of one partition, as the one before did."""
+    region = fetched.region
+    if region is None or fetched.aborted:
+        return None
+    kind = key, context.api_version, fetched.aborted is None
+    usual = session.memo
+    if not isinstance(usual, _Usual) or usual.kind != kind:
+        session.memo = _Usual(kind, None)
+        return None
+    mold = usual.mold
+    if mold is None:
+        mold = mold_of(session.session_id, fetched, context.api_version)
+        session.memo = _Usual(kind, mold)
+    ends = fetched.high_watermark, fetched.last_stable_offset, fetched.log_start_offset
+    return Written(cast(Segments, mold.write(context.header.correlation_id, ends, region)))
+
+
+def mold_of(session_id: int, fetched: FetchedPartition, version: int) -> AnswerMold:
+    target, aborted = fetched.target, fetched.aborted
+
+    def answer(high_watermark: int, last_stable_offset: int, log_start_offset: int) -> FetchResponse:
+        data = PartitionData(
+            partition_index=target.partition,
+            high_watermark=high_watermark,
+            last_stable_offset=last_stable_offset,
+            log_start_offset=log_start_offset,
+            aborted_transactions=None if aborted is None else [],
+            records=b"",
+        )
+        topic = FetchableTopicResponse(topic_id=target.topic_id, partitions=[data])
+        return FetchResponse(session_id=session_id, responses=[topic])
+
+    return AnswerMold(ApiKey.FETCH, version, "qqq", answer, records=True)
 
 
 def limits_of(context: RequestContext, request: FetchRequest, bytes_max: int) -> FetchLimits:

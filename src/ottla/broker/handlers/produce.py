@@ -213,8 +213,9 @@ class Acknowledgement:
         for item in self._unresolved.values():
             record_late_error(item.result, KafkaError(ErrorCode.REQUEST_TIMED_OUT, "not acknowledged in time"))
         self._unresolved.clear()
-        # Not within the step that moved the high watermark: consumers hear of it first.
-        self._turn.at_end(partial(self.response.set, self._answer))
+        # Not within the step that moved the high watermark, and not in the next, in which fetches read what there is:
+        # consumers hear of it first.
+        self._turn.at_end(partial(self._turn.at_end, partial(self.response.set, self._answer)))
 
 
 def record_error(result: PartitionProduceResponse, error: KafkaError) -> None:
