@@ -255,26 +255,22 @@ def iter_batches(
     """The batches that hold records for the reader, from ``fetched.offset`` on. Raises ``CorruptRecord``."""
     aborted = AbortedTransactions(fetched.aborted)
     for position, header in iter_headers(fetched.data, partial_tail=True):
-        batch = _open(fetched, position, header, aborted, check_crcs=check_crcs, make=make)
+        batch = open_batch(fetched, header, position=position, aborted=aborted, check_crcs=check_crcs, make=make)
         if batch is not None:
             yield batch
 
 
-def only_batch(fetched: Fetched, *, check_crcs: bool, make: Callable[..., Any]) -> RecordBatch | None:
-    """``iter_batches`` where there is but one, ``fetched.only``: ``None`` if it holds nothing for the reader."""
-    assert fetched.only is not None
-    return _open(fetched, 0, fetched.only, None, check_crcs=check_crcs, make=make)
-
-
-def _open(
+def open_batch(
     fetched: Fetched,
-    position: int,
     header: BatchHeader,
-    aborted: "AbortedTransactions | None",
     *,
+    position: int = 0,
+    aborted: "AbortedTransactions | None" = None,
     check_crcs: bool,
     make: Callable[..., Any],
 ) -> RecordBatch | None:
+    """The batch at ``position``, or ``None`` if it holds nothing for the reader. ``aborted`` is what has followed the
+    batches before, where there are such. Raises ``CorruptRecord``."""
     data, offset = fetched.data, fetched.offset
     next_offset = header.next_offset
     if next_offset <= offset:

@@ -321,7 +321,7 @@ class Fetcher:
 
     def stock_more(self, reading: Reading, offset: int, answer: Filled) -> None:
         """``stock`` of a little of one reading that is read on."""
-        if reading.fetched != offset or not reading.fetchable or not self.readings.current(reading):
+        if not self.readings.takes(reading, offset):
             return
         assert answer.records is not None
         high_watermark, last_stable_offset, start_offset = answer.numbers

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches, only_batch
+from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches, open_batch
 from ottla.client._fetcher import Fetcher
 from ottla.client._partitions import Reading
 from ottla.wire.errors import KafkaError
@@ -186,12 +186,13 @@ class Hands:
         reading = self._reading
         if self._piece is None or reading is None:
             return None
-        alone, self._alone = self._alone, None
+        alone = self._alone
         try:
-            if alone is None:
+            if alone is None or alone.only is None:
                 batch = next(self._piece, None)
             else:
-                batch = only_batch(alone, check_crcs=self._check_crcs, make=self._make)
+                self._alone = None
+                batch = open_batch(alone, alone.only, check_crcs=self._check_crcs, make=self._make)
         except KafkaError:
             # From the damaged batch on it is fetched again: another answer may be whole.
             self._piece = self._reading = None

@@ -106,6 +106,12 @@ class Readings:
         """Whether this is still how its partition is read."""
         return self._by_place.get(reading.place) is reading
 
+    def takes(self, reading: Reading, offset: int) -> bool:
+        """Whether what was fetched of it from ``offset`` on is still what comes next."""
+        if reading.fetched != offset or reading.paused or reading.stale or reading.reset_to is not None:
+            return False
+        return self._by_place.get(reading.place) is reading
+
     def put(self, reading: Reading) -> None:
         self._by_place[reading.place] = reading
         self.generation += 1

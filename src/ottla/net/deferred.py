@@ -8,20 +8,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 ValueT = TypeVar("ValueT")
 OtherT = TypeVar("OtherT")
 
 
-class Deferred(Generic[ValueT]):
+class Deferred(Struct, Generic[ValueT], eq=False):
     """Ends once, by ``set`` or ``fail``, and tells its one listener, given by ``then`` before or after. Belongs to the
     loop; what a listener raises reaches whoever ends it."""
 
-    __slots__ = ("_on_error", "_on_value", "_outcome")
-
-    def __init__(self) -> None:
-        self._on_value: Callable[[ValueT], None] | None = None
-        self._on_error: Callable[[Exception], None] | None = None
-        self._outcome: tuple[ValueT] | Exception | None = None
+    _on_value: Callable[[ValueT], None] | None = None
+    _on_error: Callable[[Exception], None] | None = None
+    _outcome: tuple[ValueT] | Exception | None = None
 
     @property
     def is_over(self) -> bool:
