@@ -485,7 +485,7 @@ class Consumer:
     async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
         # Who reads without a group does not pay for what belongs to one.
         from ottla.client._commits import Commits  # noqa: PLC0415
-        from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
+        from ottla.client._group_coordinator import GROUP_LANE, GroupCoordinator  # noqa: PLC0415
 
         coordinator = GroupCoordinator(self._cluster, settings.group_id)
         self._commits = Commits(
@@ -508,7 +508,8 @@ class Consumer:
         )
         ownership.commits = self._commits
         self._ownership = ownership
-        group.create_task(self._reach(coordinator), name="consumer coordinator")
+        lane = "" if self._next_protocol else GROUP_LANE
+        group.create_task(self._reach(coordinator, lane), name="consumer coordinator")
         if self._pattern is not None or self._misses_topics():
             await self._refresh_topics()
         self._membership = self._make_membership(coordinator, ownership, settings)
@@ -516,12 +517,12 @@ class Consumer:
         self._member_task = group.create_task(self._be_member(self._membership), name="consumer group")
         group.create_task(self._watch_missing(), name="consumer topics")
 
-    async def _reach(self, coordinator: "GroupCoordinator") -> None:
+    async def _reach(self, coordinator: "GroupCoordinator", lane: str) -> None:
         """Connect to who will be asked, first the coordinator, and while it thinks the leader.
 
         Where one broker leads everything subscribed to, it will be, whatever share of it the group gives us.
         """
-        await coordinator.reach()
+        await coordinator.reach(lane)
         places = [
             TopicPartition(name, number)
             for name in self._subscribed

@@ -1,4 +1,4 @@
-"""A group's coordinator as the consumer asks it: in its own versions, joins on a connection of their own."""
+"""A group's coordinator as the consumer asks it: in its own versions, what may wait long on a connection of its own."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +12,8 @@ from ottla.wire.codec import Message
 from ottla.wire.errors import ErrorCode, KafkaError
 
 GROUP_LANE: Final = "group"
-"""A join waits at the broker for the other members, and so would what is behind it on its connection."""
+"""A classic join waits at the broker for the other members, and so would what is behind it on its connection. A
+heartbeat of the newer protocol is answered at once: it takes the usual one."""
 NOTHING: Final[frozenset[ErrorCode]] = frozenset()
 
 
@@ -23,10 +24,10 @@ class GroupCoordinator:
         self._link = CoordinatorLink(cluster, CoordinatorKind.GROUP, group_id)
         self.group_id = group_id
 
-    async def reach(self) -> None:
+    async def reach(self, lane: str) -> None:
         """Find it and connect, where there is something else to wait for. What fails, the first request would tell."""
         with suppress(ConnectionError, KafkaError):
-            await self._link.peer(GROUP_LANE)
+            await self._link.peer(lane)
 
     async def ask(
         self,

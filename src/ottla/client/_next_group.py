@@ -14,7 +14,7 @@ from ottla.client._cluster import Cluster
 from ottla.client._commits import ConsumerGroupMetadata
 from ottla.client._errors import error_of
 from ottla.client._group import FATAL, Activity, GroupSettings, Ownership, logger
-from ottla.client._group_coordinator import GROUP_LANE, GroupCoordinator
+from ottla.client._group_coordinator import GroupCoordinator
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -122,7 +122,6 @@ class NextMembership:
             lambda _: request,
             code_of=_error_code,
             seconds=seconds,
-            lane=GROUP_LANE,
         )
 
     # Heartbeats
@@ -148,7 +147,6 @@ class NextMembership:
             request,
             code_of=_error_code,
             seconds=max(self._settings.session_seconds, self._interval),
-            lane=GROUP_LANE,
         )
         code = ErrorCode.of(response.error_code)
         if code is ErrorCode.NONE:

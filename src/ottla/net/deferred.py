@@ -5,7 +5,8 @@ an acknowledgement from the disk to the socket that would be three turns and a t
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -92,3 +93,24 @@ class Deferred(Struct, Generic[ValueT], eq=False):
 
         self.then(on_value, on_error)
         return result
+
+
+def all_of(parts: Sequence[Deferred[ValueT]]) -> Deferred[list[ValueT]]:
+    """The values of all parts in their order, with the last of them; the first error fails the whole."""
+    whole: Deferred[list[ValueT]] = Deferred()
+    values: dict[int, ValueT] = {}
+
+    def on_value(index: int, value: ValueT) -> None:
+        values[index] = value
+        if len(values) == len(parts) and not whole.is_over:
+            whole.set([values[place] for place in range(len(parts))])
+
+    def on_error(error: Exception) -> None:
+        if not whole.is_over:
+            whole.fail(error)
+
+    for index, part in enumerate(parts):
+        part.then(partial(on_value, index), on_error)
+    if not parts:
+        whole.set([])
+    return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import structs
 
@@ -21,7 +21,7 @@ async def settled(cluster: ScriptedCluster) -> None:
         await asyncio.sleep(0.2)
 
 
-def joined(*leaders: int) -> ScriptedCluster:
+def joined(*leaders: int, protocol: Literal["classic", "consumer"] = "consumer") -> ScriptedCluster:
     """What a consumer asks whose coordinator does not answer. ``leaders`` of the partitions it is subscribed to."""
     cluster = ScriptedCluster(nodes=2)
     answer = cluster.handlers[ApiKey.METADATA]
@@ -42,9 +42,7 @@ def joined(*leaders: int) -> ScriptedCluster:
     async def main() -> None:
         async with (
             cluster,
-            Consumer(
-                cluster.bootstrap, group="g", topics=[TOPIC], group_protocol="consumer", default_api_timeout_ms=100
-            ),
+            Consumer(cluster.bootstrap, group="g", topics=[TOPIC], group_protocol=protocol, default_api_timeout_ms=100),
         ):
             await settled(cluster)
 
@@ -52,6 +50,7 @@ def joined(*leaders: int) -> ScriptedCluster:
         ApiKey.METADATA: metadata,
         ApiKey.FIND_COORDINATOR: find,
         ApiKey.CONSUMER_GROUP_HEARTBEAT: lambda _node, _request: None,
+        ApiKey.JOIN_GROUP: lambda _node, _request: None,
     }
     asyncio.run(asyncio.wait_for(main(), 30))
     return cluster
@@ -61,10 +60,16 @@ def test_metadata_is_asked_for_once_and_the_leader_connected_to_while_the_coordi
     cluster = joined(1, 1)
     assert len(cluster.asked(ApiKey.METADATA)) == 1
     assert len(cluster.asked(ApiKey.CONSUMER_GROUP_HEARTBEAT)) == 1
-    # The bootstrap, the coordinator, the leader.
-    assert len(cluster.asked(ApiKey.API_VERSIONS)) == 3
+    # The bootstrap, which is the coordinator and needs no second connection for heartbeats; the leader.
+    assert [len(cluster.asked(ApiKey.API_VERSIONS, node)) for node in (0, 1)] == [1, 1]
+
+
+def test_what_waits_for_other_members_has_a_connection_of_its_own() -> None:
+    cluster = joined(1, 1, protocol="classic")
+    assert len(cluster.asked(ApiKey.JOIN_GROUP)) == 1
+    assert [len(cluster.asked(ApiKey.API_VERSIONS, node)) for node in (0, 1)] == [2, 1]
 
 
 def test_where_several_lead_it_waits_for_the_assignment() -> None:
     cluster = joined(0, 1)
-    assert len(cluster.asked(ApiKey.API_VERSIONS)) == 2
+    assert [len(cluster.asked(ApiKey.API_VERSIONS, node)) for node in (0, 1)] == [1, 0]

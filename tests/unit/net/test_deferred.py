@@ -1,6 +1,6 @@
 import pytest
 
-from ottla.net.deferred import Deferred
+from ottla.net.deferred import Deferred, all_of
 
 
 def refuse(value):
@@ -73,3 +73,26 @@ def test_map_changes_recovers_and_fails():
     changed = lost.map(str, lambda error: f"{error}!")
     lost.fail(OSError("gone"))
     assert outcome(changed) == "gone!"
+
+
+def test_all_of_comes_with_the_last_in_the_order_of_the_parts():
+    heard = []
+    parts: list[Deferred[str]] = [Deferred() for _ in range(3)]
+    parts[1].set("b")
+    all_of(parts).then(heard.append, refuse)
+    parts[2].set("c")
+    assert heard == []
+    parts[0].set("a")
+    assert heard == [["a", "b", "c"]]
+    assert all_of([]).is_over
+
+
+def test_the_first_error_fails_the_whole_of_it():
+    heard = []
+    parts: list[Deferred[str]] = [Deferred() for _ in range(3)]
+    all_of(parts).then(refuse, heard.append)
+    first, second = OSError("first"), OSError("second")
+    parts[2].fail(first)
+    parts[0].fail(second)
+    parts[1].set("b")
+    assert heard == [first]

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
+from ottla.broker.coordinator_topic import as_coordinator
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.groups.commands import ConsumerHeartbeat, ConsumerHeartbeatResult
 from ottla.groups.consumer.requests import check_heartbeat
+from ottla.net.deferred import Deferred
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest
 from ottla.wire.messages.consumer_group_heartbeat_response import (
@@ -31,9 +33,9 @@ class ConsumerGroupHeartbeatHandler(Struct, frozen=True, kw_only=True):
     is_enabled: Callable[[], bool]
     assignors: tuple[str, ...]
 
-    async def handle(
+    def handle(
         self, context: RequestContext, request: ConsumerGroupHeartbeatRequest
-    ) -> ConsumerGroupHeartbeatResponse:
+    ) -> ConsumerGroupHeartbeatResponse | Deferred[ConsumerGroupHeartbeatResponse]:
         if not self.is_enabled():
             return ConsumerGroupHeartbeatResponse(error_code=int(ErrorCode.UNSUPPORTED_VERSION))
         command = _command(context, request)
@@ -43,14 +45,12 @@ class ConsumerGroupHeartbeatHandler(Struct, frozen=True, kw_only=True):
                 brings_member_id=context.api_version >= FIRST_OWN_MEMBER_ID_VERSION,
                 assignors=self.assignors,
             )
-            result: ConsumerHeartbeatResult = await self.coordinator.ask(
+            result: Deferred[ConsumerHeartbeatResult] = self.coordinator.begin(
                 request.group_id, lambda shard, now_ms, _token: shard.consumer_heartbeat(command, now_ms)
             )
         except KafkaError as error:
-            return ConsumerGroupHeartbeatResponse(
-                error_code=int(error.code), error_message=error.message or error.code.description
-            )
-        return _response(result)
+            return _refusal(error)
+        return result.map(_response, _refusal)
 
 
 def _command(context: RequestContext, request: ConsumerGroupHeartbeatRequest) -> ConsumerHeartbeat:
@@ -68,6 +68,15 @@ def _command(context: RequestContext, request: ConsumerGroupHeartbeatRequest) ->
         regex=request.subscribed_topic_regex,
         assignor=request.server_assignor,
         owned=None if owned is None else {row.topic_id: tuple(row.partitions) for row in owned},
+    )
+
+
+def _refusal(error: Exception) -> ConsumerGroupHeartbeatResponse:
+    if not isinstance(error, KafkaError):
+        raise error
+    told = as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR)
+    return ConsumerGroupHeartbeatResponse(
+        error_code=int(told.code), error_message=told.message or told.code.description
     )
 
 

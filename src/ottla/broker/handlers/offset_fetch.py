@@ -7,16 +7,18 @@ that are gone are left out. A partition without a committed offset is -1, not an
 acknowledged by the log.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
+from ottla.broker.coordinator_topic import as_coordinator
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.groups.commands import FetchedOffset, FetchOffsets, FetchResult
-from ottla.metadata.image import ClusterImage
+from ottla.metadata.image import ClusterImage, TopicImage
 from ottla.model import Uuid
+from ottla.net.deferred import Deferred, all_of
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.offset_fetch_request import (
     OffsetFetchRequest,
@@ -43,11 +45,11 @@ class OffsetFetchHandler(Struct, frozen=True, kw_only=True):
     coordinator: GroupCoordinator
     image: Callable[[], ClusterImage]
 
-    async def handle(self, context: RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse:
+    def handle(self, context: RequestContext, request: OffsetFetchRequest) -> Deferred[OffsetFetchResponse]:
         if context.api_version >= FIRST_BATCHED_VERSION:
             by_id = context.api_version >= FIRST_TOPIC_ID_VERSION
-            groups = (self._group(group, by_id=by_id, stable=request.require_stable) for group in request.groups)
-            return OffsetFetchResponse(groups=list(await asyncio.gather(*groups)))
+            groups = [self._group(group, by_id=by_id, stable=request.require_stable) for group in request.groups]
+            return all_of(groups).map(lambda found: OffsetFetchResponse(groups=found))
         topics = None
         if request.topics is not None:
             topics = [
@@ -55,10 +57,12 @@ class OffsetFetchHandler(Struct, frozen=True, kw_only=True):
                 for topic in request.topics
             ]
         asked = OffsetFetchRequestGroup(group_id=request.group_id, topics=topics)
-        group = await self._group(asked, by_id=False, stable=request.require_stable)
-        return _single(group, asked, context.api_version)
+        group = self._group(asked, by_id=False, stable=request.require_stable)
+        return group.map(lambda found: _single(found, asked, context.api_version))
 
-    async def _group(self, group: OffsetFetchRequestGroup, *, by_id: bool, stable: bool) -> OffsetFetchResponseGroup:
+    def _group(
+        self, group: OffsetFetchRequestGroup, *, by_id: bool, stable: bool
+    ) -> Deferred[OffsetFetchResponseGroup]:
         image = self.image()
         wanted, unknown = (None, []) if group.topics is None else _resolve(group.topics, image, by_id=by_id)
         command = FetchOffsets(
@@ -68,23 +72,41 @@ class OffsetFetchHandler(Struct, frozen=True, kw_only=True):
             member_epoch=group.member_epoch,
             require_stable=stable,
         )
+        result: Deferred[FetchResult]
         try:
-            result: FetchResult = await self.coordinator.ask(
-                group.group_id, lambda shard, _now_ms, _token: shard.fetch_offsets(command)
-            )
+            result = self.coordinator.begin(group.group_id, lambda shard, _now_ms, _token: shard.fetch_offsets(command))
         except KafkaError as error:
-            return OffsetFetchResponseGroup(group_id=group.group_id, error_code=int(error.code))
-        topics = []
-        for name, topic_id, offsets in result.topics:
-            shown_id = topic_id
-            if by_id and wanted is None:
-                known = image.topics.get(name)
-                if known is None:
-                    continue
-                shown_id = known.topic_id
-            parts = [_partition(offset) for offset in offsets]
-            topics.append(OffsetFetchResponseTopics(name=name, topic_id=shown_id, partitions=parts))
-        return OffsetFetchResponseGroup(group_id=group.group_id, topics=topics + unknown)
+            result = Deferred()
+            result.fail(error)
+
+        def found(result: FetchResult) -> OffsetFetchResponseGroup:
+            # Of everything that a group has, topics that are gone are left out.
+            topics = _found(result, image.topics if by_id and wanted is None else None)
+            return OffsetFetchResponseGroup(group_id=group.group_id, topics=topics + unknown)
+
+        return result.map(found, partial(_refusal, group.group_id))
+
+
+def _refusal(group_id: str, error: Exception) -> OffsetFetchResponseGroup:
+    if not isinstance(error, KafkaError):
+        raise error
+    code = as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR).code
+    return OffsetFetchResponseGroup(group_id=group_id, error_code=int(code))
+
+
+def _found(result: FetchResult, existing: Mapping[str, TopicImage] | None) -> list[OffsetFetchResponseTopics]:
+    """The offsets by topic; with ``existing``, of those topics only and under the ids they have now."""
+    topics = []
+    for name, topic_id, offsets in result.topics:
+        shown_id = topic_id
+        if existing is not None:
+            known = existing.get(name)
+            if known is None:
+                continue
+            shown_id = known.topic_id
+        parts = [_partition(offset) for offset in offsets]
+        topics.append(OffsetFetchResponseTopics(name=name, topic_id=shown_id, partitions=parts))
+    return topics
 
 
 _Wanted = tuple[tuple[str, Uuid, tuple[int, ...]], ...]
