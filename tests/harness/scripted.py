@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +107,12 @@ class ScriptedCluster:
     def fetch(self, node: int, request: Any, **fields: Any) -> FetchResponse:
         """Everything that the log has, which the reader cuts at its offset."""
         data = PartitionData(
-            partition_index=0, high_watermark=self.end, last_stable_offset=self.end, log_start_offset=self.start
+            partition_index=0,
+            high_watermark=self.end,
+            last_stable_offset=self.end,
+            log_start_offset=self.start,
+            # As brokers do: null for who does not ask.
+            aborted_transactions=[] if request.isolation_level else None,
         )
         wanted = [one for topic in request.topics for one in topic.partitions]
         if wanted and wanted[0].fetch_offset < self.end:
@@ -142,6 +148,8 @@ class ScriptedCluster:
             )
         else:
             answer = self.handlers[api_key](node, request)
+            if inspect.isawaitable(answer):
+                answer = await answer
             await asyncio.sleep(0.01)
         if answer is not None:
             writer.writelines(encode_response(api_key, header.api_version, header.correlation_id, answer))  # type: ignore[arg-type]  # no file regions here

@@ -104,7 +104,7 @@ class Dispatch:
             raise
         except Exception as error:
             return self._failed(ready, header, error)
-        if isinstance(result, ready.response_class | Written):
+        if isinstance(result, (ready.response_class, Written)):
             return encode_answer(header, result)
         if result is NO_RESPONSE:
             return None

@@ -145,6 +145,7 @@ class Batch:
 
     __slots__ = (
         "_base_offset",
+        "_built",
         "_callbacks",
         "_deliveries",
         "_log_append_time",
@@ -163,7 +164,6 @@ class Batch:
         "size",
         "timestamps",
         "values",
-        "written",
     )
 
     def __init__(self, queue: "PartitionQueue", now: float, number: int) -> None:
@@ -187,8 +187,7 @@ class Batch:
         self.sequence = -1
         self._base_offset = -1
         self._log_append_time = -1
-        self.written: bytes | None = None
-        """As it is sent, once its numbers are known."""
+        self._built: bytes | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._callbacks: list[Callable[[], object]] = []
         self._deliveries: dict[Delivery, int] = {}
@@ -228,16 +227,21 @@ class Batch:
         stamped = self._log_append_time if self._log_append_time >= 0 else self.timestamps[index]
         return RecordMetadata(topic, partition, offset, stamped)
 
+    def number_as(self, producer: tuple[int, int], sequence: int, *, transactional: bool) -> None:
+        """Give producer id, epoch and first sequence: the batch is written down with them."""
+        self.producer, self.sequence = producer, sequence
+        self._built = self._write(transactional=transactional)
+
     def encoded(self) -> bytes:
         """The batch as it is sent, the same every time until it is numbered anew."""
-        if self.written is None:
-            self.written = self.write(transactional=False)
-        return self.written
+        if self._built is None:
+            self._built = self._write(transactional=False)
+        return self._built
 
     def forget_numbers(self) -> None:
         """The broker has said that the batch is not in the log: it is as good as never sent."""
         self.attempts = 0
-        self.producer, self.sequence, self.written = NO_PRODUCER, -1, None
+        self.producer, self.sequence, self._built = NO_PRODUCER, -1, None
 
     def settle(self, *, base_offset: int = -1, log_append_time: int = -1, error: Exception | None = None) -> None:
         """The fate is known. Tells everybody who waits."""
@@ -248,7 +252,7 @@ class Batch:
         self.error = error
         self._base_offset, self._log_append_time = base_offset, log_append_time
         # Receipts ask for the timestamps only.
-        self.written = None
+        self._built = None
         self.keys, self.values, self.headers = None, [], {}
         if self._waiting:
             _wake_all(self._waiting)
@@ -259,8 +263,7 @@ class Batch:
         for callback in callbacks:
             callback()
 
-    def write(self, *, transactional: bool) -> bytes:
-        """The batch with the producer's numbers it has now."""
+    def _write(self, *, transactional: bool) -> bytes:
         if len(self.values) == 1 and self.queue.codec is Codec.NONE:
             return batch_of_one(
                 self.timestamps[0],
@@ -459,9 +462,7 @@ class Accumulator:
         if batch.attempts == 0 and producer[0] >= 0:
             if queue.producer[0] != producer[0]:
                 queue.producer, queue.next_sequence, queue.unproven = producer, 0, True
-            # Written down with its numbers: it is the same whenever it is sent.
-            batch.producer, batch.sequence = queue.producer, queue.next_sequence
-            batch.written = batch.write(transactional=transactional)
+            batch.number_as(queue.producer, queue.next_sequence, transactional=transactional)
             queue.next_sequence = (queue.next_sequence + len(batch.values)) % SEQUENCE_MODULUS
         batch.attempts += 1
         queue.in_flight.append(batch)

@@ -149,6 +149,8 @@ class RecordBatch(Sequence[ConsumerRecord]):
     def headers(self) -> list[tuple[Header, ...]]:
         """The headers of each record."""
         where = self._fields[6]
+        if not where:
+            return [()] * len(self.offsets)
         body = self._body = bytes(self._body)
         return [read_header_fields(body, where[index]) if index in where else () for index in range(len(self.offsets))]
 

@@ -149,8 +149,10 @@ class Fetcher:
             size = len(fetched.data)
             self._stock_bytes -= size
             reading.stocked_bytes -= size
-            if reading.reset_to is not None or self._stock_bytes + size >= self.settings.stock_bytes_max:
-                self._sold(reading, size)
+            if reading.reset_to is not None:
+                self._wake.set()
+            if self._stock_bytes < self.settings.stock_bytes_max <= self._stock_bytes + size:
+                self._wake_lanes()
             if self.readings.current(reading):
                 return piece
         return None
@@ -179,13 +181,10 @@ class Fetcher:
         """Whether enough is stocked for now."""
         return self._stock_bytes >= self.settings.stock_bytes_max
 
-    def _sold(self, reading: Reading, size: int) -> None:
-        """There may be something to do, now that so much has left the stock."""
-        if reading.reset_to is not None:
-            self._wake.set()
-        if self._stock_bytes + size >= self.settings.stock_bytes_max > self._stock_bytes:
-            for lane in self._lanes.values():
-                lane.wake.set()
+    def _wake_lanes(self) -> None:
+        """The stock is no longer full."""
+        for lane in self._lanes.values():
+            lane.wake.set()
 
     def _arrived(self) -> None:
         waiter = self._waiter

@@ -13,7 +13,8 @@ from ottla.wire.errors import ErrorCode, KafkaError
 
 GROUP_LANE: Final = "group"
 """A classic join waits at the broker for the other members, and so would what is behind it on its connection. A
-heartbeat of the newer protocol is answered at once: it takes the usual one."""
+heartbeat of the newer protocol waits for nobody: it takes the usual one, behind commits and lists of offsets, as the
+Java client's does behind its commits."""
 NOTHING: Final[frozenset[ErrorCode]] = frozenset()
 
 

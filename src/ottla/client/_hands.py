@@ -9,18 +9,17 @@ partition is taken away is emptied, which ends its iteration.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches, open_batch
+from ottla.client._decode import ConsumerRecord, RecordBatch, iter_batches, open_batch
 from ottla.client._fetcher import Fetcher
 from ottla.client._partitions import Reading
 from ottla.wire.errors import KafkaError
 
 BREATH_SECONDS: Final = 0.005
 """How long records are handed out without letting the event loop read ahead."""
-
-_NO_MORE: Final[Iterator[RecordBatch]] = iter(())
 
 
 class Hands:
@@ -31,9 +30,8 @@ class Hands:
         self._check_crcs = check_crcs
         self._make = make
         self._loop = asyncio.get_running_loop()
-        self._piece: Iterator[RecordBatch] | None = None
-        self._alone: Fetched | None = None
-        """The piece, before its only batch was opened."""
+        self._piece: Iterator[RecordBatch | None] | None = None
+        """``None`` in it is its end, too: an only batch without records for the reader."""
         self._reading: Reading | None = None
         self._piece_end = -1
         self._records: list[ConsumerRecord] = []
@@ -176,23 +174,19 @@ class Hands:
                 return None
             self._reading, fetched = got
             self._piece_end = fetched.next_offset
+            checks, make = self._check_crcs, self._make
             if fetched.only is None:
-                self._piece = iter_batches(fetched, check_crcs=self._check_crcs, make=self._make)
+                self._piece = iter_batches(fetched, check_crcs=checks, make=make)
             else:
-                self._piece, self._alone = _NO_MORE, fetched
+                self._piece = map(partial(open_batch, header=fetched.only, check_crcs=checks, make=make), (fetched,))
 
     def _open_batch(self) -> RecordBatch | None:
         """The next batch of the piece at hand."""
         reading = self._reading
         if self._piece is None or reading is None:
             return None
-        alone = self._alone
         try:
-            if alone is None or alone.only is None:
-                batch = next(self._piece, None)
-            else:
-                self._alone = None
-                batch = open_batch(alone, alone.only, check_crcs=self._check_crcs, make=self._make)
+            batch = next(self._piece, None)
         except KafkaError:
             # From the damaged batch on it is fetched again: another answer may be whole.
             self._piece = self._reading = None

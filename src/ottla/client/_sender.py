@@ -179,7 +179,7 @@ class Lane:
         accumulator, settings = sender.accumulator, sender.settings
         now = sender.loop.time() + TIMER_TOLERANCE
         room = settings.request_bytes_max
-        lingers = accumulator.linger_seconds > 0
+        lingers, transaction = accumulator.linger_seconds > 0, sender.transaction
         batches: list[Batch] = []
         again: list[PartitionQueue] = []
         for _ in range(len(self.ready)):
@@ -195,7 +195,6 @@ class Lane:
             if batches and size > room:
                 again.append(queue)
                 continue
-            transaction = sender.transaction
             if transaction is None:
                 batch: Batch | None = accumulator.take(queue, sender.producer, transactional=False)
             else:
@@ -360,7 +359,7 @@ class Sender:
                 if form is None or form.peer is not peer or form.generation != self.cluster.generation:
                     form = lane.forms[batch.queue] = self._form(peer, batch)
                 correlation_id, seconds = peer.next_correlation_id(), self._seconds_for(batch)
-                parts = form.mold.parts(correlation_id, batch.written or batch.encoded())
+                parts = form.mold.parts(correlation_id, batch.encoded())
                 answer = peer.submit_frame(
                     ApiKey.PRODUCE, form.version, correlation_id, parts, seconds=seconds, read=form.read
                 )
@@ -635,11 +634,14 @@ class Sender:
 def _answers(version: int, request: ProduceRequest) -> AnswerMold:
     """How a broker says that it has the one batch of ``request``."""
     topic = request.topic_data[0]
-    result = PartitionProduceResponse(index=topic.partition_data[0].index)
 
     def has_it(base_offset: int, log_append_time: int, log_start_offset: int) -> ProduceResponse:
-        result.base_offset, result.log_append_time_ms = base_offset, log_append_time
-        result.log_start_offset = log_start_offset
+        result = PartitionProduceResponse(
+            index=topic.partition_data[0].index,
+            base_offset=base_offset,
+            log_append_time_ms=log_append_time,
+            log_start_offset=log_start_offset,
+        )
         results = TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=[result])
         return ProduceResponse(responses=[results])
 

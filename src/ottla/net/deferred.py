@@ -23,6 +23,9 @@ class Deferred(Struct, Generic[ValueT], eq=False):
     _on_error: Callable[[Exception], None] | None = None
     _outcome: tuple[ValueT] | Exception | None = None
 
+    def __repr__(self) -> str:
+        return f"<Deferred {'over' if self.is_over else 'open'}>"
+
     @property
     def is_over(self) -> bool:
         return self._outcome is not None
@@ -102,7 +105,7 @@ def all_of(parts: Sequence[Deferred[ValueT]]) -> Deferred[list[ValueT]]:
 
     def on_value(index: int, value: ValueT) -> None:
         values[index] = value
-        if len(values) == len(parts) and not whole.is_over:
+        if len(values) == len(parts):
             whole.set([values[place] for place in range(len(parts))])
 
     def on_error(error: Exception) -> None:

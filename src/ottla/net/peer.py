@@ -230,7 +230,7 @@ class Peer:
         """``submit_now`` of a request that is written already, with the ``next_correlation_id``.
 
         The answer is what ``read`` makes of its frame (without the length), or the decoded message where that is
-        ``None``.
+        ``None``. It is not asked about frames of ``SCRATCH_BYTES`` and more.
         """
         link = self._link
         assert link is not None, "ready was not asked"

@@ -66,9 +66,9 @@ class KernelSync:
             *(start + _CONTROL_BLOCK.size * index for index in range(FILES_MAX))
         )
         self._events = ctypes.create_string_buffer(_EVENT.size * FILES_MAX)
-        # Made once: of what is ended, at least none, and no time to wait.
-        long = ctypes.c_long
-        self._get_events = long(calls.get_events), context, long(0), long(FILES_MAX), self._events, None
+        # Made once, for each sync asks for them.
+        self._get_events = ctypes.c_long(calls.get_events)
+        self._none, self._all = ctypes.c_long(0), ctypes.c_long(FILES_MAX)
         self._event_descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = Lock()
         self._closed = False
@@ -164,11 +164,10 @@ class KernelSync:
         return False
 
     def _collect(self, at_least: int) -> list[Synced]:
-        long = self._ctypes.c_long
+        call, least = self._call, self._none
         if at_least:
-            count = int(self._call_and_wait(*self._get_events[:2], long(at_least), *self._get_events[3:]))
-        else:
-            count = int(self._call(*self._get_events))
+            call, least = self._call_and_wait, self._ctypes.c_long(at_least)
+        count = int(call(self._get_events, self._context, least, self._all, self._events, None))
         if count < 0:
             code = self._ctypes.get_errno()
             if code == errno.EINTR:

@@ -356,6 +356,53 @@ def test_a_session_that_is_read_on_answers_as_without_one(serve, make_batch, ver
     asyncio.run(main())
 
 
+def test_a_session_tells_its_partitions_apart_whatever_the_last_answer_was_like(serve, make_batch):
+    """News of one partition, then of the other; read_committed in between; an aborted transaction."""
+
+    async def main():
+        served = serve()
+        version, names = FETCH_VERSIONS[-1], ("orders", "other")
+        session_id = (await served.fetch(version=version, session=(0, 0), topics=names)).session_id
+        offsets = dict.fromkeys(names, 0)
+
+        async def fetch(session, committed):
+            topics = [
+                FetchTopic(
+                    topic_id=served.bench.partitions.image.topics[name].topic_id,
+                    partitions=[FetchPartition(partition=0, fetch_offset=offset, partition_max_bytes=1 << 20)],
+                )
+                for name, offset in offsets.items()
+            ]
+            request = FetchRequest(
+                min_bytes=1, session_id=session[0], session_epoch=session[1], isolation_level=committed, topics=topics
+            )
+            return await served.ask(ApiKey.FETCH, version, request)
+
+        turns = [*["orders"] * 6, *["other"] * 6, *["orders", "other"] * 2]
+        for epoch, name in enumerate(turns, start=1):
+            committed = int(epoch in (5, 6, 9))
+            await served.produce(make_batch(b"z" * epoch), topic=name)
+            on, alone = await fetch((session_id, epoch), committed), await fetch((0, -1), committed)
+            assert on.session_id == session_id
+            assert on.responses == [topic for topic in alone.responses if topic.partitions[0].records]
+            offsets[name] += 1
+        partition = served.bench.partitions.get("orders", 0)
+        partition.append(
+            make_batch(b"x", producer=(7, 0, 0), transactional=True),
+            origin=Origin.COORDINATOR,
+            required_acks=-1,
+            now_ms=served.bench.clock.now_ms(),
+            guard=partition.start_verification(Asker(7, 0, 0), 0, adds_partition=False),
+        )
+        marker = ProducerMarker(7, 0, EndTransaction(committed=False, coordinator_epoch=0), 0)
+        partition.append_marker(marker, served.bench.clock.now_ms())
+        on, alone = await fetch((session_id, len(turns) + 1), 1), await fetch((0, -1), 1)
+        assert on.responses == alone.responses[:1]
+        assert [one.producer_id for one in on.responses[0].partitions[0].aborted_transactions] == [7]
+
+    asyncio.run(main())
+
+
 def test_consumers_are_answered_before_the_producer_whose_records_they_wait_for(serve, make_batch):
     """Two answers become known in one turn; each leaves when it is set, or right behind that (``net.connection``)."""
 

@@ -20,6 +20,7 @@ from ottla.wire.messages.offset_for_leader_epoch_response import (
     OffsetForLeaderEpochResponse,
     OffsetForLeaderTopicResult,
 )
+from ottla.wire.mold import AnswerMold
 
 PLACE = TopicPartition(scripted.TOPIC, 0)
 
@@ -141,6 +142,58 @@ def test_what_is_only_read_on_is_filled_into_the_last_request_until_something_el
                 assert cluster.asked(ApiKey.FETCH)[-1].session_epoch == len(cluster.asked(ApiKey.FETCH)) - 1
 
     monkeypatch.setattr(FetchSession, "request", noted)
+    run(main())
+
+
+@pytest.mark.parametrize("change", ["seek", "pause"])
+def test_an_answer_in_the_mold_that_comes_too_late_is_dropped(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """The partition moves, or rests, while the request that only reads on is at the broker."""
+    read: list[int] = []
+    read_of = AnswerMold.read
+
+    def noted(self: AnswerMold, frame: bytes) -> Any:
+        found = read_of(self, frame)
+        if found is not None and found.records is not None:
+            read.append(len(found.records))
+        return found
+
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            held, release = asyncio.Event(), asyncio.Event()
+
+            async def fetch(node: int, request: Any) -> FetchResponse:
+                if request.topics and cluster.end == 6:
+                    held.set()
+                    await release.wait()
+                if request.topics and cluster.end < 10:
+                    cluster.append(b"one more")
+                return cluster.fetch(node, request)
+
+            cluster.handlers[ApiKey.FETCH] = fetch
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
+                assert await offsets(consumer, 6) == list(range(6))
+                await held.wait()
+                assert len(read) > 2
+                if change == "seek":
+                    consumer.seek({PLACE: 2})
+                else:
+                    consumer.pause(PLACE)
+                before = len(read)
+                release.set()
+                while len(read) == before:
+                    await asyncio.sleep(0.01)
+                if change == "pause":
+                    assert await consumer.get_many(1, 0.1) == []
+                    consumer.resume(PLACE)
+                    # Another offset than the one it rested at: these brokers remember no sessions.
+                    consumer.seek({PLACE: 5})
+                    assert await offsets(consumer, 5) == list(range(5, 10))
+                else:
+                    assert await offsets(consumer, 8) == list(range(2, 10))
+                epochs = [one.session_epoch for one in cluster.asked(ApiKey.FETCH)]
+                assert epochs == list(range(len(epochs)))
+
+    monkeypatch.setattr(AnswerMold, "read", noted)
     run(main())
 
 

@@ -1,6 +1,7 @@
 """The client side of a connection against a server that misbehaves on purpose."""
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -8,6 +9,7 @@ from typing import Any, Self
 import pytest
 
 from ottla.net.peer import SCRATCH_BYTES, Peer, PeerLimits, PeerLost, PeerTimeout
+from ottla.runtime import loop
 from ottla.wire import encode
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -36,6 +38,46 @@ def frame(api_key: int, version: int, correlation_id: int, message: Any) -> byte
 
 def metadata(cluster_id: str) -> Answer:
     return lambda key, version, correlation: frame(key, version, correlation, MetadataResponse(cluster_id=cluster_id))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, loop.new_event_loop])
+def test_a_broker_that_does_not_read_is_waited_for(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What the system does not take at once waits in the sender, and all of it arrives, in order."""
+    size, count = 1_000_000, 40
+
+    async def main() -> None:
+        reads, received = asyncio.Event(), bytearray()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            (length,) = struct.unpack(">i", await reader.readexactly(4))
+            header, _ = read_request_header(await reader.readexactly(length))
+            body = frame(18, header.api_version, header.correlation_id, VERSIONS)
+            writer.write(struct.pack(">i", len(body)) + body)
+            await reads.wait()
+            while len(received) < size * count:
+                received.extend(await reader.read(1 << 20))
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            peer = await Peer.connect("127.0.0.1", server.sockets[0].getsockname()[1], limits=LIMITS)
+            sent = 0
+            while peer.ready:
+                peer.submit_frame(ApiKey.METADATA, 9, peer.next_correlation_id(), [bytes([sent]) * size], seconds=9.0)
+                sent += 1
+            assert 0 < sent < count, "the system takes some of it, and then no more"
+            reads.set()
+            for number in range(sent, count):
+                await peer.wait_ready(5.0)
+                frames = [bytes([number]) * size]
+                peer.submit_frame(ApiKey.METADATA, 9, peer.next_correlation_id(), frames, seconds=9.0)
+            while len(received) < size * count:
+                await asyncio.sleep(0.01)
+            assert received == b"".join(bytes([number]) * size for number in range(count))
+            peer.close()
+
+    with contextlib.closing(new_loop()) as running:
+        running.run_until_complete(asyncio.wait_for(main(), 20))
 
 
 class Server:

@@ -8,7 +8,7 @@ once. Records leave as file regions, never copied. Nobody reads from followers y
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
 from msgspec import Struct
 
@@ -50,16 +50,20 @@ READ_COMMITTED = 1
 WAIT_MS_MAX = 60_000
 """A fetch outlives its connection until it is over: peers that ask for days and hang up must not pile up here."""
 NO_EPOCH = -1
+ALIKE = 4
+"""A mold pays for itself from the sixth answer on (it takes 20 us to make, and saves 4 us each time)."""
 # Answered with an empty list of aborted transactions instead of none, as Apache Kafka does.
 UNKNOWN_PARTITION = frozenset((ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID))
 
 
-class _Usual(NamedTuple):
-    """Kept with a session: what its last answer was like, and the mold for it from the second of that kind on."""
+class _Usual(Struct):
+    """Kept with a session: what its last answer with records of one partition was like, and, from ``ALIKE`` of a kind
+    in a row on, the mold for such."""
 
     kind: tuple[PartitionKey, int, bool]
-    """The only partition, version, and whether aborted transactions were looked for."""
-    mold: AnswerMold | None
+    """The partition, version, and whether aborted transactions were looked for."""
+    alike: int = 1
+    mold: AnswerMold | None = None
 
 
 class FetchHandler(Struct, frozen=True, kw_only=True):
@@ -190,14 +194,15 @@ def written(
     kind = key, context.api_version, fetched.aborted is None
     usual = session.memo
     if not isinstance(usual, _Usual) or usual.kind != kind:
-        session.memo = _Usual(kind, None)
+        session.memo = _Usual(kind)
         return None
-    mold = usual.mold
-    if mold is None:
-        mold = mold_of(session.session_id, fetched, context.api_version)
-        session.memo = _Usual(kind, mold)
+    if usual.mold is None:
+        usual.alike += 1
+        if usual.alike < ALIKE:
+            return None
+        usual.mold = mold_of(session.session_id, fetched, context.api_version)
     ends = fetched.high_watermark, fetched.last_stable_offset, fetched.log_start_offset
-    return Written(cast(Segments, mold.write(context.header.correlation_id, ends, region)))
+    return Written(cast(Segments, usual.mold.write(context.header.correlation_id, ends, region)))
 
 
 def mold_of(session_id: int, fetched: FetchedPartition, version: int) -> AnswerMold:
