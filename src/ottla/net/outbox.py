@@ -7,7 +7,7 @@ region pins its segment until it is released; the outbox releases each one exact
 import os
 import socket
 from collections import deque
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 
 @runtime_checkable
@@ -25,6 +25,8 @@ class FileRegion(Protocol):
 
 
 Segment: TypeAlias = bytes | bytearray | memoryview | FileRegion
+_BYTES: Final = (bytes, bytearray, memoryview)
+"""A union of them would be made anew each time it is asked for."""
 
 SENDFILE = getattr(os, "sendfile", None)
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
@@ -60,7 +62,7 @@ class Outbox:
         queue = self._queue
         while queue:
             head = queue[0]
-            if isinstance(head, bytes | bytearray | memoryview) or len(head) <= COPIED_BYTES_MAX:
+            if isinstance(head, _BYTES) or len(head) <= COPIED_BYTES_MAX:
                 sent = self._send_bytes()
             else:
                 sent = self._send_region(head, len(head))
@@ -73,7 +75,7 @@ class Outbox:
         """Forget everything unsent and unpin its regions."""
         while self._queue:
             segment = self._queue.popleft()
-            if not isinstance(segment, bytes | bytearray | memoryview):
+            if not isinstance(segment, _BYTES):
                 segment.release()
         self.queued_bytes = 0
         self._sent_of_head = 0
@@ -86,7 +88,7 @@ class Outbox:
         while queue and sent >= len(queue[0]):
             head = queue.popleft()
             sent -= len(head)
-            if not isinstance(head, bytes | bytearray | memoryview):
+            if not isinstance(head, _BYTES):
                 head.release()
         self._sent_of_head = sent
 
@@ -96,7 +98,7 @@ class Outbox:
         for index, segment in enumerate(self._queue):
             if len(buffers) == BUFFERS_MAX:
                 break
-            if isinstance(segment, bytes | bytearray | memoryview):
+            if isinstance(segment, _BYTES):
                 buffers.append(segment)
             elif len(segment) <= COPIED_BYTES_MAX:
                 copied = read_region(segment)

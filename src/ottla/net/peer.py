@@ -230,7 +230,8 @@ class Peer:
         """``submit_now`` of a request that is written already, with the ``next_correlation_id``.
 
         The answer is what ``read`` makes of its frame (without the length), or the decoded message where that is
-        ``None``. It is not asked about frames of ``SCRATCH_BYTES`` and more.
+        ``None``. It is not asked about frames of ``SCRATCH_BYTES`` and more, and leaves those that throttle to the
+        decoder.
         """
         link = self._link
         assert link is not None, "ready was not asked"
@@ -352,8 +353,10 @@ class Peer:
             if self._room is not None:
                 self._make_room()
             message = entry.read(frame) if entry.read is not None and isinstance(frame, bytes) else None
+            throttle_ms = 0
             if message is None:
                 message = self._decode(entry, frame)
+                throttle_ms = getattr(message, "throttle_time_ms", 0)
         except (DecodeError, ValueError) as error:
             host, port = self.address
             failure = PeerLost(f"{host}:{port} sent a malformed answer: {error}")
@@ -361,7 +364,6 @@ class Peer:
                 self._turn.at_end(partial(entry.answer.fail, failure))
             self.close(failure)
             return
-        throttle_ms = getattr(message, "throttle_time_ms", 0)
         if throttle_ms > 0:
             self._throttled_until = max(self._throttled_until, self._loop.time() + throttle_ms / 1000)
         self._turn.at_end(partial(entry.answer.set, message))

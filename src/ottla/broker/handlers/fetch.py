@@ -123,11 +123,25 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         )
 
     def _respond(self, context: RequestContext, session: FetchContext, found: FetchPass) -> FetchResponse | Written:
-        by_key = {key_of(session, fetched): fetched for fetched in found.partitions}
-        answer = session.finish({key: outcome_of(fetched) for key, fetched in by_key.items()}, self.now_ms())
-        if len(answer.partitions) == 1 and session.uses_topic_ids and session.session is not None:
+        by_id = session.uses_topic_ids
+        by_key: dict[PartitionKey, FetchedPartition] = {}
+        outcomes: dict[PartitionKey, PartitionOutcome] = {}
+        for fetched in found.partitions:
+            target, region = fetched.target, fetched.region
+            key: PartitionKey = (target.topic_id if by_id else target.topic or ""), target.partition
+            by_key[key] = fetched
+            outcomes[key] = PartitionOutcome(
+                records_bytes=0 if region is None else len(region),
+                high_watermark=fetched.high_watermark,
+                log_start_offset=fetched.log_start_offset,
+                error_code=ErrorCode.NONE if fetched.error is None else fetched.error.code,
+                diverging_epoch=fetched.diverging is not None,
+            )
+        answer = session.finish(outcomes, self.now_ms())
+        continued = session.session
+        if len(answer.partitions) == 1 and by_id and continued is not None:
             (key,) = answer.partitions
-            frame = written(context, session.session, key, by_key[key])
+            frame = written(context, continued, key, by_key[key])
             if frame is not None:
                 del by_key[key]
                 for fetched in by_key.values():
@@ -261,18 +275,3 @@ def forgotten_of(request: FetchRequest, by_id: bool) -> Iterable[PartitionKey]:
     for topic in request.forgotten_topics_data:
         for partition in topic.partitions:
             yield (topic.topic_id if by_id else topic.topic), partition
-
-
-def key_of(session: FetchContext, fetched: FetchedPartition) -> PartitionKey:
-    target = fetched.target
-    return (target.topic_id if session.uses_topic_ids else target.topic or ""), target.partition
-
-
-def outcome_of(fetched: FetchedPartition) -> PartitionOutcome:
-    return PartitionOutcome(
-        records_bytes=fetched.size,
-        high_watermark=fetched.high_watermark,
-        log_start_offset=fetched.log_start_offset,
-        error_code=ErrorCode.NONE if fetched.error is None else fetched.error.code,
-        diverging_epoch=fetched.diverging is not None,
-    )
