@@ -215,8 +215,10 @@ _AS_COORDINATOR: Mapping[ErrorCode, ErrorCode] = {
 _TOO_LARGE = frozenset((ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE, ErrorCode.INVALID_FETCH_SIZE))
 
 
-def as_coordinator(error: KafkaError, too_large: ErrorCode) -> KafkaError:
-    """An error of the log as a client of the coordinator is told it."""
+def as_coordinator(error: Exception, too_large: ErrorCode) -> KafkaError:
+    """An error of the log as a client of the coordinator is told it. Raises what is no ``KafkaError``."""
+    if not isinstance(error, KafkaError):
+        raise error
     code = too_large if error.code in _TOO_LARGE else _AS_COORDINATOR.get(error.code)
     return error if code is None else KafkaError(code, error.message)
 

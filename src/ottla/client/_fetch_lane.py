@@ -122,7 +122,7 @@ class FetchLane:
         assert now is not None, "a request came first"
         try:
             if isinstance(response, Filled):
-                self._session.kept()
+                self._session.answered(self._session.session_id)
                 self._fetcher.stock_more(*now.asked[now.moved], response)
                 self._loop.call_soon(self._go_on, now, now.moved)
                 return

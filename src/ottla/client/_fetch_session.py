@@ -13,10 +13,10 @@ from msgspec import Struct
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
+from ottla.wire.fetch_mold import fetch_mold
 from ottla.wire.frame import RequestHeader
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
-from ottla.wire.messages.fetch_response import FetchableTopicResponse, FetchResponse, PartitionData
-from ottla.wire.mold import AnswerMold, Filled, NumbersMold
+from ottla.wire.mold import Filled, NumbersMold
 
 TOPIC_ID_VERSION: Final = 13
 """From here on Fetch names topics by id."""
@@ -103,10 +103,6 @@ class FetchSession:
         self.session_id = session_id
         self.epoch = 0 if session_id == 0 else self.epoch % EPOCH_MAX + 1
 
-    def kept(self) -> None:
-        """The same after an answer that came in the mold."""
-        self.epoch = self.epoch % EPOCH_MAX + 1
-
     def reset(self) -> None:
         """Begin anew with a full request."""
         self.session_id = self.epoch = 0
@@ -121,22 +117,13 @@ class FetchSession:
         def moved(epoch: int, offset: int) -> FetchRequest:
             return self._request({place: want._replace(offset=offset)}, (), epoch)
 
-        def brought(high_watermark: int, last_stable_offset: int, log_start_offset: int) -> FetchResponse:
-            partition = PartitionData(
-                partition_index=place.partition,
-                high_watermark=high_watermark,
-                last_stable_offset=last_stable_offset,
-                log_start_offset=log_start_offset,
-                aborted_transactions=[] if settings.read_committed else None,
-                records=b"",
-            )
-            topic = FetchableTopicResponse(topic_id=want.topic_id, partitions=[partition])
-            return FetchResponse(session_id=self.session_id, responses=[topic])
-
         request = NumbersMold(RequestHeader(ApiKey.FETCH, version, 0, client_id), "iq", moved)
         if version < TOPIC_ID_VERSION:
             return _Molds(request, None)
-        return _Molds(request, AnswerMold(ApiKey.FETCH, version, "qqq", brought, records=True).read)
+        answer = fetch_mold(
+            version, self.session_id, want.topic_id, place.partition, looks_for_aborted=settings.read_committed
+        )
+        return _Molds(request, answer.read)
 
     def _request(
         self, changed: Mapping[TopicPartition, Wanted], forgotten: Iterable[tuple[str, Uuid, int]], epoch: int

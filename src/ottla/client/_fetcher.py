@@ -310,7 +310,8 @@ class Fetcher:
             name = topic.topic or names.get(topic.topic_id, "")
             for partition in topic.partitions:
                 reading, offset = asked.get((name, partition.partition_index), (None, -1))
-                if reading is not None and reading.fetched == offset:
+                # It may have been assigned, moved or paused while the request was on its way.
+                if reading is not None and self.readings.takes(reading, offset):
                     self._take(reading, partition, topic.topic_id)
         if self._stock_bytes - before >= SMALL_BYTES:
             # The application will be busy for a while: the next fetch goes out before it begins.
@@ -333,9 +334,6 @@ class Fetcher:
         return Uuid.ZERO if topic is None else topic.topic_id
 
     def _take(self, reading: Reading, answer: PartitionData, topic_id: Uuid) -> None:
-        if not self.readings.current(reading) or not reading.fetchable:
-            # Assigned, moved or paused while the request was on its way.
-            return
         if not answer.error_code:
             if answer.preferred_read_replica >= 0:
                 reading.replica = answer.preferred_read_replica

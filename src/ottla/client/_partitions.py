@@ -108,9 +108,7 @@ class Readings:
 
     def takes(self, reading: Reading, offset: int) -> bool:
         """Whether what was fetched of it from ``offset`` on is still what comes next."""
-        if reading.fetched != offset or reading.paused or reading.stale or reading.reset_to is not None:
-            return False
-        return self._by_place.get(reading.place) is reading
+        return reading.fetched == offset and reading.fetchable and self.current(reading)
 
     def put(self, reading: Reading) -> None:
         self._by_place[reading.place] = reading

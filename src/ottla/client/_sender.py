@@ -179,7 +179,7 @@ class Lane:
         accumulator, settings = sender.accumulator, sender.settings
         now = sender.loop.time() + TIMER_TOLERANCE
         room = settings.request_bytes_max
-        lingers, transaction = accumulator.linger_seconds > 0, sender.transaction
+        lingers = accumulator.linger_seconds > 0
         batches: list[Batch] = []
         again: list[PartitionQueue] = []
         for _ in range(len(self.ready)):
@@ -195,10 +195,7 @@ class Lane:
             if batches and size > room:
                 again.append(queue)
                 continue
-            if transaction is None:
-                batch: Batch | None = accumulator.take(queue, sender.producer, transactional=False)
-            else:
-                batch = sender.take_transactional(transaction, queue)
+            batch = sender.take(queue)
             if batch is None:
                 continue
             batches.append(batch)
@@ -227,12 +224,12 @@ class Sender:
         self.turn = of_running_loop()
         self.loop = self.turn.loop
         self.stopping = False
-        self.transaction = transaction
+        self._transaction = transaction
         self._lanes: dict[int, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
-        self.producer = NO_PRODUCER
+        self._producer = NO_PRODUCER
         self._producer_wanted = False
         self._topics_wanted: set[str] = set()
         self._refreshing = False
@@ -336,15 +333,18 @@ class Sender:
 
     def have_producer(self) -> bool:
         """Whether there is a producer id where one is needed; otherwise one is asked for."""
-        if not self.settings.idempotent or self.transaction is not None or self.producer[0] >= 0:
+        if not self.settings.idempotent or self._transaction is not None or self._producer[0] >= 0:
             return True
         if not self._producer_wanted:
             self._producer_wanted = True
             self.spawn(self._fetch_producer(), "producer id")
         return False
 
-    def take_transactional(self, transaction: Transaction, queue: PartitionQueue) -> Batch | None:
+    def take(self, queue: PartitionQueue) -> Batch | None:
         """The head of a queue, unless its transaction has to do something first."""
+        transaction = self._transaction
+        if transaction is None:
+            return self.accumulator.take(queue, self._producer, transactional=False)
         if not transaction.may_send(queue.place):
             return None
         return self.accumulator.take(queue, transaction.producer, transactional=True)
@@ -353,7 +353,7 @@ class Sender:
         """Put a request on the connection."""
         settings = self.settings
         try:
-            if len(batches) == 1 and settings.acks and self.transaction is None:
+            if len(batches) == 1 and settings.acks and self._transaction is None:
                 batch = batches[0]
                 form = lane.forms.get(batch.queue)
                 if form is None or form.peer is not peer or form.generation != self.cluster.generation:
@@ -404,7 +404,7 @@ class Sender:
 
     def _request(self, peer: Peer, batches: list[Batch]) -> tuple[int, ProduceRequest]:
         version = peer.version_of(ApiKey.PRODUCE)
-        transaction = self.transaction
+        transaction = self._transaction
         if transaction is not None:
             version = transaction.produce_version(version)
         topics: dict[str, TopicProduceData] = {}
@@ -441,8 +441,7 @@ class Sender:
         lane.in_flight -= 1
         if isinstance(response, Filled):
             base_offset, log_append_time, _ = response.numbers
-            batches[0].queue.unproven = False
-            self._finish(batches[0], base_offset=base_offset, log_append_time=log_append_time)
+            self._acknowledged(batches[0], base_offset, log_append_time)
             self._landed(lane, batches)
             return
         if response.node_endpoints:
@@ -473,7 +472,7 @@ class Sender:
         for batch in batches:
             queue = batch.queue
             if queue.gap and queue.close_gap() and queue.producer == NO_PRODUCER:
-                self.producer = NO_PRODUCER
+                self._producer = NO_PRODUCER
             if queue.waiting:
                 self.mark(queue)
 
@@ -481,12 +480,15 @@ class Sender:
         if result is None:
             self._failed(batch, ErrorCode.UNKNOWN_SERVER_ERROR, "the broker's answer left the partition out")
         elif not result.error_code or result.error_code == ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
-            batch.queue.unproven = False
-            self._finish(batch, base_offset=result.base_offset, log_append_time=result.log_append_time_ms)
+            self._acknowledged(batch, result.base_offset, result.log_append_time_ms)
         else:
             hint = result.current_leader
             self.cluster.note_leader(batch.place, hint.leader_id, hint.leader_epoch)
             self._failed(batch, ErrorCode.of(result.error_code), result.error_message)
+
+    def _acknowledged(self, batch: Batch, base_offset: int, log_append_time: int) -> None:
+        batch.queue.unproven = False
+        self._finish(batch, base_offset=base_offset, log_append_time=log_append_time)
 
     def _failed(self, batch: Batch, code: ErrorCode, message: str | None) -> None:
         """Try again if that can help and there is time, else give up."""
@@ -498,7 +500,7 @@ class Sender:
         retry = code.retriable
         if code in NUMBERS_REFUSED and self.settings.idempotent and in_time:
             oldest = queue.oldest_sent(batch)
-            if oldest and self.transaction is None and (queue.gap or batch.attempts == 1):
+            if oldest and self._transaction is None and (queue.gap or batch.attempts == 1):
                 # It is not in the log, and nothing before it can still get there.
                 queue.refuse(batch)
                 return
@@ -529,8 +531,8 @@ class Sender:
         if batch.attempts and self.settings.idempotent:
             # Its numbers are used up, so whatever follows would look like a gap to the broker.
             batch.queue.gap = True
-        if self.transaction is not None:
-            self.transaction.fail(error)
+        if self._transaction is not None:
+            self._transaction.fail(error)
         self._finish(batch, error=error)
         if batch.queue.gap and batch.queue.close_gap():
             self.mark(batch.queue)
@@ -610,12 +612,12 @@ class Sender:
         backoff = Backoff(self.cluster.rng, initial=0.02)
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
         try:
-            while self.producer[0] < 0 and not self.accumulator.empty:
+            while self._producer[0] < 0 and not self.accumulator.empty:
                 try:
                     response = await self.cluster.ask_any(ApiKey.INIT_PRODUCER_ID, request)
                     code = ErrorCode.of(response.error_code)
                     if code is ErrorCode.NONE:
-                        self.producer = response.producer_id, response.producer_epoch
+                        self._producer = response.producer_id, response.producer_epoch
                         break
                     if not code.retriable:
                         raise error_of(code, "the cluster gives no producer id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -37,6 +37,17 @@ async def offsets(consumer: Consumer, count: int) -> list[int]:
     while len(found) < count:
         found += [record.offset for record in await consumer.get_many(count - len(found), 5.0)]
     return found
+
+
+def growing(cluster: scripted.ScriptedCluster, *, until: int) -> Callable[[int, Any], FetchResponse]:
+    """Answers fetches that read on, each with a record more as long as there are fewer than ``until``."""
+
+    def fetch(node: int, request: Any) -> FetchResponse:
+        if request.topics and cluster.end < until:
+            cluster.append(b"one more")
+        return cluster.fetch(node, request)
+
+    return fetch
 
 
 @pytest.mark.parametrize(("size", "order"), [(10, "fetch record fetch"), (100_000, "fetch fetch record")])
@@ -118,13 +129,7 @@ def test_what_is_only_read_on_is_filled_into_the_last_request_until_something_el
 
     async def main() -> None:
         async with scripted.ScriptedCluster() as cluster:
-
-            def fetch(node: int, request: Any) -> FetchResponse:
-                if request.topics and cluster.end < 20:
-                    cluster.append(b"one more")
-                return cluster.fetch(node, request)
-
-            cluster.handlers[ApiKey.FETCH] = fetch
+            cluster.handlers[ApiKey.FETCH] = growing(cluster, until=20)
             async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:
                 assert await offsets(consumer, 20) == list(range(20))
                 while (fetches := cluster.asked(ApiKey.FETCH))[-1].topics:
@@ -160,14 +165,13 @@ def test_an_answer_in_the_mold_that_comes_too_late_is_dropped(monkeypatch: pytes
     async def main() -> None:
         async with scripted.ScriptedCluster() as cluster:
             held, release = asyncio.Event(), asyncio.Event()
+            grow = growing(cluster, until=10)
 
             async def fetch(node: int, request: Any) -> FetchResponse:
                 if request.topics and cluster.end == 6:
                     held.set()
                     await release.wait()
-                if request.topics and cluster.end < 10:
-                    cluster.append(b"one more")
-                return cluster.fetch(node, request)
+                return grow(node, request)
 
             cluster.handlers[ApiKey.FETCH] = fetch
             async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest") as consumer:

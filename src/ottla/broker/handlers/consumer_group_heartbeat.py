@@ -72,8 +72,6 @@ def _command(context: RequestContext, request: ConsumerGroupHeartbeatRequest) ->
 
 
 def _refusal(error: Exception) -> ConsumerGroupHeartbeatResponse:
-    if not isinstance(error, KafkaError):
-        raise error
     told = as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR)
     return ConsumerGroupHeartbeatResponse(
         error_code=int(told.code), error_message=told.message or told.code.description

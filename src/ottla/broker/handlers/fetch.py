@@ -29,8 +29,8 @@ from ottla.replication.fetch_session import (
     PartitionKey,
     PartitionOutcome,
 )
-from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.fetch_mold import fetch_mold
 from ottla.wire.messages.fetch_request import FetchRequest
 from ottla.wire.messages.fetch_response import (
     AbortedTransaction,
@@ -127,11 +127,11 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         by_key: dict[PartitionKey, FetchedPartition] = {}
         outcomes: dict[PartitionKey, PartitionOutcome] = {}
         for fetched in found.partitions:
-            target, region = fetched.target, fetched.region
+            target = fetched.target
             key: PartitionKey = (target.topic_id if by_id else target.topic or ""), target.partition
             by_key[key] = fetched
             outcomes[key] = PartitionOutcome(
-                records_bytes=0 if region is None else len(region),
+                records_bytes=fetched.size,
                 high_watermark=fetched.high_watermark,
                 log_start_offset=fetched.log_start_offset,
                 error_code=ErrorCode.NONE if fetched.error is None else fetched.error.code,
@@ -205,7 +205,8 @@ def written(
     region = fetched.region
     if region is None or fetched.aborted:
         return None
-    kind = key, context.api_version, fetched.aborted is None
+    looks_for_aborted = fetched.aborted is not None
+    kind = key, context.api_version, looks_for_aborted
     usual = session.memo
     if not isinstance(usual, _Usual) or usual.kind != kind:
         session.memo = _Usual(kind)
@@ -214,27 +215,16 @@ def written(
         usual.alike += 1
         if usual.alike < ALIKE:
             return None
-        usual.mold = mold_of(session.session_id, fetched, context.api_version)
+        target = fetched.target
+        usual.mold = fetch_mold(
+            context.api_version,
+            session.session_id,
+            target.topic_id,
+            target.partition,
+            looks_for_aborted=looks_for_aborted,
+        )
     ends = fetched.high_watermark, fetched.last_stable_offset, fetched.log_start_offset
     return Written(cast(Segments, usual.mold.write(context.header.correlation_id, ends, region)))
-
-
-def mold_of(session_id: int, fetched: FetchedPartition, version: int) -> AnswerMold:
-    target, aborted = fetched.target, fetched.aborted
-
-    def answer(high_watermark: int, last_stable_offset: int, log_start_offset: int) -> FetchResponse:
-        data = PartitionData(
-            partition_index=target.partition,
-            high_watermark=high_watermark,
-            last_stable_offset=last_stable_offset,
-            log_start_offset=log_start_offset,
-            aborted_transactions=None if aborted is None else [],
-            records=b"",
-        )
-        topic = FetchableTopicResponse(topic_id=target.topic_id, partitions=[data])
-        return FetchResponse(session_id=session_id, responses=[topic])
-
-    return AnswerMold(ApiKey.FETCH, version, "qqq", answer, records=True)
 
 
 def limits_of(context: RequestContext, request: FetchRequest, bytes_max: int) -> FetchLimits:

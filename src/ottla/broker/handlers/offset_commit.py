@@ -96,8 +96,6 @@ def _refuse(
     response: OffsetCommitResponse, answers: list[list[OffsetCommitResponsePartition]], error: Exception
 ) -> OffsetCommitResponse:
     """The error stands in each partition that was to be committed."""
-    if not isinstance(error, KafkaError):
-        raise error
     code = as_coordinator(error, ErrorCode.INVALID_COMMIT_OFFSET_SIZE).code
     for part in chain.from_iterable(answers):
         part.error_code = int(code)

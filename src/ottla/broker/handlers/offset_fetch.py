@@ -88,8 +88,6 @@ class OffsetFetchHandler(Struct, frozen=True, kw_only=True):
 
 
 def _refusal(group_id: str, error: Exception) -> OffsetFetchResponseGroup:
-    if not isinstance(error, KafkaError):
-        raise error
     code = as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR).code
     return OffsetFetchResponseGroup(group_id=group_id, error_code=int(code))
 
