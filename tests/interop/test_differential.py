@@ -89,8 +89,11 @@ def twins(apache_kafka: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         for node in nodes:
             node.start()
-        with nodes[1].connect() as link:
-            served = set(link.api_versions())
+            with node.connect() as link:
+                served = set(link.api_versions())
+                # Apache Kafka fetches its first block of producer ids when it is first asked for one, and answers
+                # COORDINATOR_LOAD_IN_PROGRESS until then.
+                link.init_producer()
         yield Twin(nodes[0], served), Twin(nodes[1], served)
     finally:
         for node in nodes:

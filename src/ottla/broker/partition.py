@@ -313,8 +313,7 @@ class Partition:
         producers = self.log.producers
         from_client = origin is Origin.CLIENT
         if from_client:
-            state = producers.get(header.producer_id)
-            duplicate = None if state is None else state.duplicate_of(header)
+            duplicate = producers.duplicate_of(header)
             if duplicate is not None:
                 return duplicate
         self._verifications.check(producers, header, guard, required=self._settings.verify_transactions())

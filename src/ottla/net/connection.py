@@ -68,6 +68,7 @@ class Connection:
         "_draining",
         "_frame_started_at",
         "_held_bytes",
+        "_hung_up",
         "_loop",
         "_on_close",
         "_outbox",
@@ -120,6 +121,7 @@ class Connection:
         self._serve_soon = False
         self._closed = False
         self._draining = False
+        self._hung_up = False
         self.last_active_at = self._loop.time()
         self._listen()
 
@@ -388,6 +390,33 @@ class Connection:
         """Part of a graceful stop: no further request is read, not even when limits allow it again."""
         self._draining = True
         self._pause_reading()
+
+    def hang_up(self) -> None:
+        """After the last answer of a graceful stop: say that none follows, and close when the peer does.
+
+        To close a socket with something unread resets the connection, and a peer that notices while it sends another
+        request does not read the answers it has: it would repeat what has been done.
+        """
+        if self._closed or self._hung_up:
+            return
+        self._hung_up = True
+        self._pause_reading()
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.close(str(error))
+            return
+        self._loop.add_reader(self._sock.fileno(), self._drop_received)
+
+    def _drop_received(self) -> None:
+        try:
+            dropped = self._sock.recv_into(self._view)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            dropped = 0
+        if not dropped:
+            self.close("peer closed")
 
 
 def release(segments: Segments | None) -> None:

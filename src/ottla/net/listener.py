@@ -15,6 +15,8 @@ log = get_logger(__name__)
 
 ACCEPTS_PER_WAKE = 64
 ACCEPT_PAUSE_SECONDS = 0.2
+LAST_WORDS_SECONDS = 0.3
+"""So long a peer that was answered just now has to read that before its connection is closed."""
 OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -100,16 +102,18 @@ class Listener:
         """Refuse the new, finish what is in flight within the grace, close the rest."""
         self._close_sockets()
         loop = asyncio.get_running_loop()
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.drain_and_stop()
-            if not connection.busy:
-                connection.close("server stops")
         deadline = loop.time() + grace_seconds
-        while self._connections and loop.time() < deadline:
-            await asyncio.sleep(0.005)
+        while self._connections and (now := loop.time()) < deadline:
             for connection in list(self._connections):
-                if not connection.busy:
+                if connection.busy:
+                    continue
+                if now - connection.last_active_at < LAST_WORDS_SECONDS:
+                    connection.hang_up()
+                else:
                     connection.close("server stops")
+            await asyncio.sleep(0.005)
         for connection in list(self._connections):
             connection.close("server stops")
 

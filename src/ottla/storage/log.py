@@ -12,6 +12,7 @@ segments are sorted and only the last one is active.
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Lock
@@ -31,7 +32,8 @@ from ottla.storage.leader_epochs import LeaderEpochCache
 from ottla.storage.names import SWAP_SUFFIX
 from ottla.storage.offset_index import RELATIVE_OFFSET_MAX
 from ottla.storage.producer_snapshots import ProducerSnapshots
-from ottla.storage.recovery import LoadedLog, LogHints, load_log, replay
+from ottla.storage.recall import earlier_batches
+from ottla.storage.recovery import LoadedLog, LogHints, load_log, replay_up_to
 from ottla.storage.region import FileHandle, FileRegion
 from ottla.storage.retention import expired_segments
 from ottla.storage.segment import Segment
@@ -114,6 +116,7 @@ class Log:
         self.cleaning: Cleaning | None = None
         """Set while the log is being cleaned: its oldest segments stay then."""
         self.segments: list[Segment] = loaded.segments
+        self.producers.recall = partial(earlier_batches, self.segments)
         self._bases = [segment.base_offset for segment in loaded.segments]
         self._active = loaded.segments[-1]
         self._snapshots: ProducerSnapshots = loaded.snapshots
@@ -500,10 +503,7 @@ class Log:
     def _reload_producers(self, now_ms: int) -> None:
         end = self.log_end_offset
         self._snapshots.remove_after(end)
-        loaded = self._snapshots.load(end, self.producers, now_ms)
-        for slot, segment in enumerate(self.segments):
-            if slot + 1 == len(self.segments) or self._bases[slot + 1] > loaded:
-                replay(segment, max(loaded, segment.base_offset), self.producers, now_ms)
+        replay_up_to(end, self._snapshots, self.segments, self.producers, now_ms)
 
     def advance_log_start(self, offset: int) -> None:
         """Records below ``offset`` are gone for readers (DeleteRecords); ``retain`` frees their segments.

@@ -4,6 +4,7 @@ An entry holds the *last* offset of the batch that begins at its position. One i
 every ``index.interval.bytes``, so a lookup gives a place at or before the one wanted, from which headers are read.
 """
 
+from bisect import bisect_right
 from struct import Struct
 from typing import Final
 
@@ -37,6 +38,14 @@ class OffsetIndex:
             return self.base_offset, 0
         relative, position = self.entry(slot)
         return self.base_offset + relative, position
+
+    def lookup_position(self, position: int) -> tuple[int, int]:
+        """The greatest entry at or below ``position`` in the ``.log``, as ``lookup`` gives it."""
+        slot = bisect_right(range(self.file.count), position, key=lambda slot: self.entry(slot)[1]) - 1
+        if slot < 0:
+            return self.base_offset, 0
+        relative, found = self.entry(slot)
+        return self.base_offset + relative, found
 
     def last(self) -> tuple[int, int]:
         """The last entry as ``(offset, position)``; ``(base, 0)`` where there is none."""

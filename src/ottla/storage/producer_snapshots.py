@@ -65,7 +65,7 @@ class ProducerSnapshots:
         for offset in reversed(self.offsets[: bisect_right(self.offsets, offset_max)]):
             entries = self._read(offset)
             if entries is not None:
-                table.load(entries, now_ms)
+                table.load(entries, now_ms, self._disk.modified_ms(self.path(offset)))
                 return offset
         table.clear()
         return -1

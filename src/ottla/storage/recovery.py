@@ -14,7 +14,7 @@ files take the place of the segments they replace. Loading twice gives the same 
 import os
 from binascii import crc32
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from mmap import mmap
 from typing import Final
 
@@ -109,6 +109,19 @@ def replay(segment: Segment, start: int, table: ProducerStateTable, now_ms: int)
     for position, header in segment.headers(location.position):
         if header.producer_id >= 0:
             table.record(header, header.base_offset, now_ms, marker=marker_in(segment, position, header))
+
+
+def replay_up_to(
+    offset: int, snapshots: ProducerSnapshots, segments: Sequence[Segment], table: ProducerStateTable, now_ms: int
+) -> int:
+    """Have ``table`` hold the producers as of ``offset``: the best snapshot, then the batches behind it. Returns where
+    the snapshot was."""
+    loaded = snapshots.load(offset, table, now_ms)
+    if loaded < offset:
+        for segment, following in zip(segments, [*segments[1:], None], strict=True):
+            if segment.base_offset < offset and (following is None or following.base_offset > loaded):
+                replay(segment, max(loaded, segment.base_offset), table, now_ms)
+    return loaded
 
 
 def marker_in(segment: Segment, position: int, header: BatchHeader) -> EndTransaction | None:
@@ -557,13 +570,7 @@ class _Loader:
                 self._snapshot(self.segments[self.segments.index(segment) + 1].base_offset)
 
     def _replay_up_to(self, offset: int, producers: ProducerStateTable) -> int:
-        """Producers as of ``offset``: the best snapshot, then the batches behind it. Returns where the snapshot was."""
-        loaded = self.snapshots.load(offset, producers, self.hints.now_ms)
-        if loaded < offset:
-            for segment, following in zip(self.segments, [*self.segments[1:], None], strict=True):
-                if segment.base_offset < offset and (following is None or following.base_offset > loaded):
-                    replay(segment, max(loaded, segment.base_offset), producers, self.hints.now_ms)
-        return loaded
+        return replay_up_to(offset, self.snapshots, self.segments, producers, self.hints.now_ms)
 
     def _doubt_names(self) -> None:
         """The process before may have been killed ahead of the first sync of what it had made; segments are synced from

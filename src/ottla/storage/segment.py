@@ -241,15 +241,29 @@ class Segment:
                 return None
             after = positions[slot + 1] if slot + 1 < len(positions) else self.size
             return Location(positions[slot], after - positions[slot])
-        self.check_indexes()
-        entry = self.offset_index.lookup(offset)
-        if entry[1] and not self._points_at_batch(*entry):
-            self._rebuild_indexes()
-            entry = self.offset_index.lookup(offset)
-        for position, header in self.headers(entry[1]):
+        for position, header in self.headers(self._batch_position(lambda index: index.lookup(offset))):
             if header.base_offset + header.last_offset_delta >= offset:
                 return Location(position, header.batch_length + LENGTH_OVERHEAD)
         return None
+
+    def headers_up_to(self, end: int, size: int) -> Iterator[tuple[int, BatchHeader]]:
+        """The batches that lie in the last ``size`` bytes before position ``end``, and perhaps a few before those.
+
+        Raises as ``headers`` does.
+        """
+        for position, header in self.headers(self._batch_position(lambda index: index.lookup_position(end - size))):
+            if position >= end:
+                break
+            yield position, header
+
+    def _batch_position(self, look: Callable[[OffsetIndex], tuple[int, int]]) -> int:
+        """Where a batch begins, by what ``look`` finds in the index."""
+        self.check_indexes()
+        entry = look(self.offset_index)
+        if entry[1] and not self._points_at_batch(*entry):
+            self._rebuild_indexes()
+            entry = look(self.offset_index)
+        return entry[1]
 
     def _points_at_batch(self, last_offset: int, position: int) -> bool:
         """Whether an index entry is true: indexes have no checksum, and a wrong one would skip records."""

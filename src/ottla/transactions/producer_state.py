@@ -4,6 +4,10 @@ Follows Kafka's producer state (KIP-98, KIP-890 markers). A producer's last five
 answered with the offset its first attempt got; a batch must follow the one before it without a gap; a new epoch starts
 at sequence 0; a producer nobody knows may start anywhere, for its state may have expired.
 
+A snapshot keeps the last batch alone, and a broker that stops may leave up to five unanswered. Kafka refuses the retry
+of the others as out of order, upon which an idempotent producer begins a new epoch and has them appended twice. Here
+the log is asked for them (``recall``) when such a retry comes.
+
 ``check`` decides and changes nothing; ``record`` folds in a batch that *was* appended (by the leader after ``check``,
 by a follower, by recovery) and checks nothing.
 
@@ -13,7 +17,7 @@ with that ``transaction_first_offset``. A transaction is unstable until its mark
 
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -48,6 +52,8 @@ __all__ = [
 BATCHES_RETAINED: Final = 5
 LATE_TRANSACTION_BUFFER_MS: Final = 5 * 60 * 1000
 PRODUCER_ID_EXPIRATION_MS_DEFAULT: Final = 86_400_000
+RETURN_MS: Final = 10 * 60 * 1000
+"""So long a producer is still known after a load if nothing but its records' timestamps says that it has expired."""
 NO_COORDINATOR_EPOCH: Final = -1
 EPOCH_MAX: Final = 2**15 - 1
 _CLIENT: Final = Origin.CLIENT
@@ -72,6 +78,15 @@ class RetainedBatch(NamedTuple):
     last_offset: int
     offset_delta: int
     timestamp: int
+
+    @classmethod
+    def of(cls, header: BatchHeader, offset: int) -> "RetainedBatch":
+        """The batch that was appended at base ``offset``."""
+        delta, first = header.last_offset_delta, header.base_sequence
+        last = NO_SEQUENCE if first == NO_SEQUENCE else (first + delta) & SEQUENCE_MAX
+        if first == NO_SEQUENCE:
+            first = _sequence_before(last, delta)
+        return cls(first, last, offset + delta, delta, header.max_timestamp)
 
 
 class CompletedTransaction(Struct, frozen=True, kw_only=True):
@@ -102,6 +117,7 @@ class ProducerState:
     """One producer on one partition. Owned by the table, read by DescribeProducers."""
 
     __slots__ = (
+        "abridged",
         "active_ms",
         "batches",
         "coordinator_epoch",
@@ -118,6 +134,8 @@ class ProducerState:
         self.last_timestamp = NO_TIMESTAMP
         self.transaction_first_offset: int | None = None
         self.batches: deque[RetainedBatch] = deque(maxlen=BATCHES_RETAINED)
+        self.abridged = False
+        """Whether there may have been batches before those retained, as a snapshot leaves it."""
         self.active_ms = NO_TIMESTAMP
         """When it appended last by the wall clock; the records' timestamps may be anything. Not in snapshots."""
 
@@ -143,10 +161,12 @@ class ProducerState:
 class ProducerStateTable:
     """All producers of one partition."""
 
-    __slots__ = ("_completed", "_ongoing", "_producers", "expiration_ms")
+    __slots__ = ("_completed", "_ongoing", "_producers", "expiration_ms", "recall")
 
     def __init__(self, *, expiration_ms: int = PRODUCER_ID_EXPIRATION_MS_DEFAULT) -> None:
         self.expiration_ms = expiration_ms
+        self.recall: Callable[[int, int], Sequence[BatchHeader]] = _nothing_recalled
+        """The data batches of a producer id that lie below an offset and not far from it, in their order."""
         self._producers: dict[int, ProducerState] = {}
         self._ongoing: dict[int, int] = {}
         """First offset of each open transaction, ascending, and its producer id."""
@@ -173,6 +193,31 @@ class ProducerStateTable:
             state is not None and state.transaction_first_offset is not None and state.producer_epoch == producer_epoch
         )
 
+    def duplicate_of(self, header: BatchHeader) -> Duplicate | None:
+        """Where the batch is, if it was appended before."""
+        state = self._producers.get(header.producer_id)
+        if state is None:
+            return None
+        duplicate = state.duplicate_of(header)
+        if duplicate is not None or not state.abridged or header.producer_epoch != state.producer_epoch:
+            return duplicate
+        if _follows(header.base_sequence, state.last_sequence):
+            return None
+        self._complete(state)
+        return state.duplicate_of(header)
+
+    def _complete(self, state: ProducerState) -> None:
+        """Retain what a snapshot has left out."""
+        state.abridged = False
+        oldest = state.batches[0]
+        base_offset = oldest.last_offset - oldest.offset_delta
+        earlier = [
+            RetainedBatch.of(header, header.base_offset)
+            for header in self.recall(state.producer_id, base_offset)
+            if header.producer_epoch == state.producer_epoch
+        ]
+        state.batches = deque([*earlier, *state.batches], maxlen=BATCHES_RETAINED)
+
     def check_epoch(self, producer_id: int, producer_epoch: int) -> None:
         """Raises ``KafkaError(INVALID_PRODUCER_EPOCH)`` for an epoch that has been left behind."""
         state = self._producers.get(producer_id)
@@ -189,7 +234,7 @@ class ProducerStateTable:
         if state is None or origin is _REPLICATION:
             return None
         if origin is _CLIENT:
-            duplicate = state.duplicate_of(header)
+            duplicate = state.duplicate_of(header) if not state.abridged else self.duplicate_of(header)
             if duplicate is not None:
                 return duplicate
         if header.producer_epoch < state.producer_epoch:
@@ -251,16 +296,13 @@ class ProducerStateTable:
             state = self._producers[producer_id] = ProducerState(producer_id)
         if state.producer_epoch != header.producer_epoch:
             state.batches.clear()
+            state.abridged = False
             state.producer_epoch = header.producer_epoch
         state.last_timestamp = header.max_timestamp
         state.active_ms = now_ms
         if marker is not None:
             return self._record_marker(state, marker, offset)
-        delta, first = header.last_offset_delta, header.base_sequence
-        last = NO_SEQUENCE if first == NO_SEQUENCE else (first + delta) & SEQUENCE_MAX
-        if first == NO_SEQUENCE:
-            first = _sequence_before(last, delta)
-        state.batches.append(RetainedBatch(first, last, offset + delta, delta, header.max_timestamp))
+        state.batches.append(RetainedBatch.of(header, offset))
         if attributes & TRANSACTIONAL_FLAG and state.transaction_first_offset is None:
             state.transaction_first_offset = offset
             self._ongoing[offset] = producer_id
@@ -349,20 +391,30 @@ class ProducerStateTable:
             for state in self._producers.values()
         ]
 
-    def load(self, entries: Iterable[ProducerSnapshotEntry], now_ms: int) -> None:
-        """Start again from a snapshot; entries that have expired by ``now_ms`` are left out."""
+    def load(self, entries: Iterable[ProducerSnapshotEntry], now_ms: int, written_ms: int = NO_TIMESTAMP) -> None:
+        """Start again from a snapshot that was written at ``written_ms``; entries that have expired by ``now_ms`` are
+        left out.
+
+        A producer of old data has not expired for the timestamps of its records. When it appended last nobody knows,
+        but not after the snapshot was written: where that is not long enough ago, it has ``RETURN_MS`` to come back.
+        """
         self.clear()
+        grace_ms = NO_TIMESTAMP
+        if now_ms - written_ms < self.expiration_ms:
+            grace_ms = now_ms - self.expiration_ms + min(RETURN_MS, self.expiration_ms)
         for entry in entries:
             open_transaction = entry.transaction_first_offset >= 0
-            if not open_transaction and now_ms - entry.timestamp >= self.expiration_ms:
+            if not open_transaction and now_ms - max(entry.timestamp, grace_ms) >= self.expiration_ms:
                 continue
             state = self._producers[entry.producer_id] = ProducerState(entry.producer_id)
             state.producer_epoch = entry.producer_epoch
             state.coordinator_epoch = entry.coordinator_epoch
             state.last_timestamp = entry.timestamp
+            state.active_ms = grace_ms
             if entry.last_offset >= 0:
                 first = _sequence_before(entry.last_sequence, entry.offset_delta)
                 state.batches.append(RetainedBatch(first, *entry[2:6]))
+                state.abridged = True
             if open_transaction:
                 state.transaction_first_offset = entry.transaction_first_offset
                 self._ongoing[entry.transaction_first_offset] = entry.producer_id
@@ -396,12 +448,20 @@ def _check_sequence(header: BatchHeader, state: ProducerState) -> None:
             )
         return
     last = state.last_sequence
-    if first != last + 1 and not (first == 0 and last == SEQUENCE_MAX):
+    if not _follows(first, last):
         raise KafkaError(
             ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
             f"Out of order sequence number for producer {header.producer_id}: {first} (incoming seq. number), {last} "
             "(current end sequence number)",
         )
+
+
+def _follows(first: int, last: int) -> bool:
+    return first == last + 1 or (first == 0 and last == SEQUENCE_MAX)
+
+
+def _nothing_recalled(_producer_id: int, _below: int) -> Sequence[BatchHeader]:
+    return ()
 
 
 def _stale_epoch(producer_id: int, producer_epoch: int, state: ProducerState, relation: str) -> KafkaError:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self
@@ -11,7 +12,7 @@ import pytest
 
 from harness.regions import CountedRegion
 from ottla.net.connection import Answer, CloseConnection, Connection, ConnectionLimits
-from ottla.net.listener import Listener, ListenerLimits
+from ottla.net.listener import LAST_WORDS_SECONDS, Listener, ListenerLimits
 from ottla.runtime.loop import new_event_loop
 from ottla.runtime.supervisor import Supervisor
 
@@ -417,5 +418,49 @@ def test_stop_finishes_what_is_in_flight() -> None:
             with pytest.raises(ConnectionRefusedError):
                 await server.connect()
             writer.close()
+
+    run(main)
+
+
+def test_stop_lets_a_peer_read_its_answers_that_sends_another_request_meanwhile() -> None:
+    """A socket that is closed with something unread is reset, and a peer that writes hears of that first."""
+
+    async def main() -> None:
+        async with Server(echo) as server:
+            with socket.create_connection(("127.0.0.1", server.listener.port)) as peer:
+                peer.sendall(frame(b"one") + frame(b"two"))
+                await asyncio.sleep(0.05)
+                stopping = asyncio.ensure_future(server.listener.stop(1.0))
+                await asyncio.sleep(0.05)
+                peer.sendall(frame(b"three"))
+                await asyncio.sleep(0.05)
+                peer.sendall(frame(b"four"))
+                peer.settimeout(1.0)
+                received = b""
+                while piece := peer.recv(100):
+                    received += piece
+                assert received == frame(b"one") + frame(b"two")
+            await stopping
+            assert server.listener.connection_count == 0
+
+    run(main)
+
+
+def test_stop_does_not_wait_for_a_peer_that_is_quiet_or_never_hangs_up() -> None:
+    async def main() -> None:
+        async with Server(echo) as server:
+            with (
+                socket.create_connection(("127.0.0.1", server.listener.port)) as quiet,
+                socket.create_connection(("127.0.0.1", server.listener.port)) as deaf,
+            ):
+                for peer in (quiet, deaf):
+                    peer.sendall(frame(b"one"))
+                await asyncio.sleep(LAST_WORDS_SECONDS)
+                deaf.sendall(frame(b"two"))
+                await asyncio.sleep(0.02)
+                begun = time.monotonic()
+                await server.listener.stop(30.0)
+                assert time.monotonic() - begun < 5.0
+                assert server.listener.connection_count == 0
 
     run(main)

@@ -245,6 +245,56 @@ def test_snapshots_keep_the_last_batch_and_open_transactions() -> None:
     assert (completed.first_offset, completed.last_offset) == (7, 11)
 
 
+def test_what_a_snapshot_leaves_out_is_recalled_for_a_retry() -> None:
+    log = Partition()
+    batches = [header(n * 2, 2) for n in range(7)]
+    offsets = [log.append(batch) for batch in batches]
+    asked = []
+
+    def recall(producer_id: int, below: int) -> list[BatchHeader]:
+        asked.append((producer_id, below))
+        return [header(50, 2, epoch=-1), *(batches[n]._replace(base_offset=n * 2) for n in range(1, 6))]
+
+    other = Partition()
+    other.table.load(log.table.snapshot(), now_ms=1000)
+    other.table.recall = recall
+    other.end_offset = log.end_offset
+    assert other.append(batches[6]) == Duplicate(12, 13, 1000)
+    assert other.append(header(14)) == 14
+    assert not asked, "a producer that goes on is not looked up"
+    assert [other.append(batches[n]) for n in (3, 4, 5, 6)] == [
+        Duplicate(offset, offset + 1, 1000) for offset in offsets[3:7]
+    ]
+    assert other.refused(batches[2]) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert asked == [(PID, 12)], "the log is asked once"
+    assert other.append(header(15)) == 15
+
+
+def test_a_new_epoch_has_nothing_to_recall() -> None:
+    log = Partition()
+    log.append(header(5))
+    other = Partition()
+    other.table.load(log.table.snapshot(), now_ms=1000)
+    other.table.recall = lambda *_: pytest.fail("what came before is of another epoch")
+    other.append(header(0, epoch=1))
+    assert other.refused(header(7, epoch=1)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_a_producer_of_old_data_may_come_back_after_a_load() -> None:
+    day = producer_state.PRODUCER_ID_EXPIRATION_MS_DEFAULT
+    now_ms = 100 * day
+    log = Partition()
+    log.append(header(0, timestamp=5), now_ms=now_ms)
+    entries = log.table.snapshot()
+    other = Partition()
+    other.table.load(entries, now_ms, now_ms - day)
+    assert len(other.table) == 0, "the snapshot is too old itself"
+    other.table.load(entries, now_ms, now_ms - 1000)
+    assert isinstance(other.append(header(0, timestamp=5)), Duplicate)
+    assert not other.table.expire(now_ms + producer_state.RETURN_MS - 1)
+    assert other.table.expire(now_ms + producer_state.RETURN_MS) == [PID]
+
+
 def test_expired_entries_are_not_loaded() -> None:
     table = ProducerStateTable(expiration_ms=100)
     entry = ProducerSnapshotEntry(1, 0, 5, 10, 2, 1000, -1, -1)
