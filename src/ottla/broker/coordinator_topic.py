@@ -112,8 +112,19 @@ class CoordinatorTopic(Generic[DriverT]):
 
         Raises COORDINATOR_NOT_AVAILABLE while nobody leads the partition.
         """
+        if self.is_missing:
+            await self.bring_about()
+        return self.located(key)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no topic yet."""
+        return self._topic is None
+
+    def located(self, key: str) -> int:
+        """``locate`` where the topic is there."""
         if self._topic is None:
-            await self._ensure_topic()
+            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         partition = self._image.partition(self.name, self.partition_of(key))
         if partition is None or partition.leader not in self._image.brokers:
             raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
@@ -185,7 +196,8 @@ class CoordinatorTopic(Generic[DriverT]):
         if led is not None:
             led.driver.close(KafkaError(ErrorCode.NOT_COORDINATOR))
 
-    async def _ensure_topic(self) -> None:
+    async def bring_about(self) -> None:
+        """Create the topic. Raises COORDINATOR_NOT_AVAILABLE where that takes too long."""
         if self._creation is None:
             self._creation = self._supervisor.spawn(self._create_topic(), name=f"create {self.name}")
         try:

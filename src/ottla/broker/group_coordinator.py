@@ -125,6 +125,11 @@ class GroupCoordinator:
         """
         return await self._topic.locate(group_id)
 
+    @property
+    def topic(self) -> CoordinatorTopic[GroupDriver]:
+        """The partitions, and who leads them."""
+        return self._topic
+
     # -- life --------------------------------------------------------------------------------------------------------
 
     def on_image(self, delta: ImageDelta, image: ClusterImage) -> None:

@@ -108,12 +108,10 @@ class TransactionCoordinator:
         futures = [driver.submit(command) for driver in drivers]
         return [answer for answer in await asyncio.gather(*futures, return_exceptions=True) if not is_lost(answer)]
 
-    async def locate(self, transactional_id: str) -> int:
-        """The broker that coordinates a transactional id; the first question brings the topic into being.
-
-        Raises COORDINATOR_NOT_AVAILABLE while nobody leads the partition.
-        """
-        return await self._topic.locate(transactional_id)
+    @property
+    def topic(self) -> CoordinatorTopic[TransactionDriver]:
+        """The partitions, and who leads them."""
+        return self._topic
 
     # -- life --------------------------------------------------------------------------------------------------------
 

@@ -126,10 +126,12 @@ def decode(
 def encode(message: Message, version: int) -> bytes:
     """Raises ``EncodeError``; a message that carries file regions needs ``encode_segments``."""
     segments = encode_segments(message, version)
+    if len(segments) == 1 and isinstance(segments[0], bytes):
+        return segments[0]
     parts = [segment for segment in segments if isinstance(segment, bytes)]
     if len(parts) < len(segments):
         raise EncodeError(f"{type(message).__name__} carries a file region")
-    return b"".join(parts) if len(parts) > 1 else parts[0]
+    return b"".join(parts)
 
 
 def encode_segments(message: Message, version: int, prefix: bytes = b"") -> list[bytes | Region]:

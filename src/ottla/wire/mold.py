@@ -85,6 +85,21 @@ class RecordsMold:
         return [b"".join((prefix, head, encoded)), records, tail] if tail else [prefix + head + encoded, records]
 
 
+class FixedAnswer:
+    """An answer that is the same again and again, but for the correlation id."""
+
+    __slots__ = ("_length", "_rest")
+
+    def __init__(self, api_key: int, version: int, message: Message) -> None:
+        frame = response_header(api_key, version, 0) + encode(message, version)
+        self._length = len(frame)
+        self._rest = frame[_ID_BYTES:]
+
+    def write(self, correlation_id: int) -> bytes:
+        """The whole frame, length first."""
+        return _pack_length_and_id(self._length, correlation_id) + self._rest
+
+
 class Filled(Struct, frozen=True):
     """What an ``AnswerMold`` found in an answer."""
 

@@ -163,7 +163,7 @@ class Broker:
         options = {
             "coordinator": self.coordinator,
             "image": lambda: self.image,
-            "lookups": {0: self.coordinator},
+            "lookups": {0: self.coordinator.topic},
             "is_enabled": lambda: self.has_consumer_groups,
             "assignors": ("uniform", "range"),
         }

@@ -8,11 +8,12 @@ out, because clients of that time cannot read them. An unknown version is answer
 import re
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ottla.broker.context import RequestContext
-from ottla.broker.dispatch import Route
+from ottla.broker.dispatch import Route, Written
 from ottla.metadata.image import ClusterImage
+from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.api_versions_request import ApiVersionsRequest
 from ottla.wire.messages.api_versions_response import (
@@ -21,6 +22,7 @@ from ottla.wire.messages.api_versions_response import (
     FinalizedFeatureKey,
     SupportedFeatureKey,
 )
+from ottla.wire.mold import FixedAnswer
 
 SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 
@@ -31,14 +33,23 @@ class ApiVersionsHandler(Struct, frozen=True, kw_only=True):
     routes: Mapping[int, Route]
     image: Callable[[], ClusterImage]
     supported_features: Mapping[str, tuple[int, int]]
+    _written: dict[int, tuple[ClusterImage, FixedAnswer]] = field(default_factory=dict)
+    """By version, and the image it was written of: every connection begins with this question."""
 
-    def handle(self, context: RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse:
+    def handle(self, context: RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse | Written:
         version = context.api_version
         if version >= 3 and not (
             SOFTWARE.fullmatch(request.client_software_name) and SOFTWARE.fullmatch(request.client_software_version)
         ):
             return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
         image = self.image()
+        known = self._written.get(version)
+        if known is None or known[0] is not image:
+            answer = FixedAnswer(ApiKey.API_VERSIONS, version, self._answer(image, version))
+            known = self._written[version] = image, answer
+        return Written([known[1].write(context.header.correlation_id)])
+
+    def _answer(self, image: ClusterImage, version: int) -> ApiVersionsResponse:
         return ApiVersionsResponse(
             api_keys=[row(route) for _, route in sorted(self.routes.items())],
             supported_features=[

@@ -7,8 +7,7 @@ groups) is answered with INVALID_REQUEST and a message: a client that would wait
 have it.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -26,9 +25,14 @@ _NAMES = {GROUP: "group", TRANSACTION: "transaction", SHARE: "share"}
 
 
 class CoordinatorLookup(Protocol):
-    """A kind of coordinator: which broker serves a key. Raises ``KafkaError``."""
+    """The topic of a kind of coordinator: which broker serves a key. Raises ``KafkaError``."""
 
-    async def locate(self, key: str, /) -> int: ...
+    @property
+    def is_missing(self) -> bool: ...
+
+    async def bring_about(self) -> None: ...
+
+    def located(self, key: str, /) -> int: ...
 
 
 class FindCoordinatorHandler(Struct, frozen=True, kw_only=True):
@@ -37,29 +41,40 @@ class FindCoordinatorHandler(Struct, frozen=True, kw_only=True):
     lookups: Mapping[int, CoordinatorLookup]
     image: Callable[[], ClusterImage]
 
-    async def handle(self, context: RequestContext, request: FindCoordinatorRequest) -> FindCoordinatorResponse:
-        if context.api_version >= FIRST_BATCHED_VERSION:
-            found = await asyncio.gather(*(self._find(context, request, key) for key in request.coordinator_keys))
-            return FindCoordinatorResponse(coordinators=list(found))
-        one = await self._find(context, request, request.key)
-        return FindCoordinatorResponse(
-            error_code=one.error_code,
-            error_message=one.error_message or "NONE",
-            node_id=one.node_id,
-            host=one.host,
-            port=one.port,
-        )
-
-    async def _find(self, context: RequestContext, request: FindCoordinatorRequest, key: str) -> Coordinator:
+    def handle(
+        self, context: RequestContext, request: FindCoordinatorRequest
+    ) -> FindCoordinatorResponse | Awaitable[FindCoordinatorResponse]:
         try:
-            node_id = await self._lookup(context, request.key_type).locate(key)
+            lookup = self._lookup(context, request.key_type)
+        except KafkaError as error:
+            return _refusal(context, request, error)
+        if lookup.is_missing:
+            return self._when_there(context, request, lookup)
+        return self._found(context, request, lookup)
+
+    async def _when_there(
+        self, context: RequestContext, request: FindCoordinatorRequest, lookup: CoordinatorLookup
+    ) -> FindCoordinatorResponse:
+        try:
+            await lookup.bring_about()
+        except KafkaError as error:
+            return _refusal(context, request, error)
+        return self._found(context, request, lookup)
+
+    def _found(
+        self, context: RequestContext, request: FindCoordinatorRequest, lookup: CoordinatorLookup
+    ) -> FindCoordinatorResponse:
+        return _response(context, [self._find(context, lookup, key) for key in _keys(context, request)])
+
+    def _find(self, context: RequestContext, lookup: CoordinatorLookup, key: str) -> Coordinator:
+        try:
+            node_id = lookup.located(key)
             broker = self.image().brokers.get(node_id)
             endpoint = None if broker is None else broker.endpoint(context.listener_name)
             if endpoint is None:
                 raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         except KafkaError as error:
-            message = error.message or error.code.description
-            return Coordinator(key=key, node_id=-1, host="", port=-1, error_code=int(error.code), error_message=message)
+            return _refused(key, error)
         return Coordinator(
             key=key, node_id=node_id, host=endpoint.host, port=endpoint.port, error_code=0, error_message=""
         )
@@ -72,3 +87,29 @@ class FindCoordinatorHandler(Struct, frozen=True, kw_only=True):
         if lookup is None:
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"this broker does not have a {name} coordinator")
         return lookup
+
+
+def _keys(context: RequestContext, request: FindCoordinatorRequest) -> list[str]:
+    return request.coordinator_keys if context.api_version >= FIRST_BATCHED_VERSION else [request.key]
+
+
+def _refused(key: str, error: KafkaError) -> Coordinator:
+    message = error.message or error.code.description
+    return Coordinator(key=key, node_id=-1, host="", port=-1, error_code=int(error.code), error_message=message)
+
+
+def _refusal(context: RequestContext, request: FindCoordinatorRequest, error: KafkaError) -> FindCoordinatorResponse:
+    return _response(context, [_refused(key, error) for key in _keys(context, request)])
+
+
+def _response(context: RequestContext, found: list[Coordinator]) -> FindCoordinatorResponse:
+    if context.api_version >= FIRST_BATCHED_VERSION:
+        return FindCoordinatorResponse(coordinators=found)
+    (one,) = found
+    return FindCoordinatorResponse(
+        error_code=one.error_code,
+        error_message=one.error_message or "NONE",
+        node_id=one.node_id,
+        host=one.host,
+        port=one.port,
+    )

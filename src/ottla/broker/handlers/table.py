@@ -210,7 +210,7 @@ def _find_coordinator(parts: Parts) -> Handler:
     from ottla.broker.handlers.find_coordinator import FindCoordinatorHandler
 
     return FindCoordinatorHandler(
-        lookups={GROUP_KEY: parts.groups, TRANSACTION_KEY: parts.transactions}, image=parts.image
+        lookups={GROUP_KEY: parts.groups.topic, TRANSACTION_KEY: parts.transactions.topic}, image=parts.image
     )
 
 
