@@ -5,14 +5,15 @@ limits; after that every partition is held to its own limit and to what the answ
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
-from ottla.broker.partition import Isolation, Partition
+from ottla.broker.partition import Foresight, Isolation, Partition
 from ottla.broker.partitions import Partitions
 from ottla.model import Uuid
 from ottla.net.deferred import Deferred
+from ottla.net.outbox import Segment
 from ottla.runtime.turn import of_running_loop
 from ottla.storage.region import FileRegion
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -80,6 +81,8 @@ class FetchPass(Struct, kw_only=True):
     size: int = 0
     final: bool = False
     """Whether something was found that must be answered at once: an error or a divergence."""
+    frame: list[Segment] | None = None
+    """The answer, where it was written while its records were not visible yet."""
 
     def release(self) -> None:
         """Unpin the segments of a pass that is not answered."""
@@ -165,13 +168,24 @@ class DelayedFetch:
 
     ``found`` gets the pass to answer with: enough bytes, something that cannot wait, or what there is when time is
     over. ``watch`` is to be called in the same step as the first pass, so that no append falls between the two.
+
+    A consumer that has read all of one partition, and waits for the next record, is read for while the disk syncs that
+    record: ``prepare`` gets the pass before its time has come, and ``found`` the same one if nothing else happens.
     """
 
-    def __init__(self, partitions: Partitions, targets: Sequence[FetchTarget], limits: FetchLimits) -> None:
+    def __init__(
+        self,
+        partitions: Partitions,
+        targets: Sequence[FetchTarget],
+        limits: FetchLimits,
+        prepare: Callable[[FetchPass], None] | None = None,
+    ) -> None:
         self.found: Deferred[FetchPass] = Deferred()
         self._partitions = partitions
         self._targets = targets
         self._limits = limits
+        self._prepare = prepare
+        self._ahead: tuple[Foresight, FetchPass] | None = None
         self._watched: list[Partition] = []
         self._missing = limits.min_bytes
         self._turn = of_running_loop()
@@ -188,15 +202,52 @@ class DelayedFetch:
             except KafkaError:
                 self._read_soon()
                 return
-            partition.data_waiters.add(id(self), self._advanced)
+            partition.data_waiters.add(self)
             self._watched.append(partition)
 
-    def _advanced(self, visible_bytes: int) -> None:
-        """Zero bytes stand for a change that is worth a look at once: leadership lost, log offline, a transaction's
-        end."""
+    def advanced(self, visible_bytes: int) -> None:
         self._missing -= visible_bytes
         if visible_bytes == 0 or self._missing <= 0:
             self._read_soon()
+
+    def foreseen(self) -> None:
+        limits = self._limits
+        if self._prepare is not None and limits.isolation is Isolation.HIGH_WATERMARK and len(self._watched) == 1:
+            # The sync begins first.
+            self._turn.at_end(self._read_ahead)
+
+    def _read_ahead(self) -> None:
+        (target,), (partition,), limits = self._targets, self._watched, self._limits
+        if self.found.is_over or self._reads_soon or self._ahead is not None or target.last_fetched_epoch >= 0:
+            return
+        try:
+            partition.check_leader_epoch(target.current_leader_epoch)
+            foresight = partition.foresee(target.fetch_offset, min(target.max_bytes, limits.max_bytes))
+        except KafkaError:
+            return
+        if foresight is None:
+            return
+        fetched = FetchedPartition(
+            target=target,
+            high_watermark=foresight.high_watermark,
+            last_stable_offset=foresight.high_watermark,
+            log_start_offset=foresight.log_start_offset,
+            region=foresight.region,
+        )
+        found = FetchPass(partitions=[fetched], size=fetched.size)
+        self._ahead = foresight, found
+        if self._prepare is not None:
+            self._prepare(found)
+
+    def _came_true(self) -> FetchPass | None:
+        """What was read ahead, if it is what is to be read now."""
+        if self._ahead is None:
+            return None
+        (foresight, found), self._ahead = self._ahead, None
+        if self._watched[0].came_true(foresight):
+            return found
+        found.release()
+        return None
 
     def _read_soon(self) -> None:
         """Not within the append that brought the bytes: others may follow in the same turn."""
@@ -213,7 +264,7 @@ class DelayedFetch:
         if self.found.is_over:
             return
         try:
-            found = read_once(self._partitions, self._targets, self._limits)
+            found = self._came_true() or read_once(self._partitions, self._targets, self._limits)
         except Exception as error:
             self._unwatch()
             self.found.fail(error)
@@ -229,4 +280,4 @@ class DelayedFetch:
         if self._timer is not None:
             self._timer.cancel()
         for partition in self._watched:
-            partition.data_waiters.discard(id(self))
+            partition.data_waiters.discard(self)

@@ -110,6 +110,17 @@ class PartitionSettings(Struct, frozen=True, kw_only=True):
     verify_transactions: Callable[[], bool] = lambda: True
 
 
+class Foresight(Struct, frozen=True, kw_only=True):
+    """What readers of the high watermark will find once the flush under way has ended; until then it is for nobody to
+    see, and ``Partition.came_true`` says whether that is all that has happened. ``region`` is to be released."""
+
+    region: FileRegion
+    high_watermark: int
+    log_start_offset: int
+    log: Log
+    ledger: LeaderLedger
+
+
 class Partition:
     """A partition this broker holds a replica of. Leader or not, it owns the log."""
 
@@ -396,6 +407,36 @@ class Partition:
             return None
         return log.read(offset, max_bytes, upper=upper, at_least_one=at_least_one)
 
+    def foresee(self, offset: int, max_bytes: int) -> Foresight | None:
+        """What ``read`` from ``offset`` will give, one batch at least, as soon as what is being flushed is visible;
+        ``None`` where that is nothing, or not all that it depends on."""
+        log, ledger = self.log, self._ledger
+        end = log.log_end_offset
+        waits_for_flush = self._flush_running and ledger is not None and len(ledger.isr) == 1
+        undecided = log.producers.first_unstable_offset is not None
+        if not waits_for_flush or undecided or not log.log_start_offset <= offset < end or ledger is None:
+            return None
+        region = log.read(offset, max_bytes, upper=end, at_least_one=True)
+        if region is None:
+            return None
+        return Foresight(
+            region=region, high_watermark=end, log_start_offset=log.log_start_offset, log=log, ledger=ledger
+        )
+
+    def came_true(self, foresight: Foresight) -> bool:
+        """Whether ``read`` would give now what was foreseen, the same term being under way.
+
+        A transaction that has begun since begins behind it.
+        """
+        log, ledger = self.log, self._ledger
+        return (
+            ledger is foresight.ledger
+            and log is foresight.log
+            and self._offline is None
+            and ledger.high_watermark == foresight.high_watermark
+            and log.log_start_offset == foresight.log_start_offset
+        )
+
     def upper_bound(self, isolation: Isolation) -> int:
         """The first offset that a reader of this isolation may not see."""
         match isolation:
@@ -535,6 +576,7 @@ class Partition:
             self._flush_running = True
             log = self.log
             self._settings.flushes.when_flushed(log, log.log_end_offset, partial(self._flushed, log))
+            self.data_waiters.announce()
 
     def _flushed(self, log: Log, error: KafkaError | None) -> None:
         self._flush_running = False

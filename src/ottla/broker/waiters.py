@@ -6,6 +6,7 @@ the event loop, so an advance and the waiters it wakes are one atomic step.
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import Protocol
 
 from ottla.wire.errors import KafkaError
 
@@ -40,23 +41,38 @@ class OffsetWaiters:
             resolve(error)
 
 
-class DataWaiters:
-    """Callbacks of fetches that want to know of every advance; each gets the number of bytes that became visible."""
+class DataWaiter(Protocol):
+    """A fetch that waits."""
 
-    __slots__ = ("_callbacks",)
+    def advanced(self, visible_bytes: int, /) -> None:
+        """So many bytes became visible; zero stands for a change that is worth a look at once: leadership lost, log
+        offline, a transaction's end."""
+
+    def foreseen(self) -> None:
+        """All that is appended is about to become visible: time to prepare."""
+
+
+class DataWaiters:
+    """Fetches that want to know of every advance."""
+
+    __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._waiters: dict[DataWaiter, None] = {}
 
     def __len__(self) -> int:
-        return len(self._callbacks)
+        return len(self._waiters)
 
-    def add(self, key: int, callback: Callable[[int], None]) -> None:
-        self._callbacks[key] = callback
+    def add(self, waiter: DataWaiter) -> None:
+        self._waiters[waiter] = None
 
-    def discard(self, key: int) -> None:
-        self._callbacks.pop(key, None)
+    def discard(self, waiter: DataWaiter) -> None:
+        self._waiters.pop(waiter, None)
 
     def notify(self, visible_bytes: int) -> None:
-        for callback in tuple(self._callbacks.values()):
-            callback(visible_bytes)
+        for waiter in tuple(self._waiters):
+            waiter.advanced(visible_bytes)
+
+    def announce(self) -> None:
+        for waiter in tuple(self._waiters):
+            waiter.foreseen()

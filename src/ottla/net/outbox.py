@@ -31,7 +31,7 @@ _BYTES: Final = (bytes, bytearray, memoryview)
 SENDFILE = getattr(os, "sendfile", None)
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
 COPY_BYTES = 256 * 1024
-COPIED_BYTES_MAX = 16 * 1024
+COPIED_BYTES_MAX = 32 * 1024
 """A region as small as this is copied: to send it with what surrounds it takes one system call instead of three."""
 BUFFERS_MAX = 64
 """Of one call; the system's own limit is 1,024."""

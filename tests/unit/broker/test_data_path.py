@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from ottla.broker import fetching
 from ottla.broker.dispatch import Dispatch, Route
 from ottla.broker.handlers.api_versions import ApiVersionsHandler
 from ottla.broker.handlers.fetch import FetchHandler
@@ -403,6 +404,119 @@ def test_a_session_tells_its_partitions_apart_whatever_the_last_answer_was_like(
     asyncio.run(main())
 
 
+class ReadAhead:
+    """A session that has read all there is and waits, its usual answer being known; and a record on its way to disk."""
+
+    def __init__(self, serve, make_batch):
+        self.served = serve(FlushPolicy.AUTO)
+        self.make_batch = make_batch
+        self.partition = self.served.bench.partitions.get("orders", 0)
+        self.session = (0, 0)
+        self.offset = 0
+
+    async def fetch(self, session=(0, -1), max_wait_ms=0):
+        partition = FetchPartition(fetch_offset=self.offset, partition_max_bytes=1 << 20, current_leader_epoch=0)
+        topic = FetchTopic(topic_id=self.partition.topic_id, partitions=[partition])
+        request = FetchRequest(
+            max_wait_ms=max_wait_ms, min_bytes=1, session_id=session[0], session_epoch=session[1], topics=[topic]
+        )
+        return await self.served.ask(ApiKey.FETCH, FETCH_VERSIONS[-1], request)
+
+    async def begin(self):
+        self.session = (await self.fetch(session=self.session)).session_id, 1
+        for _ in range(5):
+            waiting = await self.wait()
+            await self.end(waiting)
+        return await self.wait()
+
+    async def wait(self):
+        """The fetch that waits, its record appended."""
+        waiting = asyncio.ensure_future(self.fetch(session=self.session, max_wait_ms=5000))
+        self.session = self.session[0], self.session[1] + 1
+        await asyncio.sleep(0.01)
+        self.producing = asyncio.ensure_future(self.served.produce(self.make_batch(b"x" * 50)))
+        await asyncio.sleep(0.01)
+        assert not waiting.done(), "nothing is shown before it is durable"
+        return waiting
+
+    async def end(self, waiting):
+        """The answer once the record is durable."""
+        await self.served.bench.flushes.flush()
+        answer = await waiting
+        await self.producing
+        alone = await self.fetch()
+        assert answer.responses == alone.responses
+        self.offset = self.partition.high_watermark
+        return answer
+
+
+def test_a_waiting_fetch_is_read_for_while_the_disk_syncs(serve, make_batch, monkeypatch):
+    async def main():
+        case = ReadAhead(serve, make_batch)
+        waiting = await case.begin()
+        monkeypatch.setattr(fetching, "read_once", lambda *_: pytest.fail("it was read already"))
+        await case.served.bench.flushes.flush()
+        answer = await waiting
+        monkeypatch.undo()
+        (data,) = answer.responses[0].partitions
+        assert data.high_watermark == data.last_stable_offset == case.offset + 1
+        assert len(data.records) > 100
+        assert answer.responses == (await case.fetch()).responses
+        await case.producing
+
+    asyncio.run(main())
+
+
+def read_on(case):
+    """Nothing else happens."""
+
+
+def delete_records(case):
+    case.partition.delete_records_before(case.offset)
+
+
+def begin_a_transaction(case):
+    case.partition.append(
+        case.make_batch(b"x", producer=(7, 0, 0), transactional=True),
+        origin=Origin.COORDINATOR,
+        required_acks=-1,
+        now_ms=case.served.bench.clock.now_ms(),
+        guard=case.partition.start_verification(Asker(7, 0, 0), 0, adds_partition=False),
+    )
+
+
+def append_more(case):
+    case.partition.append(case.make_batch(b"more"), origin=Origin.COORDINATOR, required_acks=-1, now_ms=0)
+
+
+def begin_a_term(case):
+    case.served.bench.publish(orders=[case.led(epoch=1, partition_epoch=1)])
+
+
+@pytest.mark.parametrize("event", [read_on, delete_records, begin_a_transaction, append_more, begin_a_term])
+def test_what_happens_meanwhile_is_seen_by_who_was_read_for(serve, make_batch, one_led, event):
+    async def main():
+        case = ReadAhead(serve, make_batch)
+        case.led = one_led
+        waiting = await case.begin()
+        event(case)
+        await case.end(waiting)
+        assert await case.fetch(), "and it goes on"
+
+    asyncio.run(main())
+
+
+def test_a_partition_that_is_lost_meanwhile_is_an_error(serve, make_batch):
+    async def main():
+        case = ReadAhead(serve, make_batch)
+        waiting = await case.begin()
+        case.partition.set_offline("the disk is gone")
+        assert (await waiting).responses[0].partitions[0].error_code == ErrorCode.KAFKA_STORAGE_ERROR
+        await case.producing
+
+    asyncio.run(main())
+
+
 def test_consumers_are_answered_before_the_producer_whose_records_they_wait_for(serve, make_batch):
     """Two answers become known in one turn; each leaves when it is set, or right behind that (``net.connection``)."""
 
@@ -490,6 +604,22 @@ def test_api_versions_names_routes_and_features(serve, version):
         assert names == (
             {"metadata.version", "group.version"} if version == 4 else {"metadata.version"} if version == 3 else set()
         )
+
+    asyncio.run(main())
+
+
+def test_api_versions_are_written_once_for_each_image(serve, one_led):
+    async def main():
+        served = serve()
+        request = ApiVersionsRequest(client_software_name="a-client", client_software_version="1.0")
+        first, again = [await served.ask(ApiKey.API_VERSIONS, 4, request) for _ in range(2)]
+        assert first == again
+        assert first.finalized_features_epoch == served.bench.partitions.image.provenance.offset
+        older = await served.ask(ApiKey.API_VERSIONS, 0, request)
+        assert older.api_keys == first.api_keys
+        served.bench.publish(more=[one_led()])
+        later = await served.ask(ApiKey.API_VERSIONS, 4, request)
+        assert later.finalized_features_epoch == first.finalized_features_epoch + 1
 
     asyncio.run(main())
 

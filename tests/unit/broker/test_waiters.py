@@ -34,16 +34,27 @@ def test_failing_tells_everybody_and_empties() -> None:
     assert seen == [error, error]
 
 
+class Fetching:
+    def __init__(self, waiters: DataWaiters, *, leaves: bool) -> None:
+        self.told: list[object] = []
+        self.waiters, self.leaves = waiters, leaves
+        waiters.add(self)
+
+    def advanced(self, visible_bytes: int) -> None:
+        self.told.append(visible_bytes)
+        if self.leaves:
+            self.waiters.discard(self)
+
+    def foreseen(self) -> None:
+        self.told.append("soon")
+
+
 def test_data_waiters_may_leave_while_they_are_told() -> None:
     waiters = DataWaiters()
-    told: list[tuple[int, int]] = []
-
-    def leave(visible: int) -> None:
-        told.append((1, visible))
-        waiters.discard(1)
-
-    waiters.add(1, leave)
-    waiters.add(2, lambda visible: told.append((2, visible)))
+    one, other = Fetching(waiters, leaves=True), Fetching(waiters, leaves=False)
+    waiters.announce()
     waiters.notify(10)
+    waiters.announce()
     waiters.notify(20)
-    assert told == [(1, 10), (2, 10), (2, 20)]
+    assert one.told == ["soon", 10]
+    assert other.told == ["soon", 10, "soon", 20]

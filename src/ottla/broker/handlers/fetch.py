@@ -21,6 +21,7 @@ from ottla.broker.partitions import Partitions
 from ottla.model import Uuid
 from ottla.net.connection import Segments
 from ottla.net.deferred import Deferred
+from ottla.net.outbox import COPIED_BYTES_MAX, read_region
 from ottla.replication.fetch_session import (
     FetchContext,
     FetchPartition,
@@ -96,7 +97,10 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         found = read_once(self.partitions, targets, limits)
         if found.final or found.size >= limits.min_bytes or request.max_wait_ms <= 0 or not targets:
             return self._respond(context, session, found)
-        delayed = DelayedFetch(self.partitions, targets, limits)
+        prepare = None
+        if by_id and session.session is not None:
+            prepare = partial(write_ahead, context, session.session)
+        delayed = DelayedFetch(self.partitions, targets, limits, prepare)
         delayed.watch(found.size, min(request.max_wait_ms, WAIT_MS_MAX))
         found.release()
         return delayed.found.map(partial(self._respond, context, session))
@@ -141,12 +145,15 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         continued = session.session
         if len(answer.partitions) == 1 and by_id and continued is not None:
             (key,) = answer.partitions
+            if found.frame is not None:
+                found.release()
+                return Written(found.frame)
             frame = written(context, continued, key, by_key[key])
             if frame is not None:
                 del by_key[key]
                 for fetched in by_key.values():
                     fetched.release()
-                return frame
+                return Written(frame)
         response = FetchResponse(error_code=int(answer.error_code), session_id=answer.session_id)
         leaders: set[int] = set()
         topic: FetchableTopicResponse | None = None
@@ -198,9 +205,26 @@ class FetchHandler(Struct, frozen=True, kw_only=True):
         leaders.add(leader_id)
 
 
+def write_ahead(context: RequestContext, session: FetchSession, found: FetchPass) -> None:
+    """Write the answer that ``found`` will be, if it is like the session's last and small."""
+    (fetched,) = found.partitions
+    region = fetched.region
+    if region is None or len(region) > COPIED_BYTES_MAX:
+        return
+    key = fetched.target.topic_id, fetched.target.partition
+    try:
+        frame = written(context, session, key, fetched)
+        if frame is not None:
+            parts = [part if isinstance(part, (bytes, bytearray, memoryview)) else read_region(part) for part in frame]
+            found.frame = [b"".join(parts)]
+    except OSError:
+        # Whoever reads when it is time is told.
+        return
+
+
 def written(
     context: RequestContext, session: FetchSession, key: PartitionKey, fetched: FetchedPartition
-) -> Written | None:
+) -> Segments | None:
     """The answer of a session that brings records of one partition, as the one before did."""
     region = fetched.region
     if region is None or fetched.aborted:
@@ -224,7 +248,7 @@ def written(
             looks_for_aborted=looks_for_aborted,
         )
     ends = fetched.high_watermark, fetched.last_stable_offset, fetched.log_start_offset
-    return Written(cast(Segments, usual.mold.write(context.header.correlation_id, ends, region)))
+    return cast(Segments, usual.mold.write(context.header.correlation_id, ends, region))
 
 
 def limits_of(context: RequestContext, request: FetchRequest, bytes_max: int) -> FetchLimits:
