@@ -30,6 +30,7 @@ from ottla.broker.lifecycle import BrokerLifecycle, LifecycleSettings, LocalCont
 from ottla.broker.listeners import Listeners
 from ottla.broker.metadata_loader import MetadataLoader
 from ottla.broker.metadata_log import MetadataLog
+from ottla.broker.new_logs import NewLogs
 from ottla.broker.partition import FlushPolicy, PartitionSettings
 from ottla.broker.partitions import Partitions, log_config
 from ottla.broker.producer_ids import ProducerIds
@@ -195,6 +196,10 @@ class Node:
         store = self._store
         self._flushes = GroupCommit(on_failed=store.fail_directory, kernel=self._disk.kernel_sync())
         store.on_rolled = self._flushes.flush_soon
+        if self.config.storage.flush != FlushPolicy.NEVER:
+            new_logs = NewLogs(self._flushes.wait_settled)
+            store.on_created = new_logs.add
+            self._supervisor.spawn(new_logs.run(), name="new logs")
         self._assignments = DirectoryAssignments(
             assign=self._lifecycle.assign_replicas_to_dirs, supervisor=self._supervisor
         )

@@ -19,6 +19,7 @@ SMALL_FLUSH_BYTES: Final = 64 * 1024
 SMALL_FLUSHES_MIN: Final = 8
 """So many in a row, then room: logs that are written now and then stay as short as their batches."""
 FLUSHES_AHEAD: Final = 16
+AHEAD_BYTES_FIRST: Final = 16 * 1024
 AHEAD_BYTES_MIN: Final = 64 * 1024
 AHEAD_BYTES_MAX: Final = 512 * 1024
 GIVEN_UP: Final = -1000
@@ -35,6 +36,12 @@ class FillAhead:
         self._segment_base = -1
         self._flushed_to = 0
 
+    def begin(self, active: Segment, bytes_max: int) -> None:
+        """Take some room at once, for a log that is known to be flushed in small steps. On the loop."""
+        self._segment_base, self._flushed_to = active.base_offset, active.size
+        self._small_flushes = SMALL_FLUSHES_MIN
+        self._fill(active, min(AHEAD_BYTES_FIRST, bytes_max - active.size))
+
     def before_flush(self, active: Segment, bytes_max: int) -> None:
         """A flush of ``active`` is about to be asked for; the file does not grow beyond ``bytes_max`` for this.
 
@@ -50,7 +57,9 @@ class FillAhead:
         self._small_flushes += 1
         if self._small_flushes < SMALL_FLUSHES_MIN or size < active.filled_to:
             return
-        count = min(max(flushed * FLUSHES_AHEAD, AHEAD_BYTES_MIN), AHEAD_BYTES_MAX, bytes_max - size)
+        self._fill(active, min(max(flushed * FLUSHES_AHEAD, AHEAD_BYTES_MIN), AHEAD_BYTES_MAX, bytes_max - size))
+
+    def _fill(self, active: Segment, count: int) -> None:
         if count <= 0:
             return
         try:

@@ -66,16 +66,17 @@ class GroupCommit:
     def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
         """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
         future: asyncio.Future[None] = self._turn.loop.create_future()
+        self.when_flushed(log, offset, partial(_settle, future))
+        return future
 
-        def resolve(error: KafkaError | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-        self.when_flushed(log, offset, resolve)
+    def wait_settled(self, log: Log) -> asyncio.Future[None]:
+        """Done when what is new of ``log``, its names above all, is durable, records or not; fails as
+        ``wait_flushed`` does."""
+        future: asyncio.Future[None] = self._turn.loop.create_future()
+        if self._has_failed(log):
+            _settle(future, self._verdict(log, log.log_end_offset))
+        else:
+            self._queue(Waiter(log, log.log_end_offset, partial(_settle, future)))
         return future
 
     def when_flushed(self, log: Log, offset: int, resolve: Resolve) -> None:
@@ -145,6 +146,15 @@ class GroupCommit:
         if log.recovery_point < offset:
             return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated")
         return None
+
+
+def _settle(future: asyncio.Future[None], error: KafkaError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 class _KernelRounds:

@@ -79,6 +79,8 @@ class LogStore:
         self.on_directory_failed: Callable[[LogDirectory, OSError], None] | None = None
         self.on_rolled: Callable[[Log], None] | None = None
         """A segment was sealed: hand the log to ``GroupCommit.flush_soon``."""
+        self.on_created: Callable[[Log], None] | None = None
+        """A partition is new: its names are not durable yet."""
         self._rng = rng
         self._condemned: deque[tuple[int, str]] = deque()
         self._offline_in: dict[TopicPartition, LogDirectory] = {}
@@ -314,6 +316,8 @@ class LogStore:
         log.note_created(os.path.join(path, PARTITION_METADATA))
         log.events = self
         self.logs[topic_partition] = log
+        if self.on_created is not None:
+            self.on_created(log)
         return log
 
     def _adopt(self, log: Log, topic_id: Uuid) -> Log:

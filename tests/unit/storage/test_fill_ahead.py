@@ -9,7 +9,13 @@ from msgspec.structs import replace
 from ottla.config.log import LogConfig
 from ottla.storage.disk import Disk
 from ottla.storage.errors import CorruptLogError
-from ottla.storage.fill_ahead import AHEAD_BYTES_MAX, AHEAD_BYTES_MIN, SMALL_FLUSH_BYTES, SMALL_FLUSHES_MIN
+from ottla.storage.fill_ahead import (
+    AHEAD_BYTES_FIRST,
+    AHEAD_BYTES_MAX,
+    AHEAD_BYTES_MIN,
+    SMALL_FLUSH_BYTES,
+    SMALL_FLUSHES_MIN,
+)
 from ottla.wire.errors import KafkaError
 
 
@@ -51,6 +57,23 @@ def test_room_grows_with_the_flushes_up_to_a_limit(log, batches):
     assert file_size(log) - log.size == pytest.approx(160_000, rel=0.05)
     flush_often(log, batches, 30, size=60_000)
     assert file_size(log) - log.size <= AHEAD_BYTES_MAX
+
+
+def test_who_is_known_to_flush_in_small_steps_has_room_from_the_start_on(log, batches, values_in):
+    log.fill_ahead.begin(log.active_segment, log.config.segment_bytes)
+    assert (log.size, file_size(log)) == (0, AHEAD_BYTES_FIRST)
+    written = flush_often(log, batches, 3)
+    assert file_size(log) == AHEAD_BYTES_FIRST
+    while log.size < AHEAD_BYTES_FIRST:
+        written += flush_often(log, batches, 1, size=2000)
+    assert file_size(log) > log.size
+    assert list(values_in(log).values()) == written
+
+
+def test_that_room_is_no_larger_than_a_segment_may_be(open_log):
+    log = open_log(config=LogConfig(segment_bytes=1000))
+    log.fill_ahead.begin(log.active_segment, log.config.segment_bytes)
+    assert file_size(log) == 1000
 
 
 def test_large_or_rare_flushes_get_none(log, batches):

@@ -59,6 +59,47 @@ def test_an_append_is_acknowledged_after_its_flush(open_log, batches):
     asyncio.run(scenario())
 
 
+def test_a_new_log_is_settled_without_a_record(open_log, batches, tmp_path):
+    async def scenario():
+        synced = []
+
+        def note(number, kind, path):
+            if kind.startswith("sync"):
+                synced.append(os.path.basename(path))
+
+        log = open_log(disk=FaultyDisk(note))
+        log.note_created()
+        log.epochs.assign(0, 0)
+        commit = GroupCommit(on_failed=failed)
+        await asyncio.wait_for(commit.wait_settled(log), 5)
+        assert {"orders-0", os.path.basename(tmp_path)} <= set(synced)
+        synced.clear()
+        batches.append(log)
+        await asyncio.wait_for(commit.wait_flushed(log, 1), 5)
+        assert synced == [os.path.basename(log.active_segment.log_path)]
+        commit.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_log_of_a_failed_directory_is_not_settled(open_log, batches):
+    async def scenario():
+        disk = SlowDisk()
+        disk.error = OSError(errno.EIO, "the disk is gone")
+        log = open_log(disk=disk)
+        disk.go.release(10)
+        errors = []
+        commit = GroupCommit(on_failed=lambda path, error: errors.append(error))
+        for _ in range(2):
+            with pytest.raises(KafkaError) as caught:
+                await asyncio.wait_for(commit.wait_settled(log), 5)
+            assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        assert errors == [disk.error]
+        commit.close()
+
+    asyncio.run(scenario())
+
+
 def test_all_that_wait_during_a_flush_share_the_next(open_log, batches):
     async def scenario():
         disk = SlowDisk()
