@@ -80,7 +80,8 @@ def _join_aiokafka(bootstrap: str, topic: str) -> float:
         )
         await consumer.start()
         try:
-            await asyncio.wait_for(consumer.getone(), FIRST_RECORD_SECONDS)
+            async with asyncio.timeout(FIRST_RECORD_SECONDS):
+                await consumer.getone()
             return time.monotonic() - begin
         finally:
             await consumer.stop()
@@ -100,7 +101,8 @@ def _join_ottla(bootstrap: str, topic: str) -> float:
             topics=[topic],
             auto_offset_reset="earliest",
         ) as consumer:
-            await asyncio.wait_for(anext(aiter(consumer)), FIRST_RECORD_SECONDS)
+            async with asyncio.timeout(FIRST_RECORD_SECONDS):
+                await anext(aiter(consumer))
             return time.monotonic() - begin
 
     return asyncio.run(join())

@@ -56,6 +56,8 @@ class ScriptedCluster:
             ApiKey.LIST_OFFSETS: self._list_offsets,
         }
         self.requests: list[tuple[int, ApiKey, Any, float]] = []
+        self.accepted = [0] * nodes
+        """How many connections each node has had."""
         self.ports: list[int] = []
         self._servers: list[asyncio.Server] = []
         self._connections: list[set[asyncio.StreamWriter]] = []
@@ -125,6 +127,7 @@ class ScriptedCluster:
     def _serve(self, node: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._connections[node].add(writer)
+            self.accepted[node] += 1
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
                     frame = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))

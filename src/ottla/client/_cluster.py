@@ -140,6 +140,8 @@ class Cluster:
         """Loop time, while somebody asks: now without those seconds."""
         self.listeners: list[Callable[[], object]] = []
         """Called after what is known of topics has changed."""
+        self.first_connected: Callable[[], object] | None = None
+        """Called once, with the first connection: for what need not wait for metadata."""
 
     async def __aenter__(self) -> Self:
         backoff = Backoff(self.rng, initial=0.05)
@@ -445,7 +447,7 @@ class Cluster:
                 raise PeerLost("the client is closed")
             try:
                 async with self._until_closed():
-                    peer = await self._open(address)
+                    peer = await self._open(address, self._usable(address) if lane else None)
             except TimeoutError:
                 if not self._closed:
                     raise
@@ -454,6 +456,9 @@ class Cluster:
                 peer.close()
                 raise PeerLost("the client is closed")
             self._peers[*address, lane] = peer
+            told, self.first_connected = self.first_connected, None
+            if told is not None:
+                told()
             return peer
 
     def _usable(self, address: tuple[str, int], lane: str = "") -> Peer | None:
@@ -477,9 +482,10 @@ class Cluster:
             finally:
                 self._waits.discard(wait)
 
-    async def _open(self, address: tuple[str, int]) -> Peer:
+    async def _open(self, address: tuple[str, int], like: Peer | None = None) -> Peer:
+        """``like``: another connection to the same broker."""
         if self._tls is False and self._sasl is None:
-            return await Peer.connect(*address, client_id=self._client_id, limits=self.limits)
+            return await Peer.connect(*address, client_id=self._client_id, limits=self.limits, like=like)
         if self._credentials is None:
             from ottla.client._security import Credentials  # noqa: PLC0415 - for those who need it
 
@@ -488,6 +494,7 @@ class Cluster:
             *address,
             client_id=self._client_id,
             limits=self.limits,
+            like=like,
             tls=self._credentials.context,
             authenticate=self._credentials.authenticate,
         )

@@ -170,8 +170,10 @@ class Consumer:
         """Connect, and join the group. ``async with`` does this."""
         if self._entered:
             raise RuntimeError("a consumer is started once")
-        await self._stack.enter_async_context(self._cluster)
         try:
+            group, settings = await self._stack.enter_async_context(asyncio.TaskGroup()), self._group_settings
+            coordinator = None if settings is None else self._find_coordinator(group, settings)
+            await self._stack.enter_async_context(self._cluster)
             self._fetcher = Fetcher(
                 self._cluster,
                 self._settings,
@@ -180,12 +182,12 @@ class Consumer:
             )
             self._hands = Hands(self._fetcher, check_crcs=self._check_crcs, make=self._make)
             self._entered = True
-            if self._group_settings is None and self._subscribed:
+            if settings is None and self._subscribed:
                 await self.assign(await self._initial_offsets())
-            group = await self._stack.enter_async_context(asyncio.TaskGroup())
+            # The group first: there is nothing to read before it has answered.
+            if settings is not None and coordinator is not None:
+                await self._start_group(group, settings, coordinator)
             group.create_task(self._fetcher.run(), name="consumer")
-            if self._group_settings is not None:
-                await self._start_group(group, self._group_settings)
         except BaseException:
             self._stop()
             await self._stack.aclose()
@@ -482,55 +484,50 @@ class Consumer:
             self._fetcher.stop()
         self._cluster.close()
 
-    async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
+    async def _start_group(
+        self, group: asyncio.TaskGroup, settings: GroupSettings, coordinator: "GroupCoordinator"
+    ) -> None:
         # Who reads without a group does not pay for what belongs to one.
         from ottla.client._commits import Commits  # noqa: PLC0415
-        from ottla.client._group_coordinator import GROUP_LANE, GroupCoordinator  # noqa: PLC0415
 
-        coordinator = GroupCoordinator(self._cluster, settings.group_id)
+        stable = self._settings.read_committed
         self._commits = Commits(
-            self._cluster,
-            coordinator,
-            self.group_metadata,
-            require_stable=self._settings.read_committed,
-            committed=self._stored,
+            self._cluster, coordinator, self.group_metadata, require_stable=stable, committed=self._stored
         )
+        if self._subscribed or self._pattern is not None:
+            await self._start_membership(group, settings, coordinator)
         if settings.auto_commit:
             self._commit_task = group.create_task(self._commit_regularly(), name="consumer commits")
-        if not self._subscribed and self._pattern is None:
-            return
-        ownership = Ownership(
-            self._fetcher,
-            settings,
-            listener=self._listener,
-            settle=self._hands.settle,
-            reset_timestamp=self._reset_timestamp,
+
+    async def _start_membership(
+        self, group: asyncio.TaskGroup, settings: GroupSettings, coordinator: "GroupCoordinator"
+    ) -> None:
+        assert self._commits is not None, "made before"
+        settle, reset = self._hands.settle, self._reset_timestamp
+        self._ownership = ownership = Ownership(
+            self._fetcher, settings, listener=self._listener, settle=settle, reset_timestamp=reset
         )
         ownership.commits = self._commits
-        self._ownership = ownership
-        lane = "" if self._next_protocol else GROUP_LANE
-        group.create_task(self._reach(coordinator, lane), name="consumer coordinator")
         if self._pattern is not None or self._misses_topics():
             await self._refresh_topics()
         self._membership = self._make_membership(coordinator, ownership, settings)
         self._fetcher.refreshed = self._refresh_topics
         self._member_task = group.create_task(self._be_member(self._membership), name="consumer group")
+        group.create_task(self._reach(coordinator), name="consumer connections")
         group.create_task(self._watch_missing(), name="consumer topics")
 
-    async def _reach(self, coordinator: "GroupCoordinator", lane: str) -> None:
-        """Connect to who will be asked, first the coordinator, and while it thinks the leader.
+    def _find_coordinator(self, group: asyncio.TaskGroup, settings: GroupSettings) -> "GroupCoordinator":
+        """As soon as there is a broker to ask, while it is asked for metadata."""
+        from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
 
-        Where one broker leads everything subscribed to, it will be, whatever share of it the group gives us.
-        """
-        await coordinator.reach(lane)
-        places = [
-            TopicPartition(name, number)
-            for name in self._subscribed
-            if (topic := self._cluster.known_topic(name)) is not None
-            for number in topic.partitions
-        ]
-        if len({self._cluster.leader(place) for place in places}) == 1:
-            self._fetcher.expect(places)
+        coordinator = GroupCoordinator(self._cluster, settings.group_id, waits=not self._next_protocol)
+        self._cluster.first_connected = lambda: group.create_task(coordinator.reach(), name="consumer coordinator")
+        return coordinator
+
+    async def _reach(self, coordinator: "GroupCoordinator") -> None:
+        """Connect to who will be asked, first the coordinator, and while it thinks the leader."""
+        await coordinator.reach()
+        self._fetcher.expect_only_leader(self._subscribed)
 
     def _make_membership(
         self, coordinator: "GroupCoordinator", ownership: Ownership, settings: GroupSettings

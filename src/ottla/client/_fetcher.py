@@ -9,7 +9,7 @@ Invariants:
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from ottla.client._backoff import Backoff
@@ -18,7 +18,7 @@ from ottla.client._decode import Fetched, next_offset_after, only_header
 from ottla.client._errors import error_of
 from ottla.client._fetch_lane import Asked, FetchLane
 from ottla.client._fetch_session import FetchSettings
-from ottla.client._offsets import LATEST, end_of_epoch, find_offsets
+from ottla.client._offsets import EARLIEST, LATEST, end_of_epoch, find_offsets
 from ottla.client._partitions import Reading, Readings
 from ottla.model import TopicPartition, Uuid
 from ottla.wire.errors import ErrorCode, KafkaError
@@ -27,6 +27,8 @@ from ottla.wire.mold import Filled
 
 METADATA_PAUSE_SECONDS: Final = 0.1
 ERRORS_MAX: Final = 16
+LOOKED_UP_MAX: Final = 100
+"""Of more partitions than that nothing is asked that their committed offsets may make needless."""
 SMALL_BYTES: Final = 64 * 1024
 """What came is handed out before the next fetch is sent, for the least delay, or else after it."""
 
@@ -73,6 +75,8 @@ class Fetcher:
             if reading.topic_id == Uuid.ZERO:
                 reading.topic_id = self.topic_id_of(reading.place.topic)
         self.dropped()
+        # Those whose place is certain need not wait until the others' is.
+        self._wake_lanes()
         self._wake.set()
 
     def expect(self, places: Iterable[TopicPartition]) -> None:
@@ -82,6 +86,13 @@ class Fetcher:
             if node_id >= 0:
                 self._expected.add(node_id)
         self._wake.set()
+
+    def expect_only_leader(self, topics: Iterable[str]) -> None:
+        """Where one broker leads all of these topics it will be read from, whatever share of them there will be."""
+        known = [topic for name in topics if (topic := self.cluster.known_topic(name)) is not None]
+        places = [TopicPartition(topic.name, number) for topic in known for number in topic.partitions]
+        if len({self.cluster.leader(place) for place in places}) == 1:
+            self.expect(places)
 
     async def run(self) -> None:
         """Keep a lane for each broker that is read from, and every position certain, until ``stop``."""
@@ -182,7 +193,7 @@ class Fetcher:
         return self._stock_bytes >= self.settings.stock_bytes_max
 
     def _wake_lanes(self) -> None:
-        """The stock is no longer full."""
+        """There may be more to fetch."""
         for lane in self._lanes.values():
             lane.wake.set()
 
@@ -234,6 +245,22 @@ class Fetcher:
             if not code.retriable and name in self.readings.topics():
                 self.readings.drop([place for place in self.readings.places() if place.topic == name])
                 self.fail(error_of(code, f"topic {name!r}"))
+
+    def look_up(self, places: Collection[TopicPartition]) -> "asyncio.Task[dict[TopicPartition, tuple[int, int]]]":
+        """Begin to ask where partitions start, or end, and in which epoch, as ``auto_offset_reset`` says: it may be
+        needed. Of some it may not be found out; those are looked up with patience once they are read."""
+        assert self._group is not None, "it runs"
+        return self._group.create_task(self._found(places), name="consumer look-up")
+
+    async def _found(self, places: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        timestamp = self._reset_timestamp()
+        if timestamp not in (EARLIEST, LATEST) or len(places) > LOOKED_UP_MAX:
+            return {}
+        asked = dict.fromkeys(places, timestamp)
+        try:
+            return await find_offsets(self.cluster, asked, read_committed=self.settings.read_committed, seconds=0.0)
+        except (ConnectionError, KafkaError):
+            return {}
 
     async def _look_up(self, readings: list[Reading]) -> None:
         asked = {reading: reading.reset_to for reading in readings if reading.reset_to is not None}

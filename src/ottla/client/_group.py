@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("ottla.client")
 
+LOOK_UP_SECONDS: Final = 0.1
+"""How long it is waited for where partitions begin."""
 FATAL: Final = frozenset(
     (
         ErrorCode.FENCED_INSTANCE_ID,
@@ -154,9 +156,17 @@ class Ownership:
         """Read these partitions too, from where the group has committed."""
         new = sorted(set(places) - self.places)
         self._fetcher.expect(new)
-        committed = await self.commits.committed(new, self._settings.api_seconds)
+        # Both questions at once: a new group has nothing committed.
+        looking = self._fetcher.look_up(new)
+        try:
+            committed = await self.commits.committed(new, self._settings.api_seconds)
+            if None in committed.values():
+                await asyncio.wait((looking,), timeout=LOOK_UP_SECONDS)
+            found = looking.result() if looking.done() else {}
+        finally:
+            looking.cancel()
         for place in new:
-            self._fetcher.readings.put(self._begin(place, committed[place]))
+            self._fetcher.readings.put(self._begin(place, committed[place], found.get(place)))
         try:
             await self._tell(self._listener.on_assigned, places)
         finally:
@@ -186,9 +196,13 @@ class Ownership:
             self._fetcher.readings.drop(going)
             self._fetcher.changed()
 
-    def _begin(self, place: TopicPartition, committed: OffsetAndMetadata | None) -> Reading:
+    def _begin(
+        self, place: TopicPartition, committed: OffsetAndMetadata | None, found: tuple[int, int] | None
+    ) -> Reading:
         if committed is not None:
             return Reading(place, committed.offset, epoch=committed.leader_epoch)
+        if found is not None and found[0] >= 0:
+            return Reading(place, found[0], epoch=found[1])
         reading = Reading(place)
         reading.reset_to = self._reset_timestamp()
         if reading.reset_to is None:

@@ -21,14 +21,16 @@ NOTHING: Final[frozenset[ErrorCode]] = frozenset()
 class GroupCoordinator:
     """The coordinator of one group."""
 
-    def __init__(self, cluster: Cluster, group_id: str) -> None:
+    def __init__(self, cluster: Cluster, group_id: str, *, waits: bool = False) -> None:
+        """``waits``: whether membership needs a connection of its own."""
         self._link = CoordinatorLink(cluster, CoordinatorKind.GROUP, group_id)
+        self._lane = GROUP_LANE if waits else ""
         self.group_id = group_id
 
-    async def reach(self, lane: str) -> None:
+    async def reach(self) -> None:
         """Find it and connect, where there is something else to wait for. What fails, the first request would tell."""
         with suppress(ConnectionError, KafkaError):
-            await self._link.peer(lane)
+            await self._link.peer(self._lane)
 
     async def ask(
         self,

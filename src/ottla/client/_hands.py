@@ -9,15 +9,16 @@ partition is taken away is emptied, which ends its iteration.
 
 import asyncio
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from ottla.client._decode import ConsumerRecord, RecordBatch, iter_batches, open_batch
+from ottla.client._decode import ConsumerRecord, Fetched, RecordBatch, iter_batches, open_batch
 from ottla.client._fetcher import Fetcher
 from ottla.client._partitions import Reading
+from ottla.records.batch import BatchHeader
 from ottla.wire.errors import KafkaError
 
+_NO_MORE: Final[Iterator[RecordBatch]] = iter(())
 BREATH_SECONDS: Final = 0.005
 """How long records are handed out without letting the event loop read ahead."""
 
@@ -30,8 +31,9 @@ class Hands:
         self._check_crcs = check_crcs
         self._make = make
         self._loop = asyncio.get_running_loop()
-        self._piece: Iterator[RecordBatch | None] | None = None
-        """``None`` in it is its end, too: an only batch without records for the reader."""
+        self._piece: Iterator[RecordBatch] | None = None
+        self._only: tuple[Fetched, BatchHeader] | None = None
+        """What the piece begins with, where that is an only batch."""
         self._reading: Reading | None = None
         self._piece_end = -1
         self._records: list[ConsumerRecord] = []
@@ -174,11 +176,11 @@ class Hands:
                 return None
             self._reading, fetched = got
             self._piece_end = fetched.next_offset
-            checks, make = self._check_crcs, self._make
             if fetched.only is None:
-                self._piece = iter_batches(fetched, check_crcs=checks, make=make)
+                self._only = None
+                self._piece = iter_batches(fetched, check_crcs=self._check_crcs, make=self._make)
             else:
-                self._piece = map(partial(open_batch, header=fetched.only, check_crcs=checks, make=make), (fetched,))
+                self._only, self._piece = (fetched, fetched.only), _NO_MORE
 
     def _open_batch(self) -> RecordBatch | None:
         """The next batch of the piece at hand."""
@@ -186,7 +188,11 @@ class Hands:
         if self._piece is None or reading is None:
             return None
         try:
-            batch = next(self._piece, None)
+            only, self._only = self._only, None
+            if only is None:
+                batch = next(self._piece, None)
+            else:
+                batch = open_batch(*only, check_crcs=self._check_crcs, make=self._make)
         except KafkaError:
             # From the damaged batch on it is fetched again: another answer may be whole.
             self._piece = self._reading = None

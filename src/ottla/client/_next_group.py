@@ -25,6 +25,7 @@ JOIN_EPOCH: Final = 0
 LEAVE_EPOCH: Final = -1
 LEAVE_FOR_A_WHILE_EPOCH: Final = -2
 """A static member goes and will be back."""
+SOON_SECONDS: Final = 0.002
 PATTERN_VERSION: Final = 1
 """From here on the heartbeat carries a regular expression."""
 
@@ -248,7 +249,9 @@ class NextMembership:
                 complete = False
             if complete and target == self._target:
                 self._reached = target
-                self._wake.set()
+                # Somebody may wait for what we gave up, but nobody for what we were given: reading it begins first.
+                gave_up = self._told_owned is not None and not self._told_owned <= target
+                asyncio.get_running_loop().call_later(0 if gave_up else SOON_SECONDS, self._wake.set)
             elif not complete:
                 await asyncio.sleep(backoff.next_seconds())
                 self._retarget.set()

@@ -114,9 +114,12 @@ class Peer:
         limits: PeerLimits | None = None,
         tls: "SSLContext | None" = None,
         authenticate: "Callable[[Peer], Awaitable[float]] | None" = None,
+        like: "Peer | None" = None,
     ) -> Self:
         """Connect, encrypted with ``tls``, learn the broker's versions and ``authenticate``, which returns for how many
         seconds that is good (0: for ever). Raises ``PeerLost`` and what ``authenticate`` raises.
+
+        ``like`` is another connection to the same broker, open now: it has the versions.
         """
         limits = limits or PeerLimits()
         peer = cls((host, port), client_id, limits)
@@ -126,7 +129,10 @@ class Peer:
                 await peer._loop.create_connection(
                     lambda: _Link(peer), sock=sock, ssl=tls, server_hostname=host if tls else None
                 )
-                await peer._negotiate()
+                if like is None:
+                    await peer._negotiate()
+                else:
+                    peer._versions, peer.features = like._versions, like.features  # noqa: SLF001 - of this class, too
                 if authenticate is not None:
                     good_for = await authenticate(peer)
                     peer.renew_at = peer._loop.time() + good_for if good_for > 0 else None

@@ -5,12 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
+import pytest
 from msgspec import structs
 
-from harness.scripted import TOPIC, ScriptedCluster
+from harness.scripted import TOPIC, TOPIC_ID, Handler, ScriptedCluster
 from ottla.client import Consumer
 from ottla.wire.apis import ApiKey
+from ottla.wire.errors import ErrorCode
+from ottla.wire.messages.consumer_group_heartbeat_response import (
+    Assignment,
+    ConsumerGroupHeartbeatResponse,
+    TopicPartitions,
+)
 from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+from ottla.wire.messages.offset_fetch_response import (
+    OffsetFetchResponse,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopics,
+)
 
 
 async def settled(cluster: ScriptedCluster) -> None:
@@ -67,9 +80,112 @@ def test_metadata_is_asked_for_once_and_the_leader_connected_to_while_the_coordi
 def test_what_waits_for_other_members_has_a_connection_of_its_own() -> None:
     cluster = joined(1, 1, protocol="classic")
     assert len(cluster.asked(ApiKey.JOIN_GROUP)) == 1
-    assert [len(cluster.asked(ApiKey.API_VERSIONS, node)) for node in (0, 1)] == [2, 1]
+    assert cluster.accepted == [2, 1]
+    # Who has asked a broker for its versions need not do so again beside that connection.
+    assert [len(cluster.asked(ApiKey.API_VERSIONS, node)) for node in (0, 1)] == [1, 1]
 
 
 def test_where_several_lead_it_waits_for_the_assignment() -> None:
     cluster = joined(0, 1)
     assert [len(cluster.asked(ApiKey.API_VERSIONS, node)) for node in (0, 1)] == [1, 0]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_the_coordinator_is_asked_for_while_metadata_is_on_its_way(protocol: Literal["classic", "consumer"]) -> None:
+    async def main() -> None:
+        async with ScriptedCluster() as cluster:
+            for key in (ApiKey.METADATA, ApiKey.FIND_COORDINATOR):
+                cluster.handlers[key] = lambda _node, _request: None
+            consumer = Consumer(
+                cluster.bootstrap, group="g", topics=[TOPIC], group_protocol=protocol, request_timeout_ms=300
+            )
+            with pytest.raises(ConnectionError):
+                await consumer.start()
+            kinds = [key for _, key, _, _ in cluster.requests]
+            assert kinds == [ApiKey.API_VERSIONS, ApiKey.METADATA, ApiKey.FIND_COORDINATOR]
+
+    asyncio.run(main())
+
+
+class Assigned:
+    """A group of one whose member gets the only partition, which node 1 leads; node 0 is the coordinator."""
+
+    def __init__(self, committed: int, **handlers: Handler) -> None:
+        self.cluster = cluster = ScriptedCluster(nodes=2)
+        cluster.leader = 1
+        cluster.handlers |= {
+            ApiKey.FIND_COORDINATOR: self._find,
+            ApiKey.CONSUMER_GROUP_HEARTBEAT: self._beat,
+            ApiKey.OFFSET_FETCH: self._committed,
+            **{ApiKey[name]: handler for name, handler in handlers.items()},
+        }
+        self._offset = committed
+
+    def _find(self, _node: int, request: Any) -> FindCoordinatorResponse:
+        found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=self.cluster.ports[0])
+        return FindCoordinatorResponse(coordinators=[found])
+
+    def _beat(self, _node: int, request: Any) -> ConsumerGroupHeartbeatResponse:
+        share = TopicPartitions(topic_id=TOPIC_ID, partitions=[0])
+        return ConsumerGroupHeartbeatResponse(
+            member_id=request.member_id,
+            member_epoch=1,
+            heartbeat_interval_ms=1000,
+            assignment=Assignment(topic_partitions=[share]),
+        )
+
+    async def _committed(self, _node: int, _request: Any) -> OffsetFetchResponse:
+        """Not before the other question has come, too."""
+        for _ in range(200):
+            if self.cluster.asked(ApiKey.LIST_OFFSETS, 1):
+                break
+            await asyncio.sleep(0.01)
+        part = OffsetFetchResponsePartitions(partition_index=0, committed_offset=self._offset)
+        topic = OffsetFetchResponseTopics(topic_id=TOPIC_ID, partitions=[part])
+        return OffsetFetchResponse(groups=[OffsetFetchResponseGroup(group_id="g", topics=[topic])])
+
+    async def first_offset(self) -> int:
+        async with self.cluster as cluster:
+            cluster.append(*(b"%d" % number for number in range(9)))
+            cluster.start = 2
+            async with (
+                asyncio.timeout(10),
+                Consumer(
+                    cluster.bootstrap,
+                    group="g",
+                    topics=[TOPIC],
+                    group_protocol="consumer",
+                    auto_offset_reset="earliest",
+                    default_api_timeout_ms=100,
+                ) as consumer,
+            ):
+                return (await anext(aiter(consumer))).offset
+        raise AssertionError("the timeout ends it")
+
+
+@pytest.mark.parametrize(("committed", "first"), [(-1, 2), (5, 5)])
+def test_where_a_partition_begins_is_asked_together_with_what_is_committed(committed: int, first: int) -> None:
+    case = Assigned(committed)
+    assert asyncio.run(case.first_offset()) == first
+    assert len(case.cluster.asked(ApiKey.LIST_OFFSETS)) == 1
+
+
+def test_a_look_up_that_fails_is_made_again() -> None:
+    case = Assigned(-1)
+    answer, failed = case.cluster.handlers[ApiKey.LIST_OFFSETS], []
+
+    def once(node: int, request: Any) -> Any:
+        found = answer(node, request)
+        if not failed:
+            failed.append(node)
+            found.topics[0].partitions[0].error_code = int(ErrorCode.LEADER_NOT_AVAILABLE)
+        return found
+
+    case.cluster.handlers[ApiKey.LIST_OFFSETS] = once
+    assert asyncio.run(case.first_offset()) == 2
+    assert len(case.cluster.asked(ApiKey.LIST_OFFSETS)) == 2
+
+
+def test_a_leader_that_is_silent_delays_nothing_that_is_committed() -> None:
+    case = Assigned(5, LIST_OFFSETS=lambda _node, _request: None)
+    assert asyncio.run(case.first_offset()) == 5

@@ -141,8 +141,8 @@ def test_what_another_question_has_found_by_now_is_kept_when_one_is_sent_away() 
             gate = asyncio.Event()
             opened = cluster._open
 
-            async def opens(address: tuple[str, int]) -> Peer:
-                peer = await opened(address)
+            async def opens(address: tuple[str, int], like: Peer | None) -> Peer:
+                peer = await opened(address, like)
                 if address[1] == old.ports[1]:
                     await gate.wait()
                 return peer
@@ -169,11 +169,11 @@ def test_who_comes_later_leaves_a_bootstrap_connection_alone() -> None:
             opened = cluster._open
             tries: list[int] = []
 
-            async def opens(address: tuple[str, int]) -> Peer:
+            async def opens(address: tuple[str, int], like: Peer | None) -> Peer:
                 tries.append(address[1])
                 if tries.count(old.ports[1]) == 2 and address[1] == old.ports[1]:
                     await gate.wait()
-                peer = await opened(address)
+                peer = await opened(address, like)
                 gate.set()
                 return peer
 
