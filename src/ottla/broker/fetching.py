@@ -204,6 +204,8 @@ class DelayedFetch:
                 return
             partition.data_waiters.add(self)
             self._watched.append(partition)
+        if len(self._watched) == 1 and self._watched[0].is_flushing:
+            self.foreseen()
 
     def advanced(self, visible_bytes: int) -> None:
         self._missing -= visible_bytes

@@ -160,6 +160,11 @@ class Partition:
     def is_leader(self) -> bool:
         return self._ledger is not None
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether records are on their way to the disk."""
+        return self._flush_running
+
     def require_leader(self) -> LeaderLedger:
         """The leader's ledger. Raises ``KafkaError`` where this broker is not the leader or the log is offline."""
         if self._offline is not None:

@@ -467,6 +467,23 @@ def test_a_waiting_fetch_is_read_for_while_the_disk_syncs(serve, make_batch, mon
     asyncio.run(main())
 
 
+def test_who_comes_to_wait_while_the_disk_syncs_is_read_for_too(serve, make_batch, monkeypatch):
+    async def main():
+        case = ReadAhead(serve, make_batch)
+        await case.end(await case.begin())
+        producing = asyncio.ensure_future(case.served.produce(make_batch(b"x" * 50)))
+        await asyncio.sleep(0.01)
+        waiting = asyncio.ensure_future(case.fetch(session=case.session, max_wait_ms=5000))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        monkeypatch.setattr(fetching, "read_once", lambda *_: pytest.fail("it was read already"))
+        await case.served.bench.flushes.flush()
+        assert len((await waiting).responses[0].partitions[0].records) > 100
+        await producing
+
+    asyncio.run(main())
+
+
 def read_on(case):
     """Nothing else happens."""
 
