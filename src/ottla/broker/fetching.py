@@ -204,17 +204,24 @@ class DelayedFetch:
                 return
             partition.data_waiters.add(self)
             self._watched.append(partition)
-        if len(self._watched) == 1 and self._watched[0].is_flushing:
+        if self._watched and self._watched[0].is_flushing:
             self.foreseen()
 
     def advanced(self, visible_bytes: int) -> None:
         self._missing -= visible_bytes
+        if visible_bytes and self._missing <= 0 and self._ahead is not None:
+            # All that was waited for has been read: there is nothing to wait for in this turn.
+            found = self._came_true()
+            if found is not None:
+                self._unwatch()
+                self.found.set(found)
+                return
         if visible_bytes == 0 or self._missing <= 0:
             self._read_soon()
 
     def foreseen(self) -> None:
         limits = self._limits
-        if self._prepare is not None and limits.isolation is Isolation.HIGH_WATERMARK and len(self._watched) == 1:
+        if self._prepare is not None and limits.isolation is Isolation.HIGH_WATERMARK and len(self._targets) == 1:
             # The sync begins first.
             self._turn.at_end(self._read_ahead)
 
@@ -242,14 +249,20 @@ class DelayedFetch:
             self._prepare(found)
 
     def _came_true(self) -> FetchPass | None:
-        """What was read ahead, if it is what is to be read now."""
+        """What was read ahead, if it is what is to be read now; it is forgotten else."""
         if self._ahead is None:
             return None
-        (foresight, found), self._ahead = self._ahead, None
-        if self._watched[0].came_true(foresight):
+        foresight, found = self._ahead
+        if found.size >= self._limits.min_bytes and self._watched[0].came_true(foresight):
+            self._ahead = None
             return found
-        found.release()
+        self._forget_ahead()
         return None
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead[1].release()
+            self._ahead = None
 
     def _read_soon(self) -> None:
         """Not within the append that brought the bytes: others may follow in the same turn."""
@@ -265,8 +278,9 @@ class DelayedFetch:
         self._reads_soon = False
         if self.found.is_over:
             return
+        self._forget_ahead()
         try:
-            found = self._came_true() or read_once(self._partitions, self._targets, self._limits)
+            found = read_once(self._partitions, self._targets, self._limits)
         except Exception as error:
             self._unwatch()
             self.found.fail(error)
