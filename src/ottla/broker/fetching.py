@@ -244,6 +244,9 @@ class DelayedFetch:
             region=foresight.region,
         )
         found = FetchPass(partitions=[fetched], size=fetched.size)
+        if found.size < limits.min_bytes:
+            found.release()
+            return
         self._ahead = foresight, found
         if self._prepare is not None:
             self._prepare(found)
@@ -253,7 +256,7 @@ class DelayedFetch:
         if self._ahead is None:
             return None
         foresight, found = self._ahead
-        if found.size >= self._limits.min_bytes and self._watched[0].came_true(foresight):
+        if self._watched[0].came_true(foresight):
             self._ahead = None
             return found
         self._forget_ahead()

@@ -9,6 +9,7 @@ Invariants:
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
 from functools import partial
@@ -36,6 +37,8 @@ log = get_logger(__name__)
 
 ACKS_ALL = -1
 NO_EPOCH = -1
+UNSEEN_MAX = 1000
+"""Appends whose bytes are counted apart while they are not visible; more than that count together."""
 
 
 class FlushPolicy(StrEnum):
@@ -152,7 +155,8 @@ class Partition:
         self._flush_waiters = OffsetWaiters()
         self.data_waiters = DataWaiters()
         self._verifications = Verifications()
-        self._bytes_unseen = 0
+        self._unseen: deque[tuple[int, int]] = deque()
+        """What was appended and is not visible yet: where it ends, and its bytes."""
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -285,7 +289,10 @@ class Partition:
         if self._verifications:
             for _, header in headers:
                 self._verifications.record(header)
-        self._bytes_unseen += len(batches)
+        size = len(batches)
+        if len(self._unseen) == UNSEEN_MAX:
+            size += self._unseen.pop()[1]
+        self._unseen.append((offset, size))
         self._appended(ledger)
         return AppendResult(base_offset, offset - 1, log_append_time, log.log_start_offset, duplicate=False)
 
@@ -600,8 +607,9 @@ class Partition:
 
     def _woken(self, ledger: LeaderLedger) -> None:
         """The high watermark moved: wake who waited for it."""
-        visible, self._bytes_unseen = self._bytes_unseen, 0
-        high_watermark = ledger.high_watermark
+        high_watermark, unseen, visible = ledger.high_watermark, self._unseen, 0
+        while unseen and unseen[0][0] <= high_watermark:
+            visible += unseen.popleft()[1]
         # The end of a transaction sets free what readers of committed records were told of long ago: they look again.
         sets_free = self.log.producers.record_high_watermark(high_watermark)
         self.data_waiters.notify(0 if sets_free else visible)

@@ -521,7 +521,8 @@ class Consumer:
         from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
 
         coordinator = GroupCoordinator(self._cluster, settings.group_id, waits=not self._next_protocol)
-        self._cluster.first_connected = lambda: group.create_task(coordinator.reach(), name="consumer coordinator")
+        if self._subscribed or self._pattern is not None:
+            self._cluster.first_connected = lambda: group.create_task(coordinator.reach(), name="consumer coordinator")
         return coordinator
 
     async def _reach(self, coordinator: "GroupCoordinator") -> None:

@@ -122,7 +122,7 @@ class Hands:
         self.settle()
         for reading in self._fetcher.readings.all():
             reading.finished = reading.position
-        self._records, self._iterator, self._reading, self._piece = [], iter(()), None, None
+        self._records, self._iterator, self._reading, self._piece, self._only = [], iter(()), None, None, None
 
     def idle_seconds(self) -> float:
         """How long the application has not come, nor taken a record it was offered."""
@@ -235,4 +235,4 @@ class Hands:
         self._open = {reading for reading in self._open if self._fetcher.readings.current(reading)}
         if self._reading is not None and not self._fetcher.readings.current(self._reading):
             self._records.clear()
-            self._piece = self._reading = None
+            self._piece = self._only = self._reading = None

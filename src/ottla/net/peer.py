@@ -129,7 +129,7 @@ class Peer:
                 await peer._loop.create_connection(
                     lambda: _Link(peer), sock=sock, ssl=tls, server_hostname=host if tls else None
                 )
-                if like is None:
+                if like is None or not like.connected:
                     await peer._negotiate()
                 else:
                     peer._versions, peer.features = like._versions, like.features  # noqa: SLF001 - of this class, too

@@ -12,8 +12,9 @@ from ottla.transactions.producer_state import BATCHES_RETAINED
 
 _log = get_logger(__name__)
 
-RECALLED_BYTES: Final = 4 * 1024 * 1024
-"""How far back to look: whatever one producer has in flight lies within a few requests."""
+RECALLED_BYTES: Final = (128 * 1024, 1024 * 1024, 4 * 1024 * 1024)
+"""How far back to look, and how far if that was not enough: whatever one producer has in flight lies within a few
+requests."""
 
 
 def earlier_batches(segments: Sequence[Segment], producer_id: int, below: int) -> Sequence[BatchHeader]:
@@ -21,8 +22,18 @@ def earlier_batches(segments: Sequence[Segment], producer_id: int, below: int) -
 
     None where the log cannot be read: the producer is told then what it would have been told without.
     """
+    found: Sequence[BatchHeader] = ()
+    for size in RECALLED_BYTES:
+        found = _latest(segments, producer_id, below, size)
+        if len(found) == BATCHES_RETAINED:
+            break
+    return found
+
+
+def _latest(segments: Sequence[Segment], producer_id: int, below: int, size: int) -> Sequence[BatchHeader]:
+    """Those in the last ``size`` bytes."""
     found: deque[BatchHeader] = deque(maxlen=BATCHES_RETAINED)
-    left = RECALLED_BYTES
+    left = size
     for segment in reversed(segments):
         if segment.base_offset >= below:
             continue

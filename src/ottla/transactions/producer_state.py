@@ -121,6 +121,7 @@ class ProducerState:
         "active_ms",
         "batches",
         "coordinator_epoch",
+        "known_until_ms",
         "last_timestamp",
         "producer_epoch",
         "producer_id",
@@ -138,6 +139,8 @@ class ProducerState:
         """Whether there may have been batches before those retained, as a snapshot leaves it."""
         self.active_ms = NO_TIMESTAMP
         """When it appended last by the wall clock; the records' timestamps may be anything. Not in snapshots."""
+        self.known_until_ms = NO_TIMESTAMP
+        """It does not expire before: out of a snapshot, which does not say when it appended last."""
 
     @property
     def last_sequence(self) -> int:
@@ -201,7 +204,7 @@ class ProducerStateTable:
         duplicate = state.duplicate_of(header)
         if duplicate is not None or not state.abridged or header.producer_epoch != state.producer_epoch:
             return duplicate
-        if _follows(header.base_sequence, state.last_sequence):
+        if _follows(header.base_sequence, state.last_sequence) or len(state.batches) == BATCHES_RETAINED:
             return None
         self._complete(state)
         return state.duplicate_of(header)
@@ -367,6 +370,7 @@ class ProducerStateTable:
             state.producer_id
             for state in self._producers.values()
             if state.transaction_first_offset is None
+            and now_ms >= state.known_until_ms
             and now_ms - max(state.last_timestamp, state.active_ms) >= self.expiration_ms
         ]
         for producer_id in expired:
@@ -399,18 +403,16 @@ class ProducerStateTable:
         but not after the snapshot was written: where that is not long enough ago, it has ``RETURN_MS`` to come back.
         """
         self.clear()
-        grace_ms = NO_TIMESTAMP
-        if now_ms - written_ms < self.expiration_ms:
-            grace_ms = now_ms - self.expiration_ms + min(RETURN_MS, self.expiration_ms)
+        recent = now_ms - written_ms < self.expiration_ms
         for entry in entries:
             open_transaction = entry.transaction_first_offset >= 0
-            if not open_transaction and now_ms - max(entry.timestamp, grace_ms) >= self.expiration_ms:
+            if not open_transaction and not recent and now_ms - entry.timestamp >= self.expiration_ms:
                 continue
             state = self._producers[entry.producer_id] = ProducerState(entry.producer_id)
             state.producer_epoch = entry.producer_epoch
             state.coordinator_epoch = entry.coordinator_epoch
             state.last_timestamp = entry.timestamp
-            state.active_ms = grace_ms
+            state.known_until_ms = now_ms + RETURN_MS if recent else NO_TIMESTAMP
             if entry.last_offset >= 0:
                 first = _sequence_before(entry.last_sequence, entry.offset_delta)
                 state.batches.append(RetainedBatch(first, *entry[2:6]))

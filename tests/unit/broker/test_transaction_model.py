@@ -260,6 +260,8 @@ class Transactions(RuleBasedStateMachine):
         """The partition's leader asks the coordinator about a request that has reached it."""
         request = self.in_flight[pick % len(self.in_flight)]
         adds = self.clients[request.client].version >= 2
+        # A new question: what was answered to an earlier one is of no use any more.
+        request.consented = False
         try:
             request.guard = self.partitions[request.place].start_verification(
                 Asker(*request.owner, request.sequence), self.now, adds_partition=adds

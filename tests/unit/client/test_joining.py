@@ -186,6 +186,30 @@ def test_a_look_up_that_fails_is_made_again() -> None:
     assert len(case.cluster.asked(ApiKey.LIST_OFFSETS)) == 2
 
 
+def test_a_look_up_that_is_not_answered_is_made_again() -> None:
+    case = Assigned(-1)
+    answer, silent = case.cluster.handlers[ApiKey.LIST_OFFSETS], []
+
+    def not_at_first(node: int, request: Any) -> Any:
+        if silent:
+            return answer(node, request)
+        silent.append(node)
+        return None
+
+    case.cluster.handlers[ApiKey.LIST_OFFSETS] = not_at_first
+    assert asyncio.run(case.first_offset()) == 2
+
+
+def test_who_reads_in_a_groups_name_without_being_a_member_does_not_look_for_it() -> None:
+    async def main() -> None:
+        async with ScriptedCluster() as cluster, Consumer(cluster.bootstrap, group="g", group_protocol="classic"):
+            await settled(cluster)
+            assert not cluster.asked(ApiKey.FIND_COORDINATOR)
+            assert cluster.accepted == [1]
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
 def test_a_leader_that_is_silent_delays_nothing_that_is_committed() -> None:
     case = Assigned(5, LIST_OFFSETS=lambda _node, _request: None)
     assert asyncio.run(case.first_offset()) == 5

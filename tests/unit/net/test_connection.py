@@ -446,6 +446,25 @@ def test_stop_lets_a_peer_read_its_answers_that_sends_another_request_meanwhile(
     run(main)
 
 
+def test_stop_ends_when_the_last_peer_has_hung_up_and_drops_what_it_still_sends() -> None:
+    async def main() -> None:
+        async with Server(echo) as server:
+            reader, writer = await server.connect()
+            writer.write(frame(b"one"))
+            assert await read_frame(reader) == b"one"
+            begun = time.monotonic()
+            stopping = asyncio.ensure_future(server.listener.stop(30.0))
+            assert await reader.read() == b""
+            for _ in range(100):
+                writer.write(frame(bytes(100_000)))
+                await writer.drain()
+            writer.close()
+            await stopping
+            assert time.monotonic() - begun < LAST_WORDS_SECONDS
+
+    run(main)
+
+
 def test_stop_does_not_wait_for_a_peer_that_is_quiet_or_never_hangs_up() -> None:
     async def main() -> None:
         async with Server(echo) as server:

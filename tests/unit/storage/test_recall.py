@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from ottla.config.log import LogConfig
 from ottla.records.batch import iter_headers
+from ottla.records.control import EndTransaction, end_transaction_batch
 from ottla.storage import recall
 from ottla.transactions.producer_state import Duplicate
 
@@ -61,12 +62,23 @@ def test_no_further_than_some_megabytes_are_looked_at(open_log, batches, monkeyp
         "headers",
         lambda self, position=0: (seen.append(found) or found for found in headers(self, position)),
     )
-    monkeypatch.setattr(recall, "RECALLED_BYTES", 1_000)
+    monkeypatch.setattr(recall, "RECALLED_BYTES", (200, 1_000))
     found = recall.earlier_batches(log.segments, PRODUCER, log.log_end_offset)
     assert found
     assert all(header.producer_id == PRODUCER for header in found)
     assert segment.size - seen[0][0] < 1_400
     assert len(seen) < 25
+
+
+def test_markers_are_no_batches_to_retry(open_log, batches):
+    log = open_log()
+    offsets = fill(log, batches, count=2)
+    marker = end_transaction_batch(
+        EndTransaction(True, 0), producer_id=PRODUCER, producer_epoch=0, timestamp=1_000, base_offset=log.log_end_offset
+    )
+    log.append(marker, list(iter_headers(marker)), 0)
+    found = recall.earlier_batches(log.segments, PRODUCER, log.log_end_offset)
+    assert [header.base_offset for header in found] == offsets
 
 
 def test_a_log_that_cannot_be_read_gives_none(open_log, batches, monkeypatch):

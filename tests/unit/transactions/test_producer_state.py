@@ -270,6 +270,30 @@ def test_what_a_snapshot_leaves_out_is_recalled_for_a_retry() -> None:
     assert other.append(header(15)) == 15
 
 
+def test_batches_of_an_older_epoch_are_not_taken_for_those_of_this_one() -> None:
+    log = Partition()
+    for n in range(3):
+        log.append(header(n, epoch=1))
+    other = Partition()
+    other.table.load(log.table.snapshot(), now_ms=1000)
+    other.table.recall = lambda *_: [header(n, epoch=0) for n in range(2)]
+    assert other.refused(header(1, epoch=1)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_what_is_retained_already_is_not_recalled() -> None:
+    log = Partition()
+    for n in range(9):
+        log.append(header(n))
+    other = Partition()
+    other.table.load(log.table.snapshot(), now_ms=1000)
+    other.table.recall = lambda *_: pytest.fail("five are known")
+    other.end_offset = log.end_offset
+    for n in range(9, 13):
+        other.append(header(n))
+    assert other.append(header(9)) == Duplicate(9, 9, 1000)
+    assert other.refused(header(7)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
 def test_a_new_epoch_has_nothing_to_recall() -> None:
     log = Partition()
     log.append(header(5))
@@ -291,6 +315,7 @@ def test_a_producer_of_old_data_may_come_back_after_a_load() -> None:
     assert len(other.table) == 0, "the snapshot is too old itself"
     other.table.load(entries, now_ms, now_ms - 1000)
     assert isinstance(other.append(header(0, timestamp=5)), Duplicate)
+    other.table.expiration_ms = 1000
     assert not other.table.expire(now_ms + producer_state.RETURN_MS - 1)
     assert other.table.expire(now_ms + producer_state.RETURN_MS) == [PID]
 

@@ -45,6 +45,8 @@ class ApiVersionsHandler(Struct, frozen=True, kw_only=True):
         image = self.image()
         known = self._written.get(version)
         if known is None or known[0] is not image:
+            if known is not None:
+                self._written.clear()
             answer = FixedAnswer(ApiKey.API_VERSIONS, version, self._answer(image, version))
             known = self._written[version] = image, answer
         return Written([known[1].write(context.header.correlation_id)])
