@@ -209,7 +209,7 @@ class DelayedFetch:
 
     def advanced(self, visible_bytes: int) -> None:
         self._missing -= visible_bytes
-        if visible_bytes and self._missing <= 0 and self._ahead is not None:
+        if visible_bytes and self._missing <= 0:
             # All that was waited for has been read: there is nothing to wait for in this turn.
             found = self._came_true()
             if found is not None:

@@ -26,6 +26,7 @@ from ottla.records.compression import CompressionLevels
 from ottla.records.control import EndTransaction, end_transaction_batch
 from ottla.records.validate import Origin, ProduceRules, validate
 from ottla.replication.leader import IsrChange, LeaderLedger, LeaderRecoveryState, PartitionState
+from ottla.runtime.futures import settle
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.log import Log
 from ottla.storage.region import FileRegion
@@ -388,16 +389,7 @@ class Partition:
     def acknowledged(self, last_offset: int) -> "asyncio.Future[None] | None":
         """The same as a future, or None where there is nothing to wait for."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def resolve(error: KafkaError | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-
-        return None if self.when_acknowledged(last_offset, resolve) else future
+        return None if self.when_acknowledged(last_offset, partial(settle, future)) else future
 
     # -- read --------------------------------------------------------------------------------------------------------
 

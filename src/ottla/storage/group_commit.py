@@ -21,6 +21,7 @@ from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
+from ottla.runtime.futures import settle
 from ottla.runtime.turn import Turn, of_running_loop
 from ottla.storage.errors import storage_error
 from ottla.storage.kernel_sync import KernelSync, Synced
@@ -66,7 +67,7 @@ class GroupCommit:
     def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
         """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
         future: asyncio.Future[None] = self._turn.loop.create_future()
-        self.when_flushed(log, offset, partial(_settle, future))
+        self.when_flushed(log, offset, partial(settle, future))
         return future
 
     def wait_settled(self, log: Log) -> asyncio.Future[None]:
@@ -74,9 +75,9 @@ class GroupCommit:
         ``wait_flushed`` does."""
         future: asyncio.Future[None] = self._turn.loop.create_future()
         if self._has_failed(log):
-            _settle(future, self._verdict(log, log.log_end_offset))
+            settle(future, self._verdict(log, log.log_end_offset))
         else:
-            self._queue(Waiter(log, log.log_end_offset, partial(_settle, future)))
+            self._queue(Waiter(log, log.log_end_offset, partial(settle, future)))
         return future
 
     def when_flushed(self, log: Log, offset: int, resolve: Resolve) -> None:
@@ -146,15 +147,6 @@ class GroupCommit:
         if log.recovery_point < offset:
             return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "the records were truncated")
         return None
-
-
-def _settle(future: asyncio.Future[None], error: KafkaError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
 
 
 class _KernelRounds:
