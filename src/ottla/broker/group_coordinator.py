@@ -98,11 +98,16 @@ class GroupCoordinator:
     def begin(
         self, group_id: str, command: GroupCommand, producer: BatchProducer = NOBODY, *, gathers: bool = False
     ) -> Deferred[Any]:
-        """``ask`` for who answers without a task; raises, and fails with, the log's errors: see ``as_coordinator``.
+        """``ask`` for who answers without a task. It fails with the log's errors: see ``as_coordinator``.
 
         ``gathers``: the command may be written together with others, see ``MachineDriver.begin``.
         """
-        return self._topic.driver(self.partition_of(group_id)).begin(command, producer, gathers=gathers)
+        try:
+            return self._topic.driver(self.partition_of(group_id)).begin(command, producer, gathers=gathers)
+        except KafkaError as error:
+            refused: Deferred[Any] = Deferred()
+            refused.fail(error)
+            return refused
 
     async def ask_all(self, command: GroupCommand) -> list[Any]:
         """Have every shard of this broker decide. Raises COORDINATOR_LOAD_IN_PROGRESS while one of them loads."""

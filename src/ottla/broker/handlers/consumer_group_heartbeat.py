@@ -45,11 +45,11 @@ class ConsumerGroupHeartbeatHandler(Struct, frozen=True, kw_only=True):
                 brings_member_id=context.api_version >= FIRST_OWN_MEMBER_ID_VERSION,
                 assignors=self.assignors,
             )
-            result: Deferred[ConsumerHeartbeatResult] = self.coordinator.begin(
-                request.group_id, lambda shard, now_ms, _token: shard.consumer_heartbeat(command, now_ms)
-            )
         except KafkaError as error:
             return _refusal(error)
+        result: Deferred[ConsumerHeartbeatResult] = self.coordinator.begin(
+            request.group_id, lambda shard, now_ms, _token: shard.consumer_heartbeat(command, now_ms)
+        )
         return result.map(_response, _refusal)
 
 

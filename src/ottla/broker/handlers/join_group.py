@@ -5,12 +5,16 @@ member without id is given one and asked to come back with it (MEMBER_ID_REQUIRE
 (static members); from v9 a leader that came back under its instance id is told to skip the assignment.
 """
 
+from functools import partial
+
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
+from ottla.broker.coordinator_topic import as_coordinator
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.groups.commands import Join, JoinResult
-from ottla.wire.errors import KafkaError
+from ottla.net.deferred import Deferred
+from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.join_group_request import JoinGroupRequest
 from ottla.wire.messages.join_group_response import JoinGroupResponse, JoinGroupResponseMember
 
@@ -24,32 +28,38 @@ class JoinGroupHandler(Struct, frozen=True, kw_only=True):
 
     coordinator: GroupCoordinator
 
-    async def handle(self, context: RequestContext, request: JoinGroupRequest) -> JoinGroupResponse:
+    def handle(self, context: RequestContext, request: JoinGroupRequest) -> Deferred[JoinGroupResponse]:
         command = _command(context, request)
-        try:
-            result: JoinResult = await self.coordinator.ask(
-                request.group_id, lambda shard, now_ms, token: shard.join(command, now_ms, token)
-            )
-        except KafkaError as error:
-            result = JoinResult(error=error.code, member_id=request.member_id)
-        protocol = result.protocol
-        if protocol is None and context.api_version < FIRST_NULLABLE_PROTOCOL_VERSION:
-            protocol = ""
-        return JoinGroupResponse(
-            error_code=int(result.error),
-            generation_id=result.generation,
-            protocol_type=result.protocol_type,
-            protocol_name=protocol,
-            leader=result.leader,
-            skip_assignment=result.skip_assignment,
-            member_id=result.member_id,
-            members=[
-                JoinGroupResponseMember(
-                    member_id=member.member_id, group_instance_id=member.group_instance_id, metadata=member.metadata
-                )
-                for member in result.members
-            ],
+        result: Deferred[JoinResult] = self.coordinator.begin(
+            request.group_id, lambda shard, now_ms, token: shard.join(command, now_ms, token)
         )
+        return result.map(partial(_response, context.api_version), partial(_refusal, context.api_version, command))
+
+
+def _response(version: int, result: JoinResult) -> JoinGroupResponse:
+    protocol = result.protocol
+    if protocol is None and version < FIRST_NULLABLE_PROTOCOL_VERSION:
+        protocol = ""
+    return JoinGroupResponse(
+        error_code=int(result.error),
+        generation_id=result.generation,
+        protocol_type=result.protocol_type,
+        protocol_name=protocol,
+        leader=result.leader,
+        skip_assignment=result.skip_assignment,
+        member_id=result.member_id,
+        members=[
+            JoinGroupResponseMember(
+                member_id=member.member_id, group_instance_id=member.group_instance_id, metadata=member.metadata
+            )
+            for member in result.members
+        ],
+    )
+
+
+def _refusal(version: int, command: Join, error: Exception) -> JoinGroupResponse:
+    code = as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR).code
+    return _response(version, JoinResult(error=code, member_id=command.member_id))
 
 
 def _command(context: RequestContext, request: JoinGroupRequest) -> Join:

@@ -20,7 +20,7 @@ from ottla.groups.commands import CommitOffsets, CommitResult, OffsetToCommit
 from ottla.metadata.image import ClusterImage, TopicImage
 from ottla.model import Uuid
 from ottla.net.deferred import Deferred
-from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.offset_commit_request import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -69,14 +69,10 @@ class OffsetCommitHandler(Struct, frozen=True, kw_only=True):
         if not accepted and request.topics:
             return response
         command = _command(context, request, tuple(accepted))
-        refuse = partial(_refuse, response, answers)
-        try:
-            committed = self.coordinator.begin(
-                command.group_id, lambda shard, now_ms, _token: shard.commit_offsets(command, now_ms), gathers=True
-            )
-        except KafkaError as error:
-            return refuse(error)
-        return committed.map(partial(_report, response, answers), refuse)
+        committed = self.coordinator.begin(
+            command.group_id, lambda shard, now_ms, _token: shard.commit_offsets(command, now_ms), gathers=True
+        )
+        return committed.map(partial(_report, response, answers), partial(_refuse, response, answers))
 
     def _topic(self, topic: OffsetCommitRequestTopic, *, by_id: bool) -> TopicImage | None:
         image = self.image()

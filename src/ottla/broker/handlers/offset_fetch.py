@@ -19,7 +19,7 @@ from ottla.groups.commands import FetchedOffset, FetchOffsets, FetchResult
 from ottla.metadata.image import ClusterImage, TopicImage
 from ottla.model import Uuid
 from ottla.net.deferred import Deferred, all_of
-from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.offset_fetch_request import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
@@ -72,12 +72,9 @@ class OffsetFetchHandler(Struct, frozen=True, kw_only=True):
             member_epoch=group.member_epoch,
             require_stable=stable,
         )
-        result: Deferred[FetchResult]
-        try:
-            result = self.coordinator.begin(group.group_id, lambda shard, _now_ms, _token: shard.fetch_offsets(command))
-        except KafkaError as error:
-            result = Deferred()
-            result.fail(error)
+        result: Deferred[FetchResult] = self.coordinator.begin(
+            group.group_id, lambda shard, _now_ms, _token: shard.fetch_offsets(command)
+        )
 
         def found(result: FetchResult) -> OffsetFetchResponseGroup:
             # Of everything that a group has, topics that are gone are left out.

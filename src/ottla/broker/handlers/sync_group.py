@@ -7,9 +7,11 @@ are mandatory and must be those of the generation (INCONSISTENT_GROUP_PROTOCOL).
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
+from ottla.broker.coordinator_topic import as_coordinator
 from ottla.broker.group_coordinator import GroupCoordinator
 from ottla.groups.commands import Sync, SyncResult
-from ottla.wire.errors import ErrorCode, KafkaError
+from ottla.net.deferred import Deferred
+from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.sync_group_request import SyncGroupRequest
 from ottla.wire.messages.sync_group_response import SyncGroupResponse
 
@@ -21,7 +23,9 @@ class SyncGroupHandler(Struct, frozen=True, kw_only=True):
 
     coordinator: GroupCoordinator
 
-    async def handle(self, context: RequestContext, request: SyncGroupRequest) -> SyncGroupResponse:
+    def handle(
+        self, context: RequestContext, request: SyncGroupRequest
+    ) -> SyncGroupResponse | Deferred[SyncGroupResponse]:
         names_protocol = request.protocol_type is not None and request.protocol_name is not None
         if context.api_version >= FIRST_PROTOCOL_VERSION and not names_protocol:
             return SyncGroupResponse(error_code=int(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
@@ -34,15 +38,20 @@ class SyncGroupHandler(Struct, frozen=True, kw_only=True):
             protocol=request.protocol_name,
             assignments=tuple((given.member_id, given.assignment) for given in request.assignments),
         )
-        try:
-            result: SyncResult = await self.coordinator.ask(
-                request.group_id, lambda shard, now_ms, token: shard.sync(command, now_ms, token)
-            )
-        except KafkaError as error:
-            result = SyncResult(error=error.code)
-        return SyncGroupResponse(
-            error_code=int(result.error),
-            protocol_type=result.protocol_type,
-            protocol_name=result.protocol,
-            assignment=result.assignment,
+        result: Deferred[SyncResult] = self.coordinator.begin(
+            request.group_id, lambda shard, now_ms, token: shard.sync(command, now_ms, token)
         )
+        return result.map(_response, _refusal)
+
+
+def _response(result: SyncResult) -> SyncGroupResponse:
+    return SyncGroupResponse(
+        error_code=int(result.error),
+        protocol_type=result.protocol_type,
+        protocol_name=result.protocol,
+        assignment=result.assignment,
+    )
+
+
+def _refusal(error: Exception) -> SyncGroupResponse:
+    return _response(SyncResult(error=as_coordinator(error, ErrorCode.UNKNOWN_SERVER_ERROR).code))
