@@ -87,7 +87,7 @@ class FetchLane:
                 if isinstance(error, KafkaError) and not error.code.retriable:
                     fetcher.fail(error)
                 fetcher.mark_stale(wanted or fetcher.wanted(self._node_id))
-                await asyncio.sleep(backoff.next_seconds())
+                await cluster.pause(backoff.next_seconds())
 
     async def _fetch(self, peer: Peer, readings: list[Reading]) -> None:
         """Fetch once, and on as long as one partition moves and nothing else changes."""

@@ -109,7 +109,7 @@ class Fetcher:
                     if isinstance(error, KafkaError) and not error.code.retriable:
                         self.fail(error)
                     # Also when woken: what failed is not tried again at once.
-                    await asyncio.sleep(backoff.next_seconds())
+                    await self.cluster.pause(backoff.next_seconds())
                     pause = 0.0
                 if due:
                     refresh_at = self._loop.time() + self._metadata_seconds

@@ -10,6 +10,7 @@ import pytest
 
 from harness import scripted
 from ottla.client import Consumer, ErrorCode, KafkaError, TopicPartition
+from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
 from ottla.client._fetch_session import FetchSession, FetchSettings
 from ottla.client._fetcher import Fetcher
@@ -379,5 +380,20 @@ def test_a_damaged_batch_is_fetched_again() -> None:
                         break
                     except KafkaError:
                         continue
+
+    run(main())
+
+
+def test_a_consumer_that_is_closed_does_not_wait_until_it_would_have_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Backoff, "next_seconds", lambda _self: 60.0)
+
+    async def main() -> None:
+        async with scripted.ScriptedCluster() as cluster:
+            cluster.handlers[ApiKey.FETCH] = lambda _node, _request: None
+            async with Consumer(cluster.bootstrap, topics=[scripted.TOPIC], auto_offset_reset="earliest"):
+                while not cluster.asked(ApiKey.FETCH):
+                    await asyncio.sleep(0.01)
 
     run(main())
