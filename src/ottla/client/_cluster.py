@@ -204,6 +204,11 @@ class Cluster:
         """What is known of a topic without asking."""
         return self._known.topics.get(name)
 
+    def places(self, names: Iterable[str]) -> list[TopicPartition]:
+        """The partitions of those of these topics that are known."""
+        known = [topic for name in names if (topic := self._known.topics.get(name)) is not None]
+        return [TopicPartition(topic.name, number) for topic in known for number in topic.partitions]
+
     def leader(self, place: TopicPartition) -> int:
         """The broker that leads a partition as far as known; -1 if nobody."""
         topic = self._known.topics.get(place.topic)
@@ -447,7 +452,7 @@ class Cluster:
                 raise PeerLost("the client is closed")
             try:
                 async with self._until_closed():
-                    peer = await self._open(address, self._usable(address) if lane else None)
+                    peer = await self._open(address, await self._first(address) if lane else None)
             except TimeoutError:
                 if not self._closed:
                     raise
@@ -460,6 +465,14 @@ class Cluster:
             if told is not None:
                 told()
             return peer
+
+    async def _first(self, address: tuple[str, int]) -> Peer | None:
+        """The connection without a lane, if there is one or one is being made: it knows the broker's versions."""
+        connecting = self._connecting.get((*address, ""))
+        if connecting is not None and connecting.locked():
+            async with connecting:
+                pass
+        return self._usable(address)
 
     def _usable(self, address: tuple[str, int], lane: str = "") -> Peer | None:
         peer = self._peers.get((*address, lane))

@@ -142,7 +142,7 @@ class Consumer:
         self._member_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
         self._committed: dict[TopicPartition, int] = {}
-        self._closing = asyncio.Event()
+        self._closing, self._topics_known = asyncio.Event(), asyncio.Event()
         self._entered = False
         self._stack = AsyncExitStack()
 
@@ -172,8 +172,6 @@ class Consumer:
             raise RuntimeError("a consumer is started once")
         try:
             group, settings = await self._stack.enter_async_context(asyncio.TaskGroup()), self._group_settings
-            coordinator = None if settings is None else self._find_coordinator(group, settings)
-            await self._stack.enter_async_context(self._cluster)
             self._fetcher = Fetcher(
                 self._cluster,
                 self._settings,
@@ -181,13 +179,16 @@ class Consumer:
                 metadata_seconds=self._metadata_seconds,
             )
             self._hands = Hands(self._fetcher, check_crcs=self._check_crcs, make=self._make)
-            self._entered = True
-            if settings is None and self._subscribed:
-                await self.assign(await self._initial_offsets())
-            # The group first: there is nothing to read before it has answered.
-            if settings is not None and coordinator is not None:
-                await self._start_group(group, settings, coordinator)
+            self._stack.callback(self._fetcher.stop)
             group.create_task(self._fetcher.run(), name="consumer")
+            if settings is not None:
+                self._prepare_group(group, settings)
+            await self._stack.enter_async_context(self._cluster)
+            self._entered = True
+            if settings is not None:
+                await self._start_group(group, settings)
+            elif self._subscribed:
+                await self.assign(await self._initial_offsets())
         except BaseException:
             self._stop()
             await self._stack.aclose()
@@ -480,54 +481,51 @@ class Consumer:
     def _stop(self) -> None:
         """End every task."""
         self._closing.set()
-        if self._entered:
-            self._fetcher.stop()
         self._cluster.close()
 
-    async def _start_group(
-        self, group: asyncio.TaskGroup, settings: GroupSettings, coordinator: "GroupCoordinator"
-    ) -> None:
-        # Who reads without a group does not pay for what belongs to one.
+    def _prepare_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
+        """Have everything ready for when the cluster answers. Who reads without a group does not pay for it."""
         from ottla.client._commits import Commits  # noqa: PLC0415
+        from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
 
+        coordinator = GroupCoordinator(self._cluster, settings.group_id, waits=not self._next_protocol)
         stable = self._settings.read_committed
         self._commits = Commits(
             self._cluster, coordinator, self.group_metadata, require_stable=stable, committed=self._stored
         )
-        if self._subscribed or self._pattern is not None:
-            await self._start_membership(group, settings, coordinator)
-        if settings.auto_commit:
-            self._commit_task = group.create_task(self._commit_regularly(), name="consumer commits")
-
-    async def _start_membership(
-        self, group: asyncio.TaskGroup, settings: GroupSettings, coordinator: "GroupCoordinator"
-    ) -> None:
-        assert self._commits is not None, "made before"
+        if not self._subscribed and self._pattern is None:
+            return
         settle, reset = self._hands.settle, self._reset_timestamp
-        self._ownership = ownership = Ownership(
+        self._ownership = Ownership(
             self._fetcher, settings, listener=self._listener, settle=settle, reset_timestamp=reset
         )
-        ownership.commits = self._commits
-        if self._pattern is not None or self._misses_topics():
-            await self._refresh_topics()
-        self._membership = self._make_membership(coordinator, ownership, settings)
-        self._fetcher.refreshed = self._refresh_topics
-        self._member_task = group.create_task(self._be_member(self._membership), name="consumer group")
-        group.create_task(self._reach(coordinator), name="consumer connections")
-        group.create_task(self._watch_missing(), name="consumer topics")
+        self._ownership.commits = self._commits
+        self._membership = membership = self._make_membership(coordinator, self._ownership, settings)
 
-    def _find_coordinator(self, group: asyncio.TaskGroup, settings: GroupSettings) -> "GroupCoordinator":
-        """As soon as there is a broker to ask, while it is asked for metadata."""
-        from ottla.client._group_coordinator import GroupCoordinator  # noqa: PLC0415
+        def connected() -> None:
+            # As soon as there is a broker to ask, while it is asked for metadata.
+            reaching = group.create_task(self._reach(coordinator), name="consumer connections")
+            self._member_task = group.create_task(self._be_member(membership), name="consumer group")
+            for task in (reaching, self._member_task):
+                self._stack.callback(task.cancel)
 
-        coordinator = GroupCoordinator(self._cluster, settings.group_id, waits=not self._next_protocol)
-        if self._subscribed or self._pattern is not None:
-            self._cluster.first_connected = lambda: group.create_task(coordinator.reach(), name="consumer coordinator")
-        return coordinator
+        self._cluster.first_connected = connected
+
+    async def _start_group(self, group: asyncio.TaskGroup, settings: GroupSettings) -> None:
+        """Now that metadata is there."""
+        if self._membership is not None:
+            if self._pattern is not None or self._misses_topics():
+                await self._refresh_topics()
+            self._topics_known.set()
+            self._fetcher.refreshed = self._refresh_topics
+            group.create_task(self._watch_missing(), name="consumer topics")
+        if settings.auto_commit:
+            self._commit_task = group.create_task(self._commit_regularly(), name="consumer commits")
 
     async def _reach(self, coordinator: "GroupCoordinator") -> None:
         """Connect to who will be asked, first the coordinator, and while it thinks the leader."""
         await coordinator.reach()
+        await self._topics_known.wait()
         self._fetcher.expect_only_leader(self._subscribed)
 
     def _make_membership(
@@ -553,6 +551,7 @@ class Consumer:
 
     async def _be_member(self, membership: Membership) -> None:
         """Whatever ends the membership ends the reading, and the application hears of it."""
+        await self._topics_known.wait()
         try:
             await membership.run()
         except* (KafkaError, ConnectionError, ValueError) as group:

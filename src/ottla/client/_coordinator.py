@@ -50,13 +50,14 @@ class CoordinatorLink:
         again: frozenset[ErrorCode] = frozenset((ErrorCode.CONCURRENT_TRANSACTIONS,)),
         lane: str = "",
         answer_seconds: float | None = None,
+        sent: Callable[[], None] | None = None,
     ) -> Any:
         """The coordinator's answer. ``request`` may be a function of the connection that gives message and version.
 
         While the coordinator moves, loads, or answers with one of ``again``, it is asked again; every other answer is
         returned whatever it says. Raises ``KafkaTimeoutError``, ``ProducerClosedError`` as soon as the client is
         closed, and ``KafkaError`` where a coordinator is refused. ``lane`` is the connection to use,
-        ``answer_seconds`` replaces the usual deadline of one request.
+        ``answer_seconds`` replaces the usual deadline of one request, ``sent`` is called whenever it has been sent.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -68,7 +69,10 @@ class CoordinatorLink:
                 async with asyncio.timeout_at(deadline):
                     peer = await self.peer(lane)
                     message, version = request(peer) if callable(request) else (request, peer.version_of(api_key))
-                    response = await peer.request(api_key, message, version, seconds=answer_seconds)
+                    answer = await peer.submit(api_key, message, version, seconds=answer_seconds)
+                    if sent is not None:
+                        sent()
+                    response = await answer.future()
                 code = ErrorCode.of(code_of(response))
                 if code not in MOVED and code not in again:
                     return response

@@ -89,10 +89,13 @@ class Fetcher:
 
     def expect_only_leader(self, topics: Iterable[str]) -> None:
         """Where one broker leads all of these topics it will be read from, whatever share of them there will be."""
-        known = [topic for name in topics if (topic := self.cluster.known_topic(name)) is not None]
-        places = [TopicPartition(topic.name, number) for topic in known for number in topic.partitions]
-        if len({self.cluster.leader(place) for place in places}) == 1:
+        places = self.cluster.places(topics)
+        if self.has_only_leader(places):
             self.expect(places)
+
+    def has_only_leader(self, places: Iterable[TopicPartition]) -> bool:
+        """Whether one broker leads all of these."""
+        return len({self.cluster.leader(place) for place in places}) == 1
 
     async def run(self) -> None:
         """Keep a lane for each broker that is read from, and every position certain, until ``stop``."""

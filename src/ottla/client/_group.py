@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ottla.client._assignors import Assignor
 from ottla.client._errors import error_of
-from ottla.client._fetcher import Fetcher
+from ottla.client._fetcher import LOOKED_UP_MAX, Fetcher
 from ottla.client._offsets import OffsetAndMetadata
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
@@ -129,6 +129,15 @@ class Membership(Protocol):
         """Tell the group good-bye, so that the others need not wait for the session to expire."""
 
 
+class _Foreseen(Struct):
+    """Where partitions begin that we may be given, while it is asked: where their logs start or end (if one broker
+    knows), and what is committed (``None`` if that was not told)."""
+
+    places: frozenset[TopicPartition]
+    looking: "asyncio.Task[dict[TopicPartition, tuple[int, int]]] | None"
+    committed: "asyncio.Task[dict[TopicPartition, OffsetAndMetadata | None] | None] | None" = None
+
+
 class Ownership:
     """The partitions that the group has given us."""
 
@@ -147,20 +156,51 @@ class Ownership:
         self._settle = settle
         self._reset_timestamp = reset_timestamp
         self.commits: Commits
+        self._foreseen: _Foreseen | None = None
 
     @property
     def places(self) -> frozenset[TopicPartition]:
         return self._fetcher.readings.places()
 
+    def foresee(self, places: Collection[TopicPartition]) -> None:
+        """Ask already where these partitions begin, while the group is asked for them."""
+        self.forget()
+        if places and len(places) <= LOOKED_UP_MAX:
+            # Of many brokers some may lead nothing of what we get.
+            looking = self._fetcher.look_up(places) if self._fetcher.has_only_leader(places) else None
+            self._foreseen = _Foreseen(frozenset(places), looking)
+
+    def foresee_committed(self, group: asyncio.TaskGroup) -> None:
+        """Ask, in a task of ``group``, what is committed of what was foreseen, behind the request that may give it us.
+
+        It holds for those partitions that the answer to that request gives, until the next one: then ``forget``.
+        """
+        foreseen = self._foreseen
+        if foreseen is not None and foreseen.committed is None:
+            foreseen.committed = group.create_task(self._committed(foreseen.places), name="group offsets")
+
+    def forget(self) -> None:
+        """What was foreseen may have changed."""
+        foreseen, self._foreseen = self._foreseen, None
+        if foreseen is not None:
+            for asked in (foreseen.looking, foreseen.committed):
+                if asked is not None:
+                    asked.cancel()
+
     async def take(self, places: Collection[TopicPartition]) -> None:
         """Read these partitions too, from where the group has committed."""
         new = sorted(set(places) - self.places)
         self._fetcher.expect(new)
+        if self._foreseen is not None and not self._foreseen.places.issuperset(new):
+            self.forget()
+        foreseen, self._foreseen = self._foreseen or _Foreseen(frozenset(), None), None
         # Both questions at once: a new group has nothing committed.
-        looking = self._fetcher.look_up(new)
+        looking = foreseen.looking or self._fetcher.look_up(new)
         try:
-            committed = await self.commits.committed(new, self._settings.api_seconds)
-            if None in committed.values():
+            committed = None if foreseen.committed is None else await foreseen.committed
+            if committed is None:
+                committed = await self.commits.committed(new, self._settings.api_seconds)
+            if not looking.done() and any(committed[place] is None for place in new):
                 await asyncio.wait((looking,), timeout=LOOK_UP_SECONDS)
             found = looking.result() if looking.done() else {}
         finally:
@@ -195,6 +235,14 @@ class Ownership:
         finally:
             self._fetcher.readings.drop(going)
             self._fetcher.changed()
+
+    async def _committed(
+        self, places: Collection[TopicPartition]
+    ) -> "dict[TopicPartition, OffsetAndMetadata | None] | None":
+        try:
+            return await self.commits.committed(places, self._settings.api_seconds)
+        except (ConnectionError, KafkaError):
+            return None
 
     def _begin(
         self, place: TopicPartition, committed: OffsetAndMetadata | None, found: tuple[int, int] | None

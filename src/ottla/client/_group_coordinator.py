@@ -41,10 +41,12 @@ class GroupCoordinator:
         seconds: float,
         version_max: int | None = None,
         lane: str = "",
+        sent: Callable[[], None] | None = None,
     ) -> Any:
         """Send a request, made anew for each try in the version spoken, until there is an answer to it.
 
-        "Ask another" and "not yet" are no answers. Raises ``KafkaTimeoutError`` after ``seconds``.
+        "Ask another" and "not yet" are no answers. ``sent`` is called after each sending: what it sends comes behind.
+        Raises ``KafkaTimeoutError`` after ``seconds``.
         """
 
         def made(peer: Peer) -> tuple[Message, int]:
@@ -53,5 +55,5 @@ class GroupCoordinator:
             return request(version), version
 
         return await self._link.ask(
-            api_key, made, code_of, seconds=seconds, again=NOTHING, lane=lane, answer_seconds=seconds
+            api_key, made, code_of, seconds=seconds, again=NOTHING, lane=lane, answer_seconds=seconds, sent=sent
         )

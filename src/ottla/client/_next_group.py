@@ -7,6 +7,7 @@ the listener and the commits that belong to it, while heartbeats go on. Ownershi
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ottla.client._backoff import Backoff
@@ -82,11 +83,11 @@ class NextMembership:
             reconciling = group.create_task(self._reconcile(), name="group reconciliation")
             backoff = Backoff(self._cluster.rng, initial=0.05)
             while not self._stopping:
-                pause = self._interval
+                # What wakes us meanwhile leads to another one.
+                self._wake.clear()
                 try:
-                    await self._beat()
+                    await self._beat(group)
                     backoff.reset()
-                    pause = self._interval
                 except (ConnectionError, KafkaError) as error:
                     if isinstance(error, KafkaError) and error.code in FATAL:
                         reconciling.cancel()
@@ -95,8 +96,7 @@ class NextMembership:
                     self._told = None
                     await asyncio.sleep(backoff.next_seconds())
                     continue
-                await _wait(self._wake, pause)
-                self._wake.clear()
+                await _wait(self._wake, self._interval)
             reconciling.cancel()
 
     def subscription_changed(self) -> None:
@@ -127,13 +127,16 @@ class NextMembership:
 
     # Heartbeats
 
-    async def _beat(self) -> None:
+    async def _beat(self, group: asyncio.TaskGroup) -> None:
         if self._expired:
             await self._activity.wait_active()
             self._expired = False
         elif self._activity.idle_seconds() > self._settings.rebalance_seconds:
             await self._expire()
             return
+        joining = self._epoch == JOIN_EPOCH
+        if joining:
+            self._ownership.foresee(self._cluster.places(self._topics()))
         sent: list[ConsumerGroupHeartbeatRequest] = []
 
         def request(version: int) -> ConsumerGroupHeartbeatRequest:
@@ -148,8 +151,13 @@ class NextMembership:
             request,
             code_of=_error_code,
             seconds=max(self._settings.session_seconds, self._interval),
+            # What a join gives us at once is nobody else's from then on, also for the question behind it.
+            sent=partial(self._ownership.foresee_committed, group) if joining else None,
         )
         code = ErrorCode.of(response.error_code)
+        given = None if response.assignment is None else response.assignment.topic_partitions
+        if not (joining and len(sent) == 1 and code is ErrorCode.NONE and given):
+            self._ownership.forget()
         if code is ErrorCode.NONE:
             self._heard(response)
         elif code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_MEMBER_EPOCH):

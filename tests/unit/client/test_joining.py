@@ -55,7 +55,9 @@ def joined(*leaders: int, protocol: Literal["classic", "consumer"] = "consumer")
     async def main() -> None:
         async with (
             cluster,
-            Consumer(cluster.bootstrap, group="g", topics=[TOPIC], group_protocol=protocol, default_api_timeout_ms=100),
+            Consumer(
+                cluster.bootstrap, group="g", topics=[TOPIC], group_protocol=protocol, default_api_timeout_ms=1000
+            ),
         ):
             await settled(cluster)
 
@@ -64,6 +66,7 @@ def joined(*leaders: int, protocol: Literal["classic", "consumer"] = "consumer")
         ApiKey.FIND_COORDINATOR: find,
         ApiKey.CONSUMER_GROUP_HEARTBEAT: lambda _node, _request: None,
         ApiKey.JOIN_GROUP: lambda _node, _request: None,
+        ApiKey.OFFSET_FETCH: lambda _node, _request: None,
     }
     asyncio.run(asyncio.wait_for(main(), 30))
     return cluster
@@ -108,9 +111,12 @@ def test_the_coordinator_is_asked_for_while_metadata_is_on_its_way(protocol: Lit
 
 
 class Assigned:
-    """A group of one whose member gets the only partition, which node 1 leads; node 0 is the coordinator."""
+    """A group of one whose member gets the only partition, which node 1 leads; node 0 is the coordinator.
 
-    def __init__(self, committed: int, **handlers: Handler) -> None:
+    ``committed``: what the group is found to have committed; whoever asks once more gets the next number, if any.
+    """
+
+    def __init__(self, *committed: int, **handlers: Handler) -> None:
         self.cluster = cluster = ScriptedCluster(nodes=2)
         cluster.leader = 1
         cluster.handlers |= {
@@ -119,29 +125,35 @@ class Assigned:
             ApiKey.OFFSET_FETCH: self._committed,
             **{ApiKey[name]: handler for name, handler in handlers.items()},
         }
-        self._offset = committed
+        self._offsets = list(committed)
 
     def _find(self, _node: int, request: Any) -> FindCoordinatorResponse:
         found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=self.cluster.ports[0])
         return FindCoordinatorResponse(coordinators=[found])
 
     def _beat(self, _node: int, request: Any) -> ConsumerGroupHeartbeatResponse:
-        share = TopicPartitions(topic_id=TOPIC_ID, partitions=[0])
+        return self.given(request, 0)
+
+    def given(self, request: Any, *partitions: int) -> ConsumerGroupHeartbeatResponse:
+        """A heartbeat's answer; without ``partitions`` nothing is said of an assignment."""
+        share = TopicPartitions(topic_id=TOPIC_ID, partitions=list(partitions))
         return ConsumerGroupHeartbeatResponse(
             member_id=request.member_id,
             member_epoch=1,
-            heartbeat_interval_ms=1000,
-            assignment=Assignment(topic_partitions=[share]),
+            heartbeat_interval_ms=50,
+            assignment=Assignment(topic_partitions=[share]) if partitions else None,
         )
 
-    async def _committed(self, _node: int, _request: Any) -> OffsetFetchResponse:
+    async def _committed(self, _node: int, request: Any) -> OffsetFetchResponse:
         """Not before the other question has come, too."""
         for _ in range(200):
             if self.cluster.asked(ApiKey.LIST_OFFSETS, 1):
                 break
             await asyncio.sleep(0.01)
-        part = OffsetFetchResponsePartitions(partition_index=0, committed_offset=self._offset)
-        topic = OffsetFetchResponseTopics(topic_id=TOPIC_ID, partitions=[part])
+        offset = self._offsets.pop(0) if len(self._offsets) > 1 else self._offsets[0]
+        asked = request.groups[0].topics[0].partition_indexes
+        parts = [OffsetFetchResponsePartitions(partition_index=index, committed_offset=offset) for index in asked]
+        topic = OffsetFetchResponseTopics(topic_id=TOPIC_ID, partitions=parts)
         return OffsetFetchResponse(groups=[OffsetFetchResponseGroup(group_id="g", topics=[topic])])
 
     async def first_offset(self) -> int:
@@ -213,3 +225,82 @@ def test_who_reads_in_a_groups_name_without_being_a_member_does_not_look_for_it(
 def test_a_leader_that_is_silent_delays_nothing_that_is_committed() -> None:
     case = Assigned(5, LIST_OFFSETS=lambda _node, _request: None)
     assert asyncio.run(case.first_offset()) == 5
+
+
+def asked_offsets(case: Assigned) -> list[tuple[str | None, list[int]]]:
+    """By which member, and of which partitions, committed offsets were asked."""
+    groups = [request.groups[0] for request in case.cluster.asked(ApiKey.OFFSET_FETCH)]
+    return [(group.member_id, group.topics[0].partition_indexes) for group in groups]
+
+
+def test_what_is_committed_is_asked_right_behind_the_join() -> None:
+    case = Assigned(5)
+    assert asyncio.run(case.first_offset()) == 5
+    # In nobody's name: the answer that makes it a member has not come.
+    assert asked_offsets(case) == [(None, [0])]
+    kinds = [key for _, key, _, _ in case.cluster.requests]
+    assert kinds.index(ApiKey.CONSUMER_GROUP_HEARTBEAT) < kinds.index(ApiKey.OFFSET_FETCH)
+
+
+def test_what_was_committed_before_a_join_that_was_made_again_does_not_count() -> None:
+    case = Assigned(3, 5)
+    beat, refused = case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT], []
+
+    def not_at_first(node: int, request: Any) -> Any:
+        if refused:
+            return beat(node, request)
+        refused.append(node)
+        return ConsumerGroupHeartbeatResponse(error_code=int(ErrorCode.NOT_COORDINATOR))
+
+    case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT] = not_at_first
+    assert asyncio.run(case.first_offset()) == 5
+    assert [member is None for member, _ in asked_offsets(case)] == [True, False]
+
+
+def test_what_was_committed_before_a_partition_was_given_does_not_count() -> None:
+    case = Assigned(3, 5)
+
+    def later(_node: int, request: Any) -> Any:
+        # The join is answered, and somebody else still has the partition.
+        return case.given(request, *([0] if request.member_epoch > 0 else []))
+
+    case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT] = later
+    assert asyncio.run(case.first_offset()) == 5
+
+
+def test_of_partitions_that_nobody_foresaw_it_is_asked_again() -> None:
+    case = Assigned(3, 5)
+    case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT] = lambda _node, request: case.given(request, 0, 1)
+    assert asyncio.run(case.first_offset()) == 5
+    assert [partitions for _, partitions in asked_offsets(case)] == [[0], [0, 1]]
+
+
+def test_a_question_behind_the_join_that_fails_is_asked_again() -> None:
+    case = Assigned(5)
+    answer, failed = case.cluster.handlers[ApiKey.OFFSET_FETCH], []
+
+    async def once(node: int, request: Any) -> Any:
+        if failed:
+            return await answer(node, request)
+        failed.append(node)
+        refused = OffsetFetchResponseGroup(group_id="g", error_code=int(ErrorCode.GROUP_AUTHORIZATION_FAILED))
+        return OffsetFetchResponse(groups=[refused])
+
+    case.cluster.handlers[ApiKey.OFFSET_FETCH] = once
+    assert asyncio.run(case.first_offset()) == 5
+    assert [member is None for member, _ in asked_offsets(case)] == [True, False]
+
+
+def test_of_very_many_partitions_only_those_given_are_asked_about() -> None:
+    case = Assigned(5)
+    answer = case.cluster.handlers[ApiKey.METADATA]
+
+    def metadata(node: int, request: Any) -> Any:
+        found = answer(node, request)
+        for topic in found.topics:
+            topic.partitions = [structs.replace(topic.partitions[0], partition_index=index) for index in range(101)]
+        return found
+
+    case.cluster.handlers[ApiKey.METADATA] = metadata
+    assert asyncio.run(case.first_offset()) == 5
+    assert [(member is None, partitions) for member, partitions in asked_offsets(case)] == [(False, [0])]
