@@ -12,13 +12,13 @@ import pytest
 
 from ottla.client import (
     BufferExhaustedError,
+    ClientClosedError,
     Consumer,
     Delivery,
     ErrorCode,
     KafkaError,
     KafkaTimeoutError,
     Producer,
-    ProducerClosedError,
     ProducerRecord,
     RecordMetadata,
     RecordTooLargeError,
@@ -259,7 +259,7 @@ def test_deadlines_hold_when_nobody_answers(run: Run) -> None:
         assert time.monotonic() - begun < 4
         late = await producer.send_soon("t", b"late")
         await producer.close(flush=False)
-        with pytest.raises(ProducerClosedError):
+        with pytest.raises(ClientClosedError):
             late.result()
 
     run(main())

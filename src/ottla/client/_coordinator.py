@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
-from ottla.client._errors import KafkaTimeoutError, ProducerClosedError, error_of
+from ottla.client._errors import ClientClosedError, KafkaTimeoutError, error_of
 from ottla.net.peer import Peer, PeerLost
 from ottla.wire.apis import ApiKey
 from ottla.wire.codec import Message
@@ -55,7 +55,7 @@ class CoordinatorLink:
         """The coordinator's answer. ``request`` may be a function of the connection that gives message and version.
 
         While the coordinator moves, loads, or answers with one of ``again``, it is asked again; every other answer is
-        returned whatever it says. Raises ``KafkaTimeoutError``, ``ProducerClosedError`` as soon as the client is
+        returned whatever it says. Raises ``KafkaTimeoutError``, ``ClientClosedError`` as soon as the client is
         closed, and ``KafkaError`` where a coordinator is refused. ``lane`` is the connection to use,
         ``answer_seconds`` replaces the usual deadline of one request, ``sent`` is called whenever it has been sent.
         """
@@ -92,7 +92,7 @@ class CoordinatorLink:
                 break
             await self._cluster.pause(pause)
         if self._cluster.closed:
-            raise ProducerClosedError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: the client was closed before it answered")
+            raise ClientClosedError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: the client was closed before it answered")
         raise KafkaTimeoutError(ErrorCode.REQUEST_TIMED_OUT, f"{what}: {reason} for {seconds:g} s")
 
     async def peer(self, lane: str) -> Peer:

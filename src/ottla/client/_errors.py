@@ -13,13 +13,13 @@ __all__ = [
     "AuthenticationError",
     "AuthorizationError",
     "BufferExhaustedError",
+    "ClientClosedError",
     "ConfigError",
     "ErrorCode",
     "FencedError",
     "InvalidRecordError",
     "KafkaError",
     "KafkaTimeoutError",
-    "ProducerClosedError",
     "RecordTooLargeError",
     "RetriableError",
     "TransactionAbortedError",
@@ -74,7 +74,7 @@ class UnsupportedError(KafkaError):
     """The broker is too old, too new, or not set up for this."""
 
 
-class ProducerClosedError(KafkaError):
+class ClientClosedError(KafkaError):
     """The client was closed before it could be done."""
 
 

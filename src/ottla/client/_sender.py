@@ -22,7 +22,7 @@ from msgspec import Struct
 from ottla.client._accumulator import NO_PRODUCER, Accumulator, Batch, PartitionQueue
 from ottla.client._backoff import Backoff
 from ottla.client._cluster import Cluster
-from ottla.client._errors import KafkaTimeoutError, ProducerClosedError, error_of
+from ottla.client._errors import ClientClosedError, KafkaTimeoutError, error_of
 from ottla.model import TopicPartition, Uuid
 from ottla.net.peer import Peer
 from ottla.runtime.turn import of_running_loop
@@ -652,4 +652,4 @@ def _answers(version: int, request: ProduceRequest) -> AnswerMold:
 
 def closed_error() -> KafkaError:
     """What happens to records that were on their way."""
-    return ProducerClosedError(ErrorCode.REQUEST_TIMED_OUT, "the producer was closed before it was acknowledged")
+    return ClientClosedError(ErrorCode.REQUEST_TIMED_OUT, "the producer was closed before it was acknowledged")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.scripted import ScriptedCluster
-from ottla.client import ErrorCode, KafkaTimeoutError, ProducerClosedError
+from ottla.client import ClientClosedError, ErrorCode, KafkaTimeoutError
 from ottla.client._cluster import Cluster
 from ottla.client._coordinator import CoordinatorKind, CoordinatorLink
 from ottla.wire.apis import ApiKey
@@ -61,10 +61,10 @@ def test_a_question_ends_with_the_client(trouble: Callable[[ScriptedCluster, int
             assert not asking.done()
             cluster.close()
             began = loop.time()
-            with pytest.raises(ProducerClosedError, match="the client was closed"):
+            with pytest.raises(ClientClosedError, match="the client was closed"):
                 await asking
             assert loop.time() - began < 3.0
-            with pytest.raises(ProducerClosedError):
+            with pytest.raises(ClientClosedError):
                 await ask(cluster, 20)
             assert loop.time() - began < 3.0
 
