@@ -8,6 +8,7 @@ from ottla.broker.dispatch import Dispatch, Route
 from ottla.config.broker import BrokerConfig
 from ottla.config.listeners import Listener as ListenerConfig
 from ottla.metadata.image import Endpoint
+from ottla.net.accept_rate import AcceptRate
 from ottla.net.connection import Answer, Connection, ConnectionLimits
 from ottla.net.listener import Listener, ListenerLimits
 from ottla.runtime.clock import Clock
@@ -16,6 +17,7 @@ from ottla.runtime.supervisor import Supervisor
 WILDCARDS = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - never bound here, only recognised
 SECURITY_PROTOCOL_PLAINTEXT = 0
 CONTROLLER_PORT = 9093
+UNLIMITED = 2**31 - 1
 
 
 class Listeners:
@@ -25,15 +27,21 @@ class Listeners:
         self._config = config
         self._supervisor = supervisor
         self._bound: list[tuple[ListenerConfig, Listener]] = []
+        self._rate = AcceptRate()
+        """Of all listeners together."""
+        self._own_rates: dict[str, AcceptRate] = {}
         self._serve: dict[str, Callable[[Connection, memoryview], Answer]] = {}
 
     def bind(self) -> None:
         """Take every address. Raises ``OSError`` with the address in it; then none is kept."""
         for listener_config in self._config.broker_listeners:
+            own = self._own_rates[listener_config.name] = AcceptRate()
             listener = Listener(
                 serve=partial(self._serve_frame, listener_config.name),
                 spawn=self._supervisor.spawn,
                 limits=limits_of(self._config, listener_config.name),
+                # Brokers must find each other whatever clients do.
+                rates=(own,) if self._is_for_brokers(listener_config) else (self._rate, own),
             )
             try:
                 listener.bind(listener_config.host, listener_config.port)
@@ -41,12 +49,26 @@ class Listeners:
                 self.close()
                 raise OSError(error.errno, f"{listener_config}: {error.strerror or error}") from error
             self._bound.append((listener_config, listener))
+        self._limit_rates()
+
+    def _is_for_brokers(self, listener: ListenerConfig) -> bool:
+        config = self._config
+        return len(config.broker_listeners) > 1 and listener.name == config.inter_broker_listener_name
+
+    def _limit_rates(self) -> None:
+        network, properties = self._config.network, self._config.properties
+        burst_seconds = network.connections_burst_ms / 1000
+        self._rate.limit(network.connections_per_second_max, burst_seconds)
+        for name, rate in self._own_rates.items():
+            own = properties.get(f"listener.name.{name.lower()}.max.connection.creation.rate", UNLIMITED)
+            rate.limit(int(own), burst_seconds)
 
     def set_config(self, config: BrokerConfig) -> None:
         """The broker's configuration has changed: new connections are held to its limits."""
         self._config = config
         for listener_config, listener in self._bound:
             listener.set_limits(limits_of(config, listener_config.name))
+        self._limit_rates()
 
     def open(self, routes: Mapping[int, Route], clock: Clock) -> None:
         """Begin to serve ``routes`` on every listener."""

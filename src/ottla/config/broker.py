@@ -29,6 +29,9 @@ class NetworkConfig(Struct, frozen=True, kw_only=True):
     send_buffer_bytes: int
     backlog: int
     connections_max: int
+    connections_per_second_max: int
+    connections_burst_ms: int
+    """What time without any lets come at once, at that rate."""
     connections_per_ip_max: int
     connections_per_ip_overrides: Mapping[str, int]
     idle_ms_max: int
@@ -298,6 +301,8 @@ def _network(read: _Reader) -> NetworkConfig:
         send_buffer_bytes=read["socket.send.buffer.bytes"],
         backlog=read["socket.listen.backlog.size"],
         connections_max=read["max.connections"],
+        connections_per_second_max=read["max.connection.creation.rate"],
+        connections_burst_ms=max(1, read["quota.window.num"] - 1) * read["quota.window.size.seconds"] * 1000,
         connections_per_ip_max=read["max.connections.per.ip"],
         connections_per_ip_overrides=_per_ip_overrides(read["max.connections.per.ip.overrides"]),
         idle_ms_max=read["connections.max.idle.ms"],

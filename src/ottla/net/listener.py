@@ -1,13 +1,14 @@
-"""A listening socket and the connections it accepted: counts them, drops the overdue, closes them in good order."""
+"""A listening socket and the connections it accepted: counts and delays them, drops the overdue, closes them well."""
 
 import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, field
 
+from ottla.net.accept_rate import AcceptRate
 from ottla.net.connection import Answer, Connection, ConnectionLimits
 from ottla.runtime.telemetry import get_logger
 
@@ -41,7 +42,10 @@ class Listener:
         serve: Callable[[Connection, memoryview], Answer],
         spawn: Callable[..., object],
         limits: ListenerLimits,
+        rates: Sequence[AcceptRate] = (),
     ) -> None:
+        """``rates``: how fast connections may come, here and where others share them."""
+        self._rates = rates
         self._serve = serve
         self._spawn = spawn
         self._limits = limits
@@ -129,14 +133,24 @@ class Listener:
         self._sockets.clear()
 
     def _on_acceptable(self, listening: socket.socket) -> None:
+        now = asyncio.get_running_loop().time()
         for _ in range(ACCEPTS_PER_WAKE):
+            pause = max((rate.pause(now) for rate in self._rates), default=0.0)
+            if pause > 0:
+                self._accept_later(listening, pause)
+                return
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                self._pause_accepting(listening, error)
+                log.error("accept failed", error=error)
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    # To try at once again would only spin: wait for some to be closed.
+                    self._accept_later(listening, ACCEPT_PAUSE_SECONDS)
                 return
+            for rate in self._rates:
+                rate.count(now)
             self._admit(sock, (str(address[0]), int(address[1])))
 
     def _admit(self, sock: socket.socket, peer: tuple[str, int]) -> None:
@@ -171,14 +185,10 @@ class Listener:
         if self._per_address[host] <= 0:
             del self._per_address[host]
 
-    def _pause_accepting(self, listening: socket.socket, error: OSError) -> None:
-        """Out of descriptors: accepting at once again would only spin, so wait for some to be closed."""
-        log.error("accept failed", error=error)
-        if error.errno not in OUT_OF_DESCRIPTORS:
-            return
+    def _accept_later(self, listening: socket.socket, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
-        loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again, listening)
+        loop.call_later(seconds, self._accept_again, listening)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening.fileno() >= 0:

@@ -11,6 +11,7 @@ from typing import Self
 import pytest
 
 from harness.regions import CountedRegion
+from ottla.net.accept_rate import AcceptRate
 from ottla.net.connection import Answer, CloseConnection, Connection, ConnectionLimits
 from ottla.net.listener import LAST_WORDS_SECONDS, Listener, ListenerLimits
 from ottla.runtime.loop import new_event_loop
@@ -49,9 +50,11 @@ def frame(body: bytes) -> bytes:
 class Server:
     """A listener with a scripted ``serve``, and a way to connect to it."""
 
-    def __init__(self, serve: Callable[[Connection, memoryview], Answer], **changes: object) -> None:
+    def __init__(
+        self, serve: Callable[[Connection, memoryview], Answer], *rates: AcceptRate, **changes: object
+    ) -> None:
         self.supervisor = Supervisor()
-        self.listener = Listener(serve=serve, spawn=self.supervisor.spawn, limits=limits(**changes))
+        self.listener = Listener(serve=serve, spawn=self.supervisor.spawn, limits=limits(**changes), rates=rates)
         self.listener.bind("127.0.0.1", 0)
         self.listener.start()
 
@@ -377,6 +380,47 @@ def test_connections_over_the_limit_are_refused_and_places_come_free() -> None:
             assert await read_frame(reader) == b"hello"
             for _, open_writer in held:
                 open_writer.close()
+            writer.close()
+
+    run(main)
+
+
+def test_connections_that_come_too_fast_wait_and_are_served() -> None:
+    slow, fast = AcceptRate(), AcceptRate()
+    slow.limit(10, 0.1)
+    fast.limit(1000, 1.0)
+
+    async def main() -> None:
+        async with Server(echo, fast, slow) as server:
+            loop = asyncio.get_running_loop()
+            begin = loop.time()
+            pairs = [await server.connect() for _ in range(4)]
+            times = []
+            for reader, writer in pairs:
+                writer.write(frame(b"hello"))
+                assert await read_frame(reader) == b"hello"
+                times.append(loop.time() - begin)
+            # Two at once, then one each tenth of a second.
+            assert times[1] < 0.1
+            assert times[3] > 0.19
+            for _, writer in pairs:
+                writer.close()
+
+    run(main)
+
+
+def test_a_listener_that_has_connections_wait_can_be_stopped() -> None:
+    rate = AcceptRate()
+    rate.limit(1, 0.2)
+
+    async def main() -> None:
+        async with Server(echo, rate) as server:
+            held = [await server.connect() for _ in range(3)]
+            await asyncio.sleep(0.02)
+            assert server.listener.connection_count == 1
+        await asyncio.sleep(1.0)
+        assert server.listener.connection_count == 0
+        for _, writer in held:
             writer.close()
 
     run(main)

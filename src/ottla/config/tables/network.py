@@ -33,8 +33,8 @@ listener.security.protocol.map | string
 listeners | list | PLAINTEXT://:9092 | high | per-broker | some | active
     Addresses the node listens on, as NAME://HOST:PORT; an empty host means every interface, port 0 any free
     port.
-max.connection.creation.rate | int | 2147483647 | medium | cluster-wide | 0.. | planned
-    New connections accepted each second; more are delayed.
+max.connection.creation.rate | int | 2147483647 | medium | cluster-wide | 0.. | active
+    New connections accepted each second; more are delayed. What ten quiet seconds would have allowed may come at once.
 max.connections | int | 2147483647 | medium | cluster-wide | 0.. | active
     Most open connections on this node; further ones are closed at once.
 max.connections.per.ip | int | 2147483647 | medium | cluster-wide | 0.. | active

@@ -21,10 +21,10 @@ metrics.recording.level | string | INFO | low | read-only | any | inert
     How detailed the Java broker's metrics are.
 metrics.sample.window.ms | long | 30000 | low | read-only | 1.. | inert
     Length of a sample of a metric.
-quota.window.num | int | 11 | low | read-only | 1.. | planned
-    Samples kept for client quotas.
-quota.window.size.seconds | int | 1 | low | read-only | 1.. | planned
-    Length of a sample for client quotas.
+quota.window.num | int | 11 | low | read-only | 1.. | active
+    Samples kept for quotas, the rate of new connections among them; all but one count.
+quota.window.size.seconds | int | 1 | low | read-only | 1.. | active
+    Length of a sample for quotas.
 replication.quota.window.num | int | 11 | low | read-only | 1.. | planned
     Samples kept to throttle replication.
 replication.quota.window.size.seconds | int | 1 | low | read-only | 1.. | planned
