@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from harness.scripted import TOPIC, TOPIC_ID, Handler, ScriptedCluster
-from ottla.client import Consumer
+from ottla.client import AuthorizationError, Consumer
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.consumer_group_heartbeat_response import (
@@ -304,3 +304,51 @@ def test_of_very_many_partitions_only_those_given_are_asked_about() -> None:
     case.cluster.handlers[ApiKey.METADATA] = metadata
     assert asyncio.run(case.first_offset()) == 5
     assert [(member is None, partitions) for member, partitions in asked_offsets(case)] == [(False, [0])]
+
+
+def left_behind() -> list[str]:
+    """The tasks of consumers that are still there."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith(("consumer", "group"))]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_who_may_not_read_a_topic_is_told_at_the_start_and_has_joined_nothing(
+    protocol: Literal["classic", "consumer"],
+) -> None:
+    async def main() -> None:
+        async with ScriptedCluster() as cluster:
+            answer = cluster.handlers[ApiKey.METADATA]
+
+            def metadata(node: int, request: Any) -> Any:
+                found = answer(node, request)
+                for topic in found.topics:
+                    topic.error_code = int(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+                return found
+
+            def find(_node: int, request: Any) -> FindCoordinatorResponse:
+                found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=cluster.ports[0])
+                return FindCoordinatorResponse(coordinators=[found])
+
+            cluster.handlers |= {ApiKey.METADATA: metadata, ApiKey.FIND_COORDINATOR: find}
+            consumer = Consumer(cluster.bootstrap, group="g", topics=[TOPIC], group_protocol=protocol)
+            with pytest.raises(AuthorizationError):
+                await consumer.start()
+            asked = {key for _, key, _, _ in cluster.requests}
+            assert not asked & {ApiKey.CONSUMER_GROUP_HEARTBEAT, ApiKey.JOIN_GROUP}
+            assert not left_behind()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_start_that_is_given_up_ends_at_once() -> None:
+    async def main() -> None:
+        async with ScriptedCluster() as cluster:
+            for key in (ApiKey.METADATA, ApiKey.FIND_COORDINATOR):
+                cluster.handlers[key] = lambda _node, _request: None
+            consumer = Consumer(cluster.bootstrap, group="g", topics=[TOPIC], group_protocol="consumer")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(consumer.start(), 0.3)
+            assert not left_behind()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
