@@ -130,12 +130,12 @@ class Membership(Protocol):
 
 
 class _Foreseen(Struct):
-    """Where partitions begin that we may be given, while it is asked: where their logs start or end (if one broker
-    knows), and what is committed (``None`` if that was not told)."""
+    """Where partitions begin that we may be given, while it is asked: what is committed (``None`` if that was not
+    told), and where their logs start or end (if one broker knows)."""
 
     places: frozenset[TopicPartition]
+    committed: "asyncio.Task[dict[TopicPartition, OffsetAndMetadata | None] | None]"
     looking: "asyncio.Task[dict[TopicPartition, tuple[int, int]]] | None"
-    committed: "asyncio.Task[dict[TopicPartition, OffsetAndMetadata | None] | None] | None" = None
 
 
 class Ownership:
@@ -162,22 +162,17 @@ class Ownership:
     def places(self) -> frozenset[TopicPartition]:
         return self._fetcher.readings.places()
 
-    def foresee(self, places: Collection[TopicPartition]) -> None:
-        """Ask already where these partitions begin, while the group is asked for them."""
+    def foresee(self, places: Collection[TopicPartition], group: asyncio.TaskGroup) -> None:
+        """Ask already where these partitions begin, in tasks of ``group``, behind the request that may give them to us.
+
+        It holds for those that the answer to that request gives, until the next one: then ``forget``.
+        """
         self.forget()
         if places and len(places) <= LOOKED_UP_MAX:
+            committed = group.create_task(self._committed(places), name="group offsets")
             # Of many brokers some may lead nothing of what we get.
             looking = self._fetcher.look_up(places) if self._fetcher.has_only_leader(places) else None
-            self._foreseen = _Foreseen(frozenset(places), looking)
-
-    def foresee_committed(self, group: asyncio.TaskGroup) -> None:
-        """Ask, in a task of ``group``, what is committed of what was foreseen, behind the request that may give it us.
-
-        It holds for those partitions that the answer to that request gives, until the next one: then ``forget``.
-        """
-        foreseen = self._foreseen
-        if foreseen is not None and foreseen.committed is None:
-            foreseen.committed = group.create_task(self._committed(foreseen.places), name="group offsets")
+            self._foreseen = _Foreseen(frozenset(places), committed, looking)
 
     def forget(self) -> None:
         """What was foreseen may have changed."""
@@ -191,13 +186,13 @@ class Ownership:
         """Read these partitions too, from where the group has committed."""
         new = sorted(set(places) - self.places)
         self._fetcher.expect(new)
-        if self._foreseen is not None and not self._foreseen.places.issuperset(new):
-            self.forget()
-        foreseen, self._foreseen = self._foreseen or _Foreseen(frozenset(), None), None
+        foreseen: _Foreseen | None = None
+        if new and self._foreseen is not None and self._foreseen.places.issuperset(new):
+            foreseen, self._foreseen = self._foreseen, None
         # Both questions at once: a new group has nothing committed.
-        looking = foreseen.looking or self._fetcher.look_up(new)
+        looking = (foreseen and foreseen.looking) or self._fetcher.look_up(new)
         try:
-            committed = None if foreseen.committed is None else await foreseen.committed
+            committed = None if foreseen is None else await _told_soon(foreseen.committed)
             if committed is None:
                 committed = await self.commits.committed(new, self._settings.api_seconds)
             if not looking.done() and any(committed[place] is None for place in new):
@@ -217,6 +212,8 @@ class Ownership:
         going = self.places & frozenset(places)
         if not going:
             return
+        # What is committed now counts for whoever gets them next, us included.
+        self.forget()
         self._settle()
         for place in going:
             reading = self._fetcher.readings.get(place)
@@ -240,7 +237,9 @@ class Ownership:
         self, places: Collection[TopicPartition]
     ) -> "dict[TopicPartition, OffsetAndMetadata | None] | None":
         try:
-            return await self.commits.committed(places, self._settings.api_seconds)
+            # On the connection of the join, whose deadline a shorter one would cut.
+            seconds = max(self._settings.api_seconds, self._settings.session_seconds)
+            return await self.commits.committed(places, seconds)
         except (ConnectionError, KafkaError):
             return None
 
@@ -283,3 +282,15 @@ class Ownership:
                     await outcome
         except Exception as error:
             self._fetcher.fail(error)
+
+
+async def _told_soon(
+    asked: "asyncio.Task[dict[TopicPartition, OffsetAndMetadata | None] | None]",
+) -> "dict[TopicPartition, OffsetAndMetadata | None] | None":
+    """The answer, unless something holds it up that may be no concern of ours, such as others' open transactions."""
+    try:
+        if not asked.done():
+            await asyncio.wait((asked,), timeout=LOOK_UP_SECONDS)
+        return asked.result() if asked.done() else None
+    finally:
+        asked.cancel()

@@ -7,7 +7,6 @@ the listener and the commits that belong to it, while heartbeats go on. Ownershi
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from ottla.client._backoff import Backoff
@@ -134,9 +133,8 @@ class NextMembership:
         elif self._activity.idle_seconds() > self._settings.rebalance_seconds:
             await self._expire()
             return
-        joining = self._epoch == JOIN_EPOCH
-        if joining:
-            self._ownership.foresee(self._cluster.places(self._topics()))
+        # Who comes back gives up first what it had, and what is committed then counts.
+        joining = self._epoch == JOIN_EPOCH and not self._ownership.places
         sent: list[ConsumerGroupHeartbeatRequest] = []
 
         def request(version: int) -> ConsumerGroupHeartbeatRequest:
@@ -146,13 +144,17 @@ class NextMembership:
             sent.append(self._request(version))
             return sent[-1]
 
+        def foresee() -> None:
+            if len(sent) == 1:
+                self._ownership.foresee(self._cluster.places(self._topics()), group)
+
         response: ConsumerGroupHeartbeatResponse = await self._coordinator.ask(
             ApiKey.CONSUMER_GROUP_HEARTBEAT,
             request,
             code_of=_error_code,
             seconds=max(self._settings.session_seconds, self._interval),
             # What a join gives us at once is nobody else's from then on, also for the question behind it.
-            sent=partial(self._ownership.foresee_committed, group) if joining else None,
+            sent=foresee if joining else None,
         )
         code = ErrorCode.of(response.error_code)
         given = None if response.assignment is None else response.assignment.topic_partitions

@@ -352,3 +352,43 @@ def test_a_start_that_is_given_up_ends_at_once() -> None:
             assert not left_behind()
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_what_holds_up_the_question_behind_the_join_holds_up_nothing_that_was_given() -> None:
+    case = Assigned(5)
+    answer = case.cluster.handlers[ApiKey.OFFSET_FETCH]
+
+    async def unstable(node: int, request: Any) -> Any:
+        found = await answer(node, request)
+        if request.groups[0].member_id is None:
+            found.groups[0].topics[0].partitions[0].error_code = int(ErrorCode.UNSTABLE_OFFSET_COMMIT)
+        return found
+
+    case.cluster.handlers[ApiKey.OFFSET_FETCH] = unstable
+    assert asyncio.run(case.first_offset()) == 5
+    assert asked_offsets(case)[-1][0] is not None
+
+
+def test_who_joins_again_asks_what_is_committed_only_when_everything_was_given_up() -> None:
+    case = Assigned(3, 5)
+    beats: list[int] = []
+
+    def fenced_once(_node: int, request: Any) -> Any:
+        beats.append(request.member_epoch)
+        if len(beats) == 2:
+            return ConsumerGroupHeartbeatResponse(error_code=int(ErrorCode.FENCED_MEMBER_EPOCH))
+        return case.given(request, 0)
+
+    case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT] = fenced_once
+
+    async def main() -> None:
+        async with case.cluster as cluster:
+            cluster.append(*(b"%d" % number for number in range(9)))
+            async with Consumer(
+                cluster.bootstrap, group="g", topics=[TOPIC], group_protocol="consumer", default_api_timeout_ms=100
+            ):
+                while len(asked_offsets(case)) < 2:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert [member is None for member, _ in asked_offsets(case)[:2]] == [True, False]
