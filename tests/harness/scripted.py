@@ -16,6 +16,7 @@ from ottla.wire.errors import ErrorCode
 from ottla.wire.frame import encode_response, read_request_header
 from ottla.wire.messages.api_versions_response import ApiVersion, ApiVersionsResponse
 from ottla.wire.messages.fetch_response import FetchableTopicResponse, FetchResponse, PartitionData
+from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
 from ottla.wire.messages.list_offsets_response import (
     ListOffsetsPartitionResponse,
     ListOffsetsResponse,
@@ -54,6 +55,7 @@ class ScriptedCluster:
             ApiKey.METADATA: self._metadata,
             ApiKey.FETCH: self.fetch,
             ApiKey.LIST_OFFSETS: self._list_offsets,
+            ApiKey.FIND_COORDINATOR: self._find_coordinator,
         }
         self.requests: list[tuple[int, ApiKey, Any, float]] = []
         self.accepted = [0] * nodes
@@ -123,6 +125,11 @@ class ScriptedCluster:
             setattr(data, name, value)
         answers = [FetchableTopicResponse(topic_id=TOPIC_ID, partitions=[data])] if wanted else []
         return FetchResponse(session_id=5, responses=answers)
+
+    def _find_coordinator(self, _node: int, request: Any) -> FindCoordinatorResponse:
+        """The first node is everybody's."""
+        found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=self.ports[0])
+        return FindCoordinatorResponse(coordinators=[found])
 
     def _serve(self, node: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

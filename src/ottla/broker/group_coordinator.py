@@ -98,7 +98,7 @@ class GroupCoordinator:
     def begin(
         self, group_id: str, command: GroupCommand, producer: BatchProducer = NOBODY, *, gathers: bool = False
     ) -> Deferred[Any]:
-        """``ask`` for who answers without a task. It fails with the log's errors: see ``as_coordinator``.
+        """``ask`` for who answers without a task. It fails with what the shard or its log say: see ``as_coordinator``.
 
         ``gathers``: the command may be written together with others, see ``MachineDriver.begin``.
         """

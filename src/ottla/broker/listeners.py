@@ -56,12 +56,11 @@ class Listeners:
         return len(config.broker_listeners) > 1 and listener.name == config.inter_broker_listener_name
 
     def _limit_rates(self) -> None:
-        network, properties = self._config.network, self._config.properties
+        network = self._config.network
         burst_seconds = network.connections_burst_ms / 1000
         self._rate.limit(network.connections_per_second_max, burst_seconds)
         for name, rate in self._own_rates.items():
-            own = properties.get(f"listener.name.{name.lower()}.max.connection.creation.rate", UNLIMITED)
-            rate.limit(int(own), burst_seconds)
+            rate.limit(_of_listener(self._config, name, "max.connection.creation.rate", UNLIMITED), burst_seconds)
 
     def set_config(self, config: BrokerConfig) -> None:
         """The broker's configuration has changed: new connections are held to its limits."""
@@ -122,7 +121,6 @@ class Listeners:
 def limits_of(config: BrokerConfig, name: str) -> ListenerLimits:
     """The limits of the listener ``name``: what is set for it alone, else what is set for all."""
     network = config.network
-    connections_max = config.properties.get(f"listener.name.{name.lower()}.max.connections", network.connections_max)
     return ListenerLimits(
         connection=ConnectionLimits(
             frame_bytes_max=network.request_bytes_max,
@@ -131,10 +129,15 @@ def limits_of(config: BrokerConfig, name: str) -> ListenerLimits:
             frame_seconds_max=network.frame_timeout_ms / 1000,
             idle_seconds_max=network.idle_ms_max / 1000,
         ),
-        connections_max=int(connections_max),
+        connections_max=_of_listener(config, name, "max.connections", network.connections_max),
         connections_per_address_max=network.connections_per_ip_max,
         connections_per_address_overrides=network.connections_per_ip_overrides,
         receive_buffer_bytes=network.receive_buffer_bytes,
         send_buffer_bytes=network.send_buffer_bytes if "socket.send.buffer.bytes" in config.properties else -1,
         backlog=network.backlog,
     )
+
+
+def _of_listener(config: BrokerConfig, name: str, key: str, default: int) -> int:
+    """What is set of ``key`` for the listener ``name`` alone."""
+    return int(config.properties.get(f"listener.name.{name.lower()}.{key}", default))

@@ -452,7 +452,7 @@ class Cluster:
                 raise PeerLost("the client is closed")
             try:
                 async with self._until_closed():
-                    peer = await self._open(address, await self._first(address) if lane else None)
+                    peer = await self._open(address, await self._main_connection(address) if lane else None)
             except TimeoutError:
                 if not self._closed:
                     raise
@@ -466,7 +466,7 @@ class Cluster:
                 told()
             return peer
 
-    async def _first(self, address: tuple[str, int]) -> Peer | None:
+    async def _main_connection(self, address: tuple[str, int]) -> Peer | None:
         """The connection without a lane, if there is one or one is being made: it knows the broker's versions."""
         connecting = self._connecting.get((*address, ""))
         if connecting is not None and connecting.locked():

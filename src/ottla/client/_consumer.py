@@ -479,7 +479,7 @@ class Consumer:
     # The group, inside
 
     def _stop(self) -> None:
-        """End every task."""
+        """Let go of the cluster: what waits for it ends, and the stack ends the rest."""
         self._closing.set()
         self._cluster.close()
 

@@ -28,7 +28,7 @@ from ottla.wire.mold import Filled
 METADATA_PAUSE_SECONDS: Final = 0.1
 ERRORS_MAX: Final = 16
 LOOKED_UP_MAX: Final = 100
-"""Of more partitions than that nothing is asked that their committed offsets may make needless."""
+"""Of more partitions than that nothing is asked that may turn out to be needless."""
 SMALL_BYTES: Final = 64 * 1024
 """What came is handed out before the next fetch is sent, for the least delay, or else after it."""
 
@@ -94,7 +94,7 @@ class Fetcher:
             self.expect(places)
 
     def has_only_leader(self, places: Iterable[TopicPartition]) -> bool:
-        """Whether one broker leads all of these."""
+        """Whether no two brokers lead these."""
         return len({self.cluster.leader(place) for place in places}) == 1
 
     async def run(self) -> None:

@@ -6,8 +6,8 @@ what was finished before a partition is handed on.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("ottla.client")
 
+AnswerT = TypeVar("AnswerT")
+
 LOOK_UP_SECONDS: Final = 0.1
-"""How long it is waited for where partitions begin."""
+"""How long it is waited for what was asked before it was known to be needed: where partitions begin."""
 FATAL: Final = frozenset(
     (
         ErrorCode.FENCED_INSTANCE_ID,
@@ -195,9 +197,9 @@ class Ownership:
             committed = None if foreseen is None else await _told_soon(foreseen.committed)
             if committed is None:
                 committed = await self.commits.committed(new, self._settings.api_seconds)
-            if not looking.done() and any(committed[place] is None for place in new):
-                await asyncio.wait((looking,), timeout=LOOK_UP_SECONDS)
-            found = looking.result() if looking.done() else {}
+            found: Mapping[TopicPartition, tuple[int, int]] = {}
+            if any(committed[place] is None for place in new):
+                found = await _told_soon(looking) or {}
         finally:
             looking.cancel()
         for place in new:
@@ -284,9 +286,7 @@ class Ownership:
             self._fetcher.fail(error)
 
 
-async def _told_soon(
-    asked: "asyncio.Task[dict[TopicPartition, OffsetAndMetadata | None] | None]",
-) -> "dict[TopicPartition, OffsetAndMetadata | None] | None":
+async def _told_soon(asked: "asyncio.Task[AnswerT]") -> AnswerT | None:
     """The answer, unless something holds it up that may be no concern of ours, such as others' open transactions."""
     try:
         if not asked.done():

@@ -82,7 +82,8 @@ class NextMembership:
             reconciling = group.create_task(self._reconcile(), name="group reconciliation")
             backoff = Backoff(self._cluster.rng, initial=0.05)
             while not self._stopping:
-                # What wakes us meanwhile leads to another one.
+                # Here and not behind the wait: what wakes us during a heartbeat leads to the next, what did before the
+                # first one does not.
                 self._wake.clear()
                 try:
                     await self._beat(group)

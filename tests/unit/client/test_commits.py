@@ -14,7 +14,6 @@ from ottla.client._commits import _commit_code
 from ottla.client._partitions import Reading, Readings
 from ottla.model import Uuid
 from ottla.wire.apis import ApiKey
-from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
 from ottla.wire.messages.metadata_response import MetadataResponseTopic
 from ottla.wire.messages.offset_commit_response import (
     OffsetCommitResponse,
@@ -39,17 +38,12 @@ class Coordinating(ScriptedCluster):
         super().__init__()
         self.served: list[Uuid] = [TOPIC_ID]
         self.handlers |= {
-            ApiKey.FIND_COORDINATOR: self._find,
             ApiKey.OFFSET_COMMIT: self._commit,
             ApiKey.OFFSET_FETCH: self._fetch_offsets,
         }
 
     def _error(self, topic: Any) -> int:
         return 0 if topic.topic_id in self.served else int(ErrorCode.UNKNOWN_TOPIC_ID)
-
-    def _find(self, _node: int, request: Any) -> FindCoordinatorResponse:
-        found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=self.ports[0])
-        return FindCoordinatorResponse(coordinators=[found])
 
     def _commit(self, _node: int, request: Any) -> OffsetCommitResponse:
         answers = [

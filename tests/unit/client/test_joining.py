@@ -17,7 +17,6 @@ from ottla.wire.messages.consumer_group_heartbeat_response import (
     ConsumerGroupHeartbeatResponse,
     TopicPartitions,
 )
-from ottla.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
 from ottla.wire.messages.offset_fetch_response import (
     OffsetFetchResponse,
     OffsetFetchResponseGroup,
@@ -48,10 +47,6 @@ def joined(*leaders: int, protocol: Literal["classic", "consumer"] = "consumer")
             ]
         return found
 
-    def find(_node: int, request: Any) -> FindCoordinatorResponse:
-        found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=cluster.ports[0])
-        return FindCoordinatorResponse(coordinators=[found])
-
     async def main() -> None:
         async with (
             cluster,
@@ -63,7 +58,6 @@ def joined(*leaders: int, protocol: Literal["classic", "consumer"] = "consumer")
 
     cluster.handlers |= {
         ApiKey.METADATA: metadata,
-        ApiKey.FIND_COORDINATOR: find,
         ApiKey.CONSUMER_GROUP_HEARTBEAT: lambda _node, _request: None,
         ApiKey.JOIN_GROUP: lambda _node, _request: None,
         ApiKey.OFFSET_FETCH: lambda _node, _request: None,
@@ -120,16 +114,11 @@ class Assigned:
         self.cluster = cluster = ScriptedCluster(nodes=2)
         cluster.leader = 1
         cluster.handlers |= {
-            ApiKey.FIND_COORDINATOR: self._find,
             ApiKey.CONSUMER_GROUP_HEARTBEAT: self._beat,
             ApiKey.OFFSET_FETCH: self._committed,
             **{ApiKey[name]: handler for name, handler in handlers.items()},
         }
         self._offsets = list(committed)
-
-    def _find(self, _node: int, request: Any) -> FindCoordinatorResponse:
-        found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=self.cluster.ports[0])
-        return FindCoordinatorResponse(coordinators=[found])
 
     def _beat(self, _node: int, request: Any) -> ConsumerGroupHeartbeatResponse:
         return self.given(request, 0)
@@ -326,11 +315,7 @@ def test_who_may_not_read_a_topic_is_told_at_the_start_and_has_joined_nothing(
                     topic.error_code = int(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
                 return found
 
-            def find(_node: int, request: Any) -> FindCoordinatorResponse:
-                found = Coordinator(key=request.coordinator_keys[0], node_id=0, host="127.0.0.1", port=cluster.ports[0])
-                return FindCoordinatorResponse(coordinators=[found])
-
-            cluster.handlers |= {ApiKey.METADATA: metadata, ApiKey.FIND_COORDINATOR: find}
+            cluster.handlers[ApiKey.METADATA] = metadata
             consumer = Consumer(cluster.bootstrap, group="g", topics=[TOPIC], group_protocol=protocol)
             with pytest.raises(AuthorizationError):
                 await consumer.start()
