@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT: Final = 9092
 START_TRIES: Final = 5
+MAIN_CONNECTION_SECONDS: Final = 1.0
+"""How long a connection with a lane waits for the one without, to learn the broker's versions from it."""
 
 
 class ClusterUnreachable(ConnectionError):
@@ -470,8 +472,10 @@ class Cluster:
         """The connection without a lane, if there is one or one is being made: it knows the broker's versions."""
         connecting = self._connecting.get((*address, ""))
         if connecting is not None and connecting.locked():
-            async with connecting:
-                pass
+            # A broker that takes long may never answer: then two connections find that out at once.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAIN_CONNECTION_SECONDS), connecting:
+                    pass
         return self._usable(address)
 
     def _usable(self, address: tuple[str, int], lane: str = "") -> Peer | None:

@@ -26,6 +26,7 @@ from ottla.client._offsets import EARLIEST, LATEST, OffsetAndMetadata, find_offs
 from ottla.client._partitions import Reading
 from ottla.model import TopicPartition
 from ottla.net.peer import PeerLimits
+from ottla.runtime.futures import wait_for
 from ottla.wire.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -584,7 +585,7 @@ class Consumer:
     async def _watch_missing(self) -> None:
         """Look again for topics that are subscribed to and not there yet, sooner than metadata is refreshed."""
         while not self._closing.is_set():
-            await _wait(self._closing, MISSING_SECONDS)
+            await wait_for(self._closing, MISSING_SECONDS)
             if self._pattern is None and self._misses_topics():
                 try:
                     await self._refresh_topics()
@@ -593,7 +594,7 @@ class Consumer:
 
     async def _commit_regularly(self) -> None:
         while not self._closing.is_set():
-            await _wait(self._closing, self._commit_seconds)
+            await wait_for(self._closing, self._commit_seconds)
             if not self._closing.is_set():
                 await self._commit_finished()
 
@@ -687,11 +688,3 @@ def _first(group: BaseExceptionGroup[Any]) -> Exception:
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait((task,))
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -21,6 +21,7 @@ from ottla.client._fetch_session import FetchSettings
 from ottla.client._offsets import EARLIEST, LATEST, end_of_epoch, find_offsets
 from ottla.client._partitions import Reading, Readings
 from ottla.model import TopicPartition, Uuid
+from ottla.runtime.futures import wait_for
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.fetch_response import FetchResponse, PartitionData
 from ottla.wire.mold import Filled
@@ -121,7 +122,7 @@ class Fetcher:
                 self._expected.clear()
                 for node_id in {self._source(reading) for reading in self.readings.all()} - {-1}:
                     self._lane(node_id).wake.set()
-                await _wait(self._wake, min(pause, max(0.0, refresh_at - self._loop.time())))
+                await wait_for(self._wake, min(pause, max(0.0, refresh_at - self._loop.time())))
                 self._wake.clear()
             for lane in self._lanes.values():
                 lane.wake.set()
@@ -458,11 +459,3 @@ def _nothing() -> None:
 def _settle(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

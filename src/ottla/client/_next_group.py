@@ -16,6 +16,7 @@ from ottla.client._errors import error_of
 from ottla.client._group import FATAL, Activity, GroupSettings, Ownership, logger
 from ottla.client._group_coordinator import GroupCoordinator
 from ottla.model import TopicPartition, Uuid
+from ottla.runtime.futures import wait_for
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest, TopicPartitions
@@ -96,7 +97,7 @@ class NextMembership:
                     self._told = None
                     await asyncio.sleep(backoff.next_seconds())
                     continue
-                await _wait(self._wake, self._interval)
+                await wait_for(self._wake, self._interval)
             reconciling.cancel()
 
     def subscription_changed(self) -> None:
@@ -291,11 +292,3 @@ def _by_topic(target: Target) -> list[TopicPartitions]:
 
 def _error_code(response: ConsumerGroupHeartbeatResponse) -> int:
     return response.error_code
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -47,16 +47,19 @@ async def find_offsets(
     found: dict[TopicPartition, tuple[int, int]] = {}
     backoff = Backoff(cluster.rng, initial=0.05)
     deadline = asyncio.get_running_loop().time() + seconds
+    stale = False
     while len(found) < len(timestamps):
         missing = {place: timestamp for place, timestamp in timestamps.items() if place not in found}
         try:
+            if stale:
+                await cluster.refresh({place.topic for place in missing})
             found |= await _ask_leaders(cluster, missing, read_committed=read_committed)
         except (ConnectionError, KafkaError) as error:
             retriable = isinstance(error, ConnectionError) or error.code.retriable
-            if not retriable or asyncio.get_running_loop().time() >= deadline:
+            if not retriable or cluster.closed or asyncio.get_running_loop().time() >= deadline:
                 raise
-            await asyncio.sleep(backoff.next_seconds())
-            await cluster.refresh({place.topic for place in missing})
+            await cluster.pause(backoff.next_seconds())
+            stale = True
     return found
 
 

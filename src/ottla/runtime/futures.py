@@ -1,4 +1,4 @@
-"""Ending a future from a callback that is told an error, or ``None``."""
+"""Futures that a callback ends, and events that need not come."""
 
 import asyncio
 
@@ -11,3 +11,12 @@ def settle(future: "asyncio.Future[None]", error: Exception | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Until ``event`` is set, or ``seconds`` have passed."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.scripted import TOPIC, ScriptedCluster
-from ottla.client import Admin, ClusterUnreachable, ConfigError, ErrorCode, KafkaError
+from ottla.client import Admin, ClusterUnreachable, ConfigError, ErrorCode, KafkaError, _cluster
 from ottla.client._cluster import Cluster, Recovery
 from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
@@ -205,3 +205,32 @@ def test_an_unknown_strategy() -> None:
             "metadata.recovery.rebootstrap.trigger.ms": "1000",
         }
     )
+
+
+def test_a_lane_does_not_wait_for_a_connection_that_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cluster, "MAIN_CONNECTION_SECONDS", 0.1)
+
+    async def main() -> None:
+        async with ScriptedCluster() as scripted, Cluster(scripted.bootstrap) as cluster:
+            await cluster.refresh((TOPIC,))
+            await scripted.close(0)
+            heard = asyncio.Event()
+
+            async def first_is_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                if heard.is_set():
+                    await scripted._serve(0)(reader, writer)
+                else:
+                    heard.set()
+                    await reader.read()
+                    writer.close()
+
+            server = await asyncio.start_server(first_is_silent, "127.0.0.1", scripted.ports[0])
+            silent = asyncio.create_task(cluster.peer(0))
+            await heard.wait()
+            async with asyncio.timeout(5):
+                assert (await cluster.peer(0, lane="x")).connected
+            assert not silent.done()
+            silent.cancel()
+            server.close()
+
+    run(main())
