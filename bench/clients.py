@@ -197,7 +197,14 @@ def _result(process: subprocess.Popen[str]) -> Any:
         raise
     if process.returncode != 0:
         raise RuntimeError(f"{process.args}: {err[-2000:]}")
-    return json.loads(out.splitlines()[-1])
+    lines = out.splitlines()
+    try:
+        return json.loads(lines[-1])
+    except json.JSONDecodeError as error:
+        place = error.pos
+        around = lines[-1][max(0, place - 60) : place + 60]
+        told = f"{len(lines)} lines, {len(out)} characters, around {place}: {around!r}; {err[-500:]}"
+        raise RuntimeError(f"{process.args}: no result in {told}") from error
 
 
 def _child(job: str, way: str, task: tuple[Any, ...]) -> Any:
