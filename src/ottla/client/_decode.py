@@ -27,7 +27,7 @@ from ottla.records.batch import (
     verify_crc,
 )
 from ottla.records.reader import Header, read_body, read_header_fields, records_of
-from ottla.records.scan import COMPILED, Fields, gather, make_records, scan, slices
+from ottla.records.scan import COMPILED, Fields, FieldsOfOne, gather, make_records, scan, scan_one, slices
 
 if TYPE_CHECKING:
     import pyarrow
@@ -109,24 +109,33 @@ class RecordBatch(Sequence[ConsumerRecord]):
     into the broker's answer, which stays in memory as long as they do; records are objects of their own.
     """
 
-    __slots__ = ("_body", "_fields", "_header", "_make", "_records", "next_offset", "partition", "topic")
+    __slots__ = ("_body", "_columns", "_header", "_make", "_one", "_records", "next_offset", "partition", "topic")
 
     def __init__(
         self,
         place: tuple[str, int],
         header: BatchHeader,
         body: bytes | memoryview,
-        fields: Fields,
+        fields: Fields | None,
         make: Callable[..., Any],
+        one: FieldsOfOne | None = None,
     ) -> None:
+        """Of the only record in ``body`` there may be ``one`` instead of ``fields``."""
         self.topic, self.partition = place
         self._header = header
         self._body = body
-        self._fields = fields
+        self._columns = fields
+        self._one = one
         self._make = make
         self._records: list[ConsumerRecord] | None = None
-        self.next_offset = header.next_offset
+        self.next_offset = header.base_offset + header.last_offset_delta + 1
         """The offset after the batch. Compacted batches and those of transactions may leave numbers out."""
+
+    @property
+    def _fields(self) -> Fields:
+        if self._columns is None:
+            self._columns = scan(self._header, self._body)
+        return self._columns
 
     @property
     def offsets(self) -> "array[int]":
@@ -161,13 +170,29 @@ class RecordBatch(Sequence[ConsumerRecord]):
     @property
     def records(self) -> list[ConsumerRecord]:
         """The records as objects, made at the first use."""
-        if self._records is None:
-            header = self._header
+        records = self._records
+        if records is None:
+            header, one = self._header, self._one
             kind = 1 if header.attributes & LOG_APPEND_TIME_FLAG else 0
-            names = (self.topic, self.partition, kind, header.partition_leader_epoch, read_header_fields)
             body = self._body = bytes(self._body)
-            self._records = make_records(self._make, names, body, self._fields)
-        return self._records
+            if one is None:
+                names = (self.topic, self.partition, kind, header.partition_leader_epoch, read_header_fields)
+                records = make_records(self._make, names, body, self._fields)
+            else:
+                records = [self._only(body, one, kind)]
+            self._records = records
+        return records
+
+    def _only(self, body: bytes, one: FieldsOfOne, kind: int) -> ConsumerRecord:
+        offset, timestamp, key_start, key_size, value_start, value_size, headers_start = one
+        key = body[key_start : key_start + key_size] if key_size >= 0 else None
+        value = body[value_start : value_start + value_size] if value_size >= 0 else None
+        headers = read_header_fields(body, (headers_start, len(body))) if headers_start >= 0 else ()
+        epoch = self._header.partition_leader_epoch
+        record: ConsumerRecord = self._make(
+            self.topic, self.partition, offset, timestamp, key, value, headers, kind, epoch
+        )
+        return record
 
     def tail(self, first: int) -> "RecordBatch":
         """The batch without the records before number ``first``."""
@@ -182,12 +207,13 @@ class RecordBatch(Sequence[ConsumerRecord]):
             (self.topic, self.partition),
             self._header,
             self._body,
-            self._fields,
+            self._columns,
             lambda *fields: change(make(*fields)),
+            self._one,
         )
 
     def __len__(self) -> int:
-        return len(self._fields[0])
+        return 1 if self._one is not None else len(self._fields[0])
 
     @overload
     def __getitem__(self, index: int) -> ConsumerRecord: ...
@@ -274,8 +300,7 @@ def open_batch(
     """The batch at ``position``, or ``None`` if it holds nothing for the reader. ``aborted`` is what has followed the
     batches before, where there are such. Raises ``CorruptRecord``."""
     data, offset = fetched.data, fetched.offset
-    next_offset = header.next_offset
-    if next_offset <= offset:
+    if header.base_offset + header.last_offset_delta < offset:
         return None
     if check_crcs:
         verify_crc(data, position, header)
@@ -287,6 +312,9 @@ def open_batch(
         body: bytes | memoryview = read_body(data, header, position=position, limit=DECOMPRESSED_BYTES_MAX)
     else:
         body = data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD]
+    if header.record_count == 1:
+        one = scan_one(header, body)
+        return RecordBatch(fetched.place, header, body, None, make, one) if one[0] >= offset else None
     fields = scan(header, body)
     if header.base_offset < offset:
         fields = _from(fields, bisect_left(fields[0], offset))

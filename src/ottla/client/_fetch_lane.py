@@ -122,9 +122,8 @@ class FetchLane:
         assert now is not None, "a request came first"
         try:
             if isinstance(response, Filled):
-                self._session.answered(self._session.session_id)
                 self._fetcher.stock_more(*now.asked[now.moved], response)
-                self._loop.call_soon(self._go_on, now, now.moved)
+                self._loop.call_soon(self._read_on, now)
                 return
             if response.error_code:
                 self._session_failed(ErrorCode.of(response.error_code), [reading for reading, _ in now.asked.values()])
@@ -148,6 +147,11 @@ class FetchLane:
         assert now is not None, "a request came first"
         if not now.over.done():
             now.over.set_exception(error)
+
+    def _read_on(self, now: _Round) -> None:
+        """After an answer in the mold, when who waits for its records has them."""
+        self._session.answered(self._session.session_id)
+        self._go_on(now, now.moved)
 
     def _go_on(self, now: _Round, place: tuple[str, int]) -> None:
         """Fetch on where only this partition has moved, or else let the task look at everything."""

@@ -108,7 +108,7 @@ class Readings:
 
     def takes(self, reading: Reading, offset: int) -> bool:
         """Whether what was fetched of it from ``offset`` on is still what comes next."""
-        return reading.fetched == offset and reading.fetchable and self.current(reading)
+        return reading.fetched == offset and reading.fetchable and self._by_place.get(reading.place) is reading
 
     def put(self, reading: Reading) -> None:
         self._by_place[reading.place] = reading

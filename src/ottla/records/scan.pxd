@@ -12,6 +12,9 @@ cdef inline void copy(
 cdef (unsigned long long, Py_ssize_t) _long_varint(
     const unsigned char[::1] data, Py_ssize_t position, Py_ssize_t end, unsigned long long raw) except *
 
+@cython.locals(raw="unsigned long long")
+cdef (long long, Py_ssize_t) _varint(const unsigned char[::1] data, Py_ssize_t position, Py_ssize_t end) except *
+
 cdef long _past_end(Py_ssize_t index) except -1
 
 @cython.locals(
@@ -22,6 +25,13 @@ cdef long _past_end(Py_ssize_t index) except -1
     offsets="long long[::1]", times="long long[::1]", key_starts="int[::1]", key_sizes="int[::1]",
     value_starts="int[::1]", value_sizes="int[::1]", headers=dict)
 cpdef tuple scan(object header, object body)
+
+@cython.locals(
+    data="const unsigned char[::1]", end=Py_ssize_t, position=Py_ssize_t, size="long long", time="long long", delta="long long",
+    base_offset="long long", delta_max="long long", base_time="long long", append_time="long long",
+    size_min="long long", time_max="long long", key_size="long long", key_start=Py_ssize_t, value_size="long long",
+    value_start=Py_ssize_t, headers_start=Py_ssize_t)
+cpdef tuple scan_one(object header, object body)
 
 @cython.locals(
     data="const unsigned char*", size="Py_ssize_t", start=Py_ssize_t, index=Py_ssize_t, records=list,

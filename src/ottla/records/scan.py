@@ -14,7 +14,17 @@ from typing import Any, Final
 from ottla.records.batch import LOG_APPEND_TIME_FLAG, BatchHeader
 from ottla.records.errors import CorruptRecord
 
-__all__ = ["COMPILED", "RECORD_BYTES_MIN", "Fields", "gather", "make_records", "scan", "slices"]
+__all__ = [
+    "COMPILED",
+    "RECORD_BYTES_MIN",
+    "Fields",
+    "FieldsOfOne",
+    "gather",
+    "make_records",
+    "scan",
+    "scan_one",
+    "slices",
+]
 
 COMPILED: Final = not __file__.endswith(".py")
 RECORD_BYTES_MIN: Final = 7
@@ -27,6 +37,8 @@ Fields = tuple[
 ]
 """Offsets, timestamps, key starts, key sizes, value starts, value sizes (-1: null), and by record number where its
 headers begin and end, for records that have any. Starts count from the beginning of the body."""
+FieldsOfOne = tuple[int, int, int, int, int, int, int]
+"""The same of a single record: where its headers begin (they end where the body does), or -1 if it has none."""
 
 _WIDE: Final = array("q", (0,))
 _NARROW: Final = array("i", (0,))
@@ -98,6 +110,43 @@ def scan(header: BatchHeader, body: bytes | memoryview) -> Fields:  # noqa: C901
     return places
 
 
+def scan_one(header: BatchHeader, body: bytes | memoryview) -> FieldsOfOne:
+    """``scan`` of a batch of one record, for which columns would cost more than what is in them."""
+    end = len(body)
+    data = body
+    base_offset, delta_max = header.base_offset, header.last_offset_delta
+    base_time, append_time = _times(header)
+    size_min, time_max = RECORD_BYTES_MIN - 1, TIMESTAMP_MAX
+    size, position = _varint(data, 0, end)
+    if header.record_count != 1 or size < size_min or size != end - position:
+        raise CorruptRecord(f"a record of {size} bytes where {header.record_count} have {end - position}")
+    time, position = _varint(data, position + 1, end)
+    delta, position = _varint(data, position, end)
+    if not 0 <= delta <= delta_max or not -time_max < time < time_max:
+        raise CorruptRecord(f"the only record has offset delta {delta}, timestamp delta {time}")
+    key_size, key_start = _varint(data, position, end)
+    position = key_start + key_size if 0 < key_size <= end - key_start else key_start
+    value_size, value_start = _varint(data, position, end)
+    position = value_start + value_size if 0 < value_size <= end - value_start else value_start
+    if position >= end or key_size > end - key_start or value_size > end - value_start:
+        _past_end(0)
+    if data[position] != 0:
+        headers_start = position
+    elif position + 1 == end:
+        headers_start = -1
+    else:
+        raise CorruptRecord(f"the only record has {end - position - 1} bytes behind its end")
+    return (
+        base_offset + delta,
+        base_time + time if append_time < 0 else append_time,
+        key_start,
+        key_size if key_size >= 0 else -1,
+        value_start,
+        value_size if value_size >= 0 else -1,
+        headers_start,
+    )
+
+
 def make_records(make: Callable[..., Any], names: tuple[Any, ...], body: bytes, fields: Fields) -> list[Any]:
     """``make(topic, partition, offset, timestamp, key, value, headers, timestamp_type, leader_epoch)`` of each record.
 
@@ -156,6 +205,15 @@ def slices(body: bytes, starts: "array[int]", sizes: "array[int]") -> list[bytes
         start, size = starts_[index], sizes_[index]
         parts.append(data[start : start + size] if size >= 0 else None)
     return parts
+
+
+def _varint(data: bytes | memoryview, position: int, end: int) -> tuple[int, int]:
+    """The number at ``position``, and where what follows it begins."""
+    raw = data[position] if position < end else _past_end(0)
+    position += 1
+    if raw > 0x7F:
+        raw, position = _long_varint(data, position, end, raw)
+    return (raw >> 1) ^ -(raw & 1), position
 
 
 def _long_varint(data: bytes | memoryview, position: int, end: int, raw: int) -> tuple[int, int]:

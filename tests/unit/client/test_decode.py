@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ottla.client._decode import Fetched, iter_batches, next_offset_after
 from ottla.model import TopicPartition
@@ -105,6 +106,26 @@ def test_a_batch_may_begin_before_the_offset(codec: Codec) -> None:
     assert list(first.values.joined()[1]) == [0, 0, 1]
     assert [record.offset for record in first.tail(1)] == [13]
     assert list(second.values) == [b"4"]
+
+
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.ZSTD])
+@pytest.mark.parametrize("columns_first", [False, True])
+def test_a_batch_of_one_record_is_a_batch_like_others(codec: Codec, *, columns_first: bool) -> None:
+    log = batch(10, b"x", codec=codec) + batch(11, None, codec=codec)
+    first, second = iter_batches(Fetched(PLACE, memoryview(log), 10))
+    if columns_first:
+        assert (list(first.offsets), list(first.timestamps)) == ([10], [1000])
+        assert (list(first.keys), list(first.values)) == ([None], [b"x"])
+    assert len(first) == 1
+    assert [(record.offset, record.timestamp, record.key, record.value) for record in first] == [(10, 1000, None, b"x")]
+    assert first[0].headers == first.headers[0] == (("h", b"x"),)
+    assert list(first.values) == [b"x"]
+    assert list(second.values) == [second[0].value] == [None]
+    assert [len(first.tail(0)), len(first.tail(1))] == [1, 0]
+    changed = first.through(lambda record: replace(record, offset=99))
+    assert [record.offset for record in changed] == [99]
+    assert list(changed.offsets) == [10]
+    assert next(iter_batches(Fetched(PLACE, memoryview(log), 11))).next_offset == 12
 
 
 def test_a_damaged_batch_is_refused_and_a_cut_one_left() -> None:
