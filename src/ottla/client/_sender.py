@@ -177,7 +177,6 @@ class Lane:
         ``release``, when that became known."""
         sender = self.sender
         accumulator, settings = sender.accumulator, sender.settings
-        now = sender.loop.time() + TIMER_TOLERANCE
         room = settings.request_bytes_max
         lingers = accumulator.linger_seconds > 0
         batches: list[Batch] = []
@@ -187,10 +186,12 @@ class Lane:
             queue.lane = None
             if not queue.may_send(settings.in_flight_max):
                 continue
-            if (lingers or queue.muted_until) and accumulator.due_at(queue) > now:
-                if queue.muted_until > now:
-                    sender.loop.call_at(queue.muted_until, sender.mark, queue)
-                continue
+            if lingers or queue.muted_until:
+                now = sender.loop.time() + TIMER_TOLERANCE
+                if accumulator.due_at(queue) > now:
+                    if queue.muted_until > now:
+                        sender.loop.call_at(queue.muted_until, sender.mark, queue)
+                    continue
             size = queue.waiting[0].size
             if batches and size > room:
                 again.append(queue)
