@@ -18,6 +18,8 @@ from ottla.wire.messages.produce_response import NodeEndpoint
 
 BATCHED_VERSION: Final = 4
 """From here on FindCoordinator takes many keys."""
+RENEWAL_SECONDS: Final = 1.0
+"""A connection that is used for less than that may be another one when the next question goes out."""
 MOVED: Final = frozenset(
     {ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
 )
@@ -57,7 +59,8 @@ class CoordinatorLink:
         While the coordinator moves, loads, or answers with one of ``again``, it is asked again; every other answer is
         returned whatever it says. Raises ``KafkaTimeoutError``, ``ClientClosedError`` as soon as the client is
         closed, and ``KafkaError`` where a coordinator is refused. ``lane`` is the connection to use,
-        ``answer_seconds`` replaces the usual deadline of one request, ``sent`` is called whenever it has been sent.
+        ``answer_seconds`` replaces the usual deadline of one request, ``sent`` is called whenever it has been sent and
+        what is asked next goes behind it.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -70,7 +73,8 @@ class CoordinatorLink:
                     peer = await self.peer(lane)
                     message, version = request(peer) if callable(request) else (request, peer.version_of(api_key))
                     answer = await peer.submit(api_key, message, version, seconds=answer_seconds)
-                    if sent is not None:
+                    # Another connection would keep no order.
+                    if sent is not None and peer.fresh_for(RENEWAL_SECONDS):
                         sent()
                     response = await answer.future()
                 code = ErrorCode.of(code_of(response))

@@ -209,6 +209,10 @@ class Peer:
         """Whether its authentication is good for new requests."""
         return self.renew_at is None or self._loop.time() < self.renew_at
 
+    def fresh_for(self, seconds: float) -> bool:
+        """Whether it will still be ``fresh`` then."""
+        return self.renew_at is None or self._loop.time() + seconds < self.renew_at
+
     @property
     def throttled(self) -> bool:
         """Whether the broker has asked to be left alone for now."""

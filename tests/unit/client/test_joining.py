@@ -10,6 +10,7 @@ from msgspec import structs
 
 from harness.scripted import TOPIC, TOPIC_ID, Handler, ScriptedCluster
 from ottla.client import AuthorizationError, Consumer
+from ottla.net.peer import Peer
 from ottla.wire.apis import ApiKey
 from ottla.wire.errors import ErrorCode
 from ottla.wire.messages.consumer_group_heartbeat_response import (
@@ -229,6 +230,22 @@ def test_what_is_committed_is_asked_right_behind_the_join() -> None:
     assert asked_offsets(case) == [(None, [0])]
     kinds = [key for _, key, _, _ in case.cluster.requests]
     assert kinds.index(ApiKey.CONSUMER_GROUP_HEARTBEAT) < kinds.index(ApiKey.OFFSET_FETCH)
+
+
+def test_nothing_is_asked_behind_the_join_on_a_connection_that_is_about_to_be_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = Peer.connect.__func__  # type: ignore[attr-defined]
+
+    async def briefly(cls: type[Peer], *address: Any, **options: Any) -> Peer:
+        peer: Peer = await connect(cls, *address, **options)
+        peer.renew_at = asyncio.get_running_loop().time() + 0.9
+        return peer
+
+    monkeypatch.setattr(Peer, "connect", classmethod(briefly))
+    case = Assigned(5)
+    assert asyncio.run(case.first_offset()) == 5
+    assert [member is None for member, _ in asked_offsets(case)] == [False]
 
 
 def test_what_was_committed_before_a_join_that_was_made_again_does_not_count() -> None:
