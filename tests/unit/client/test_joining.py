@@ -248,6 +248,49 @@ def test_nothing_is_asked_behind_the_join_on_a_connection_that_is_about_to_be_re
     assert [member is None for member, _ in asked_offsets(case)] == [False]
 
 
+def test_where_logs_begin_is_asked_while_the_coordinator_thinks() -> None:
+    case = Assigned(-1)
+    asked: list[bool] = []
+
+    async def think(_node: int, request: Any) -> Any:
+        for _ in range(300):
+            if case.cluster.asked(ApiKey.LIST_OFFSETS, 1):
+                break
+            await asyncio.sleep(0.01)
+        asked.append(bool(case.cluster.asked(ApiKey.LIST_OFFSETS, 1)))
+        return case.given(request, 0)
+
+    case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT] = think
+    assert asyncio.run(case.first_offset()) == 2
+    assert asked[0]
+
+
+def test_questions_of_what_was_not_given_are_given_up() -> None:
+    case = Assigned(5)
+    answer, during = case.cluster.handlers[ApiKey.OFFSET_FETCH], []
+    over = asyncio.Event()
+
+    async def wait(node: int, request: Any) -> Any:
+        during.append(left_behind())
+        await over.wait()
+        return await answer(node, request)
+
+    case.cluster.handlers[ApiKey.OFFSET_FETCH] = wait
+    case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT] = lambda _node, request: case.given(request)
+
+    async def main() -> None:
+        async with (
+            case.cluster as cluster,
+            Consumer(cluster.bootstrap, group="g", topics=[TOPIC], group_protocol="consumer"),
+        ):
+            while not during or "group offsets" in left_behind():
+                await asyncio.sleep(0.01)
+            over.set()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert "group offsets" in during[0]
+
+
 def test_what_was_committed_before_a_join_that_was_made_again_does_not_count() -> None:
     case = Assigned(3, 5)
     beat, refused = case.cluster.handlers[ApiKey.CONSUMER_GROUP_HEARTBEAT], []
