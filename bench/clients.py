@@ -197,7 +197,7 @@ def _result(process: subprocess.Popen[str]) -> Any:
         raise
     if process.returncode != 0:
         raise RuntimeError(f"{process.args}: {err[-2000:]}")
-    lines = out.splitlines()
+    lines = out.splitlines() or [""]
     try:
         return json.loads(lines[-1])
     except json.JSONDecodeError as error:

@@ -19,7 +19,7 @@ from ottla.wire.messages.produce_response import NodeEndpoint
 BATCHED_VERSION: Final = 4
 """From here on FindCoordinator takes many keys."""
 RENEWAL_SECONDS: Final = 1.0
-"""A connection that is used for less than that may be another one when the next question goes out."""
+"""Where the authentication of a connection is good for less, the next question may go out on another one."""
 MOVED: Final = frozenset(
     {ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
 )

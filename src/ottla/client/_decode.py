@@ -1,6 +1,7 @@
 """Fetched bytes into batches: checked, in order, without what transactions have aborted.
 
-A batch is columns first (``ottla.records.scan``): where its fields lie. Records are made of them when somebody asks.
+A batch is columns first (``ottla.records.scan``): where its fields lie. Records are made of them when somebody asks; of
+one record there are columns only when somebody asks for those.
 """
 
 from array import array
@@ -118,6 +119,7 @@ class RecordBatch(Sequence[ConsumerRecord]):
         body: bytes | memoryview,
         fields: Fields | None,
         make: Callable[..., Any],
+        *,
         one: FieldsOfOne | None = None,
     ) -> None:
         """Of the only record in ``body`` there may be ``one`` instead of ``fields``."""
@@ -209,7 +211,7 @@ class RecordBatch(Sequence[ConsumerRecord]):
             self._body,
             self._columns,
             lambda *fields: change(make(*fields)),
-            self._one,
+            one=self._one,
         )
 
     def __len__(self) -> int:
@@ -314,7 +316,7 @@ def open_batch(
         body = data[position + BATCH_OVERHEAD : position + header.batch_length + LENGTH_OVERHEAD]
     if header.record_count == 1:
         one = scan_one(header, body)
-        return RecordBatch(fetched.place, header, body, None, make, one) if one[0] >= offset else None
+        return RecordBatch(fetched.place, header, body, None, make, one=one) if one[0] >= offset else None
     fields = scan(header, body)
     if header.base_offset < offset:
         fields = _from(fields, bisect_left(fields[0], offset))

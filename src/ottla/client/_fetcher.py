@@ -269,9 +269,14 @@ class Fetcher:
     async def _look_up(self, readings: list[Reading]) -> None:
         asked = {reading: reading.reset_to for reading in readings if reading.reset_to is not None}
         timestamps = {reading.place: timestamp for reading, timestamp in asked.items()}
-        found = await find_offsets(
-            self.cluster, timestamps, read_committed=self.settings.read_committed, seconds=METADATA_PAUSE_SECONDS
-        )
+        try:
+            found = await find_offsets(
+                self.cluster, timestamps, read_committed=self.settings.read_committed, seconds=METADATA_PAUSE_SECONDS
+            )
+        except (ConnectionError, KafkaError):
+            # Where a try takes long there is only one: the next one asks for leaders first.
+            self.mark_stale(readings)
+            raise
         for reading, timestamp in asked.items():
             if self.readings.current(reading) and reading.reset_to == timestamp:
                 offset, epoch = found[reading.place]

@@ -45,8 +45,8 @@ class GroupCoordinator:
     ) -> Any:
         """Send a request, made anew for each try in the version spoken, until there is an answer to it.
 
-        "Ask another" and "not yet" are no answers. ``sent`` is called after each sending: what it sends comes behind.
-        Raises ``KafkaTimeoutError`` after ``seconds``.
+        "Ask another" and "not yet" are no answers. ``sent`` is called whenever it has been sent and what is asked next
+        goes behind it. Raises ``KafkaTimeoutError`` after ``seconds``.
         """
 
         def made(peer: Peer) -> tuple[Message, int]:

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from ottla.client._backoff import Backoff
-from ottla.client._cluster import Cluster
+from ottla.client._cluster import Cluster, topic_error
 from ottla.client._errors import error_of
 from ottla.model import TopicPartition
 from ottla.wire.apis import ApiKey
@@ -33,8 +33,8 @@ async def list_offsets(
 ) -> dict[TopicPartition, int]:
     """The offset for each partition's timestamp (milliseconds, ``LATEST`` or ``EARLIEST``); -1 where none is that late.
 
-    Leaders that move or cannot be reached are looked for again until ``seconds`` have passed. Raises ``KafkaError`` and
-    ``ConnectionError``.
+    Leaders that move or cannot be reached are looked for again until ``seconds`` have passed, or the client is closed.
+    Raises ``KafkaError`` and ``ConnectionError``.
     """
     found = await find_offsets(cluster, timestamps, read_committed=read_committed, seconds=seconds)
     return {place: offset for place, (offset, _) in found.items()}
@@ -46,21 +46,31 @@ async def find_offsets(
     """As ``list_offsets``, with the leader epoch of each offset (-1 where the broker does not say)."""
     found: dict[TopicPartition, tuple[int, int]] = {}
     backoff = Backoff(cluster.rng, initial=0.05)
-    deadline = asyncio.get_running_loop().time() + seconds
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     stale = False
     while len(found) < len(timestamps):
         missing = {place: timestamp for place, timestamp in timestamps.items() if place not in found}
         try:
             if stale:
-                await cluster.refresh({place.topic for place in missing})
+                # No longer than there is time, but for long enough to be answered.
+                left = min(max(1.0, deadline - loop.time()), cluster.limits.request_seconds)
+                _refuse(await cluster.refresh({place.topic for place in missing}, seconds=left))
             found |= await _ask_leaders(cluster, missing, read_committed=read_committed)
         except (ConnectionError, KafkaError) as error:
             retriable = isinstance(error, ConnectionError) or error.code.retriable
-            if not retriable or cluster.closed or asyncio.get_running_loop().time() >= deadline:
+            if not retriable or cluster.closed or loop.time() >= deadline:
                 raise
             await cluster.pause(backoff.next_seconds())
             stale = True
     return found
+
+
+def _refuse(errors: Mapping[str, ErrorCode]) -> None:
+    """Raise what will not be otherwise the next time metadata is asked for."""
+    for name, code in errors.items():
+        if not code.retriable:
+            raise topic_error(name, code)
 
 
 async def end_of_epoch(cluster: Cluster, place: TopicPartition, epoch: int, leader_epoch: int) -> int | None:
@@ -120,4 +130,8 @@ async def _ask_leaders(
                 if partition.error_code != ErrorCode.NONE:
                     raise error_of(partition.error_code, f"offsets of {place}")
                 found[place] = (partition.offset, partition.leader_epoch)
+    left_out = timestamps.keys() - found.keys()
+    if left_out:
+        places = ", ".join(map(str, sorted(left_out)))
+        raise error_of(ErrorCode.LEADER_NOT_AVAILABLE, f"the brokers' answers left out the offsets of {places}")
     return found

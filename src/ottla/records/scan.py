@@ -31,6 +31,8 @@ RECORD_BYTES_MIN: Final = 7
 """Length, attributes, two deltas, two lengths, header count: a byte each."""
 TIMESTAMP_MAX: Final = 2**61
 """Nobody's milliseconds; sums of two below it stay in 64 bits."""
+BASE_OFFSET_MAX: Final = 2**63 - 2**31
+"""Nobody's offset; with any delta it stays in 64 bits."""
 
 Fields = tuple[
     "array[int]", "array[int]", "array[int]", "array[int]", "array[int]", "array[int]", dict[int, tuple[int, int]]
@@ -38,7 +40,8 @@ Fields = tuple[
 """Offsets, timestamps, key starts, key sizes, value starts, value sizes (-1: null), and by record number where its
 headers begin and end, for records that have any. Starts count from the beginning of the body."""
 FieldsOfOne = tuple[int, int, int, int, int, int, int]
-"""The same of a single record: where its headers begin (they end where the body does), or -1 if it has none."""
+"""The same of a single record, the last being where its headers begin (they end where the body does), or -1 if it has
+none."""
 
 _WIDE: Final = array("q", (0,))
 _NARROW: Final = array("i", (0,))
@@ -238,7 +241,9 @@ def _places(count: int) -> Fields:
 
 
 def _times(header: BatchHeader) -> tuple[int, int]:
-    """The base timestamp, and the time of appending or -1."""
+    """The base timestamp, and the time of appending or -1. What records count from must leave them room."""
+    if header.base_offset > BASE_OFFSET_MAX:
+        raise CorruptRecord(f"the base offset is {header.base_offset}")
     if not -TIMESTAMP_MAX < header.base_timestamp < TIMESTAMP_MAX:
         raise CorruptRecord(f"the base timestamp is {header.base_timestamp}")
     append_time = header.max_timestamp if header.attributes & LOG_APPEND_TIME_FLAG else -1

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ottla.client._decode import Fetched, iter_batches, next_offset_after
 from ottla.model import TopicPartition
+from ottla.records.batch import LOG_APPEND_TIME_FLAG, checksum
 from ottla.records.builder import BatchBuilder
 from ottla.records.compression import Codec
 from ottla.records.control import EndTransaction, end_transaction_batch
@@ -126,6 +127,26 @@ def test_a_batch_of_one_record_is_a_batch_like_others(codec: Codec, *, columns_f
     assert [record.offset for record in changed] == [99]
     assert list(changed.offsets) == [10]
     assert next(iter_batches(Fetched(PLACE, memoryview(log), 11))).next_offset == 12
+
+
+@pytest.mark.parametrize(("offset", "found"), [(9, [10]), (10, [10]), (11, []), (15, []), (16, [])])
+def test_what_compaction_has_left_of_a_batch_may_be_one_record_before_the_offset(offset: int, found: list[int]) -> None:
+    whole = bytearray(batch(10, b"x"))
+    whole[23:27] = (5).to_bytes(4, "big")  # its last offset is still that of what has gone
+    rewritten = bytes(whole[:17]) + checksum(whole).to_bytes(4, "big") + bytes(whole[21:])
+    batches = list(iter_batches(Fetched(PLACE, memoryview(rewritten), offset)))
+    assert [record.offset for one in batches for record in one] == found
+    assert all(one.next_offset == 16 for one in batches)
+
+
+def test_a_batch_of_one_record_may_have_the_time_of_its_appending() -> None:
+    whole = bytearray(batch(10, b"x"))
+    whole[22] |= LOG_APPEND_TIME_FLAG
+    whole[35:43] = (77).to_bytes(8, "big")
+    rewritten = bytes(whole[:17]) + checksum(whole).to_bytes(4, "big") + bytes(whole[21:])
+    (one,) = iter_batches(Fetched(PLACE, memoryview(rewritten), 10))
+    assert [(record.timestamp, record.timestamp_type) for record in one] == [(77, 1)]
+    assert list(one.timestamps) == [77]
 
 
 def test_a_damaged_batch_is_refused_and_a_cut_one_left() -> None:

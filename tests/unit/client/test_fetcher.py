@@ -258,6 +258,27 @@ def test_returns_to_the_leader_when_its_word_is_too_old() -> None:
     run(main())
 
 
+def test_a_former_leader_that_takes_long_to_say_so_is_not_asked_for_ever() -> None:
+    async def main() -> None:
+        async with scripted.ScriptedCluster(nodes=2) as cluster:
+            cluster.append(b"a", b"b")
+            answer = cluster.handlers[ApiKey.LIST_OFFSETS]
+
+            async def slowly(node: int, request: Any) -> Any:
+                # Longer than the patience of one look-up.
+                await asyncio.sleep(0.15)
+                cluster.leader = 1
+                return answer(node, request)
+
+            cluster.handlers[ApiKey.LIST_OFFSETS] = slowly
+            async with Consumer(cluster.bootstrap, auto_offset_reset="earliest") as consumer:
+                await consumer.assign([PLACE])
+                assert await offsets(consumer, 2) == [0, 1]
+            assert [node for node, key, _, _ in cluster.requests if key is ApiKey.LIST_OFFSETS] == [0, 1]
+
+    run(main())
+
+
 def test_follows_a_hint_without_asking_for_metadata() -> None:
     async def main() -> None:
         async with scripted.ScriptedCluster(nodes=2) as cluster:

@@ -146,7 +146,7 @@ class Assigned:
         topic = OffsetFetchResponseTopics(topic_id=TOPIC_ID, partitions=parts)
         return OffsetFetchResponse(groups=[OffsetFetchResponseGroup(group_id="g", topics=[topic])])
 
-    async def first_offset(self) -> int:
+    async def first_offset(self, *, api_ms: float = 100) -> int:
         async with self.cluster as cluster:
             cluster.append(*(b"%d" % number for number in range(9)))
             cluster.start = 2
@@ -158,7 +158,7 @@ class Assigned:
                     topics=[TOPIC],
                     group_protocol="consumer",
                     auto_offset_reset="earliest",
-                    default_api_timeout_ms=100,
+                    default_api_timeout_ms=api_ms,
                 ) as consumer,
             ):
                 return (await anext(aiter(consumer))).offset
@@ -244,7 +244,7 @@ def test_nothing_is_asked_behind_the_join_on_a_connection_that_is_about_to_be_re
 
     monkeypatch.setattr(Peer, "connect", classmethod(briefly))
     case = Assigned(5)
-    assert asyncio.run(case.first_offset()) == 5
+    assert asyncio.run(case.first_offset(api_ms=8000)) == 5
     assert [member is None for member, _ in asked_offsets(case)] == [False]
 
 
@@ -351,7 +351,7 @@ def test_of_very_many_partitions_only_those_given_are_asked_about() -> None:
         return found
 
     case.cluster.handlers[ApiKey.METADATA] = metadata
-    assert asyncio.run(case.first_offset()) == 5
+    assert asyncio.run(case.first_offset(api_ms=8000)) == 5
     assert [(member is None, partitions) for member, partitions in asked_offsets(case)] == [(False, [0])]
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ottla.records import scan as installed
-from ottla.records.batch import BATCH_OVERHEAD, BatchHeader, read_header
+from ottla.records.batch import BATCH_OVERHEAD, LOG_APPEND_TIME_FLAG, BatchHeader, read_header
 from ottla.records.builder import BatchBuilder
 from ottla.records.errors import CorruptRecord
 from ottla.records.reader import read_header_fields, records_of
@@ -27,6 +27,15 @@ maybe_bytes = st.none() | st.binary(max_size=200)
 headers = st.lists(st.tuples(st.text(max_size=8), maybe_bytes), max_size=3)
 record = st.tuples(st.integers(0, 2**45), maybe_bytes, maybe_bytes, headers)
 records = st.lists(record, min_size=1, max_size=1) | st.lists(record, min_size=1, max_size=80)
+headers_of_batches = st.fixed_dictionaries(
+    {
+        # With the flag a batch has one time, that of its appending.
+        "attributes": st.sampled_from((0, LOG_APPEND_TIME_FLAG)),
+        "max_timestamp": st.sampled_from((-1, 5, 2**45)),
+        "base_timestamp": st.sampled_from((0, 2**45, 2**61 - 1, 2**61, -(2**61))),
+        "base_offset": st.sampled_from((0, 1000, 2**63 - 2**31 - 1, 2**63 - 2**31, 2**63 - 1)),
+    }
+)
 
 
 def load(path: Path) -> ModuleType:
@@ -137,6 +146,9 @@ def test_compiled_equals_pure_on_damaged_bytes(
     pure: ModuleType, compiled: ModuleType, rows: list[Any], data: st.DataObject
 ) -> None:
     header, body = build(rows)
+    header = header._replace(
+        **data.draw(headers_of_batches), last_offset_delta=len(rows) + data.draw(st.integers(-2, 5))
+    )
     damaged = bytearray(body)
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(damaged) - 1))
@@ -146,9 +158,11 @@ def test_compiled_equals_pure_on_damaged_bytes(
     assert outcome(compiled, header, bytes(damaged)) == outcome(pure, header, bytes(damaged))
 
 
-@given(body=st.binary(max_size=120), count=st.just(1) | st.integers(-1, 12))
-def test_compiled_equals_pure_on_noise(pure: ModuleType, compiled: ModuleType, body: bytes, count: int) -> None:
-    header = BatchHeader(0, 0, 0, 2, 0, 0, max(0, count - 1), 0, 0, -1, -1, -1, count)
+@given(body=st.binary(max_size=120), count=st.just(1) | st.integers(-1, 12), fields=headers_of_batches)
+def test_compiled_equals_pure_on_noise(
+    pure: ModuleType, compiled: ModuleType, body: bytes, count: int, fields: dict[str, int]
+) -> None:
+    header = BatchHeader(0, 0, 0, 2, 0, 0, max(0, count - 1), 0, 0, -1, -1, -1, count)._replace(**fields)
     assert outcome(compiled, header, body) == outcome(pure, header, body)
 
 
