@@ -181,20 +181,14 @@ class RecordBatch(Sequence[ConsumerRecord]):
                 names = (self.topic, self.partition, kind, header.partition_leader_epoch, read_header_fields)
                 records = make_records(self._make, names, body, self._fields)
             else:
-                records = [self._only(body, one, kind)]
+                offset, timestamp, key_start, key_size, value_start, value_size, headers_start = one
+                key = body[key_start : key_start + key_size] if key_size >= 0 else None
+                value = body[value_start : value_start + value_size] if value_size >= 0 else None
+                headers = read_header_fields(body, (headers_start, len(body))) if headers_start >= 0 else ()
+                place, epoch = (self.topic, self.partition), header.partition_leader_epoch
+                records = [self._make(*place, offset, timestamp, key, value, headers, kind, epoch)]
             self._records = records
         return records
-
-    def _only(self, body: bytes, one: FieldsOfOne, kind: int) -> ConsumerRecord:
-        offset, timestamp, key_start, key_size, value_start, value_size, headers_start = one
-        key = body[key_start : key_start + key_size] if key_size >= 0 else None
-        value = body[value_start : value_start + value_size] if value_size >= 0 else None
-        headers = read_header_fields(body, (headers_start, len(body))) if headers_start >= 0 else ()
-        epoch = self._header.partition_leader_epoch
-        record: ConsumerRecord = self._make(
-            self.topic, self.partition, offset, timestamp, key, value, headers, kind, epoch
-        )
-        return record
 
     def tail(self, first: int) -> "RecordBatch":
         """The batch without the records before number ``first``."""

@@ -108,7 +108,13 @@ class Readings:
 
     def takes(self, reading: Reading, offset: int) -> bool:
         """Whether what was fetched of it from ``offset`` on is still what comes next."""
-        return reading.fetched == offset and reading.fetchable and self._by_place.get(reading.place) is reading
+        # The conditions of ``fetchable`` in line: this is on the way of each record that somebody waits for.
+        return (
+            reading.fetched == offset >= 0
+            and not (reading.paused or reading.stale)
+            and reading.reset_to is None
+            and self._by_place.get(reading.place) is reading
+        )
 
     def put(self, reading: Reading) -> None:
         self._by_place[reading.place] = reading

@@ -159,9 +159,16 @@ class AnswerMold:
         if not self._records_at:
             exact = len(frame) == self._rest_at + len(self._rest)
             return Filled(self._unpack(frame, self._numbers_at), None) if exact else None
+        at = self._records_at
         try:
-            size, at = read_uvarint(frame, self._records_at)
-        except DecodeError:
+            size, more = frame[at], frame[at + 1]
+            if size < 128:
+                at += 1
+            elif more < 128:
+                size, at = size & 127 | more << 7, at + 2
+            else:
+                size, at = read_uvarint(frame, at)
+        except (DecodeError, IndexError):
             return None
         end = at + size - 1
         if size == 0 or len(frame) != end + len(self._tail) or not frame.endswith(self._tail):
