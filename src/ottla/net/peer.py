@@ -207,7 +207,7 @@ class Peer:
     @property
     def fresh(self) -> bool:
         """Whether its authentication is good for new requests."""
-        return self.fresh_for(0.0)
+        return self.renew_at is None or self.fresh_for(0.0)
 
     def fresh_for(self, seconds: float) -> bool:
         """Whether it will still be ``fresh`` then."""

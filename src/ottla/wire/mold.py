@@ -160,6 +160,7 @@ class AnswerMold:
             exact = len(frame) == self._rest_at + len(self._rest)
             return Filled(self._unpack(frame, self._numbers_at), None) if exact else None
         at = self._records_at
+        # In line for the lengths of what travels alone, one byte or two.
         try:
             size, more = frame[at], frame[at + 1]
             if size < 128:

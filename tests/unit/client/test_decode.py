@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import pack_into
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from msgspec.structs import replace
 
 from ottla.client._decode import Fetched, iter_batches, next_offset_after
 from ottla.model import TopicPartition
-from ottla.records.batch import LOG_APPEND_TIME_FLAG, checksum
+from ottla.records.batch import TimestampType, checksum, read_header, stamp_timestamp
 from ottla.records.builder import BatchBuilder
 from ottla.records.compression import Codec
 from ottla.records.control import EndTransaction, end_transaction_batch
@@ -132,19 +134,17 @@ def test_a_batch_of_one_record_is_a_batch_like_others(codec: Codec, *, columns_f
 @pytest.mark.parametrize(("offset", "found"), [(9, [10]), (10, [10]), (11, []), (15, []), (16, [])])
 def test_what_compaction_has_left_of_a_batch_may_be_one_record_before_the_offset(offset: int, found: list[int]) -> None:
     whole = bytearray(batch(10, b"x"))
-    whole[23:27] = (5).to_bytes(4, "big")  # its last offset is still that of what has gone
-    rewritten = bytes(whole[:17]) + checksum(whole).to_bytes(4, "big") + bytes(whole[21:])
-    batches = list(iter_batches(Fetched(PLACE, memoryview(rewritten), offset)))
+    pack_into(">i", whole, 23, 5)  # its last offset is still that of what has gone
+    pack_into(">I", whole, 17, checksum(whole))
+    batches = list(iter_batches(Fetched(PLACE, memoryview(bytes(whole)), offset)))
     assert [record.offset for one in batches for record in one] == found
     assert all(one.next_offset == 16 for one in batches)
 
 
 def test_a_batch_of_one_record_may_have_the_time_of_its_appending() -> None:
     whole = bytearray(batch(10, b"x"))
-    whole[22] |= LOG_APPEND_TIME_FLAG
-    whole[35:43] = (77).to_bytes(8, "big")
-    rewritten = bytes(whole[:17]) + checksum(whole).to_bytes(4, "big") + bytes(whole[21:])
-    (one,) = iter_batches(Fetched(PLACE, memoryview(rewritten), 10))
+    stamp_timestamp(whole, 0, read_header(whole), TimestampType.LOG_APPEND_TIME, 77)
+    (one,) = iter_batches(Fetched(PLACE, memoryview(bytes(whole)), 10))
     assert [(record.timestamp, record.timestamp_type) for record in one] == [(77, 1)]
     assert list(one.timestamps) == [77]
 
