@@ -47,6 +47,13 @@ class Inquiry(Struct, kw_only=True):
     refused: dict[TopicPartition, KafkaError] = field(default_factory=dict)
 
 
+class Place(Struct, frozen=True):
+    """Of one request in the line of its transactional id: who is before it (``None``: nobody), and when it is done."""
+
+    before: "asyncio.Future[None] | None"
+    done: "asyncio.Future[None]"
+
+
 class ProduceVerification:
     """Touches the partitions' guards; asks the transaction coordinator."""
 
@@ -80,20 +87,28 @@ class ProduceVerification:
             self._start(inquiry, key, header, context.now_ms)
         return inquiry if inquiry.guards or inquiry.refused else None
 
-    async def finish(self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry | None) -> Verdicts:
+    def line_up(self, transactional_id: str) -> Place:
+        """Take a place behind all that wait. It has to be taken in the callback that the request came in, lest the next
+        one of the same buffer finds nobody waiting; ``finish`` gives it back."""
+        done = asyncio.get_running_loop().create_future()
+        place = Place(self._last.get(transactional_id), done)
+        self._last[transactional_id] = done
+        return place
+
+    async def finish(
+        self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry | None, place: Place
+    ) -> Verdicts:
         """Ask, and wait for the answer. Who resumes with it must append before anything else is awaited."""
         transactional_id = request.transactional_id
         assert transactional_id is not None
-        before = self._last.get(transactional_id)
-        done = self._last[transactional_id] = asyncio.get_running_loop().create_future()
         try:
-            if before is not None:
-                await asyncio.wait((before,))
+            if place.before is not None:
+                await asyncio.wait((place.before,))
                 inquiry = self.begin(context, request)
             return NO_VERDICTS if inquiry is None else await self._ask(inquiry)
         finally:
-            done.set_result(None)
-            if self._last.get(transactional_id) is done:
+            place.done.set_result(None)
+            if self._last.get(transactional_id) is place.done:
                 del self._last[transactional_id]
 
     async def _ask(self, inquiry: Inquiry) -> Verdicts:

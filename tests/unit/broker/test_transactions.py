@@ -93,7 +93,8 @@ class Broker:
         for number, name in enumerate(names, 1):
             topic_id = Uuid(bytes([number]) * 16)
             changed = delta.topics[topic_id] = TopicDelta(name=name, topic_id=topic_id, before=None)
-            changed.changed[0] = self.one_led()
+            for partition in range(2 if name == "orders" else 1):
+                changed.changed[partition] = self.one_led()
             topics[name] = changed.finish()
         image = ClusterImage(
             provenance=Provenance(offset=1),
@@ -160,19 +161,25 @@ class Broker:
 
     def produce(self, owner, sequence, *, version=9, name="tx", partition=0):
         """The handler's answer, perhaps an awaitable."""
-        builder = BatchBuilder(
-            producer_id=owner.producer_id,
-            producer_epoch=owner.producer_epoch,
-            base_sequence=sequence,
-            transactional=True,
-        )
-        builder.append(self.bench.clock.now_ms(), b"k", b"v")
-        part = PartitionProduceData(index=partition, records=memoryview(bytearray(builder.build())))
+        return self.produce_to(owner, {partition: sequence}, version=version, name=name)
+
+    def produce_to(self, owner, sequences, *, version=9, name="tx"):
+        """The same for one batch to each of several partitions."""
+        parts = []
+        for partition, sequence in sequences.items():
+            builder = BatchBuilder(
+                producer_id=owner.producer_id,
+                producer_epoch=owner.producer_epoch,
+                base_sequence=sequence,
+                transactional=True,
+            )
+            builder.append(self.bench.clock.now_ms(), b"k", b"v")
+            parts.append(PartitionProduceData(index=partition, records=memoryview(bytearray(builder.build()))))
         request = ProduceRequest(
             transactional_id=name,
             acks=-1,
             timeout_ms=1000,
-            topic_data=[TopicProduceData(name="orders", partition_data=[part])],
+            topic_data=[TopicProduceData(name="orders", partition_data=parts)],
         )
         return self.produce_handler.handle(context(0, version, self.bench.clock), request)
 
@@ -236,6 +243,11 @@ def context(api_key, version, clock):
     return RequestContext(
         header=header, client_address=("10.0.0.9", 4), listener_name="PLAINTEXT", now_ms=clock.now_ms()
     )
+
+
+async def answered(answer):
+    """The answer of a handler that may or may not have had to wait."""
+    return await answer if hasattr(answer, "__await__") else answer
 
 
 def code_of(answer):
@@ -425,8 +437,7 @@ def test_records_need_the_coordinators_consent(run):
         assert code_of(await broker.produce(owner, 0)) is ErrorCode.INVALID_TXN_STATE
         assert code_of(await broker.produce(owner, 0, version=11)) is ErrorCode.TRANSACTION_ABORTABLE
         assert code_of(await broker.produce(owner, 0, version=12)) is ErrorCode.NONE, "which is asked for and given"
-        again = broker.produce(owner, 1)
-        assert code_of(again if not hasattr(again, "__await__") else await again) is ErrorCode.NONE
+        assert code_of(await answered(broker.produce(owner, 1))) is ErrorCode.NONE
 
     run(body)
 
@@ -439,6 +450,21 @@ def test_a_batch_does_not_overtake_one_that_waits_for_consent(run):
         assert [code_of(answer) for answer in answers] == [ErrorCode.NONE] * 5
         offsets = [answer.responses[0].partition_responses[0].base_offset for answer in answers]
         assert offsets == list(range(5))
+
+    run(body)
+
+
+@pytest.mark.parametrize("callbacks_between", range(4))
+def test_a_batch_that_needs_no_consent_does_not_overtake_one_whose_request_does(run, callbacks_between):
+    async def body(broker):
+        owner = await broker.init()
+        await answered(broker.produce(owner, 0, version=12, partition=1))
+        first = asyncio.ensure_future(answered(broker.produce_to(owner, {1: 1, 0: 0}, version=12)))
+        for _ in range(callbacks_between):
+            await asyncio.sleep(0)
+        second = await answered(broker.produce(owner, 2, version=12, partition=1))
+        assert code_of(second) is ErrorCode.NONE, "comes in the same callback as the one before it, or soon after"
+        assert {part.error_code for part in (await first).responses[0].partition_responses} == {0}
 
     run(body)
 

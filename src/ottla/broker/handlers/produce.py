@@ -22,7 +22,7 @@ from ottla.broker.dispatch import NO_RESPONSE, NoResponse
 from ottla.broker.leader_hints import LEADER_ERRORS, LeaderHints
 from ottla.broker.partition import Partition
 from ottla.broker.partitions import Partitions
-from ottla.broker.produce_verification import NO_VERDICTS, Inquiry, ProduceVerification, Verdicts
+from ottla.broker.produce_verification import NO_VERDICTS, Inquiry, Place, ProduceVerification, Verdicts
 from ottla.model import TopicPartition
 from ottla.net.connection import CloseConnection
 from ottla.net.deferred import Deferred
@@ -90,14 +90,14 @@ class ProduceHandler(Struct, frozen=True, kw_only=True):
                 return refuse_all(request, error)
             if inquiry is not None or self.verification.is_busy(transactional_id):
                 keep_records(request)
-                return self._handle_verified(context, request, inquiry)
+                return self._handle_verified(context, request, inquiry, self.verification.line_up(transactional_id))
         return self._append_all(Turn(context=context, request=request, verdicts=NO_VERDICTS))
 
     async def _handle_verified(
-        self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry | None
+        self, context: RequestContext, request: ProduceRequest, inquiry: Inquiry | None, place: Place
     ) -> ProduceResponse | NoResponse:
         try:
-            verdicts = await self.verification.finish(context, request, inquiry)
+            verdicts = await self.verification.finish(context, request, inquiry, place)
         except KafkaError as error:
             return refuse_all(request, error)
         answer = self._append_all(Turn(context=context, request=request, verdicts=verdicts))
