@@ -202,7 +202,7 @@ class DelayedFetch:
             except KafkaError:
                 self._read_soon()
                 return
-            partition.data_waiters.add(self)
+            partition.watch(self)
             self._watched.append(partition)
         if self._watched and self._watched[0].is_flushing:
             self.foreseen()

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from ottla.broker.waiters import DataWaiters, OffsetWaiters, Resolve
+from ottla.broker.waiters import DataWaiter, DataWaiters, OffsetWaiters, Resolve
 from ottla.config.log import LogConfig
 from ottla.metadata.image import PartitionImage
 from ottla.model import TopicPartition, Uuid
@@ -85,11 +85,16 @@ class Marker(Protocol):
 
 
 class Flushes(Protocol):
-    """Group commit: resolves when the log has reached the disk up to an offset (its recovery point says so too)."""
+    """Group commit: resolves when the log has reached the disk up to an offset (its recovery point says so too).
+
+    What is not ``awaited`` may take its time, until somebody calls ``hurry``.
+    """
 
     def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]": ...
 
-    def when_flushed(self, log: Log, offset: int, resolve: Resolve, /) -> None: ...
+    def when_flushed(self, log: Log, offset: int, resolve: Resolve, /, *, awaited: bool) -> None: ...
+
+    def hurry(self, log: Log, /) -> None: ...
 
 
 class FollowerFetch(Protocol):
@@ -375,6 +380,7 @@ class Partition:
             return False
         waiters = self._acknowledgements if required_acks == ACKS_ALL else self._flush_waiters
         waiters.add(last_offset + 1, resolve)
+        self._hurry()
         return False
 
     def settled(self) -> "asyncio.Future[None] | None":
@@ -410,6 +416,11 @@ class Partition:
         if offset >= upper:
             return None
         return log.read(offset, max_bytes, upper=upper, at_least_one=at_least_one)
+
+    def watch(self, waiter: DataWaiter) -> None:
+        """Tell ``waiter`` of whatever becomes visible, until it leaves ``data_waiters``."""
+        self.data_waiters.add(waiter)
+        self._hurry()
 
     def foresee(self, offset: int, max_bytes: int) -> Foresight | None:
         """What ``read`` from ``offset`` will give, one batch at least, as soon as what is being flushed is visible;
@@ -579,8 +590,14 @@ class Partition:
         if not self._flush_running:
             self._flush_running = True
             log = self.log
-            self._settings.flushes.when_flushed(log, log.log_end_offset, partial(self._flushed, log))
+            awaited = bool(self._acknowledgements or self._flush_waiters or self.data_waiters)
+            self._settings.flushes.when_flushed(log, log.log_end_offset, partial(self._flushed, log), awaited=awaited)
             self.data_waiters.announce()
+
+    def _hurry(self) -> None:
+        """Somebody waits by now for what the flush under way makes visible."""
+        if self._flush_running:
+            self._settings.flushes.hurry(self.log)
 
     def _flushed(self, log: Log, error: KafkaError | None) -> None:
         self._flush_running = False

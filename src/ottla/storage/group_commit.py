@@ -6,6 +6,10 @@ needs nothing but its active segment's file on disk, which is nearly always, and
 other systems, goes to the lane of its log directory: a thread that takes all that is queued, flushes the logs
 concerned, each once, and wakes the loop once.
 
+What nobody waits for (records of acks=1 producers, say, that no consumer is out for) rests for a while after the last
+of its kind, so that its rounds do not follow each other without a pause, and goes at once when somebody does:
+``hurry``.
+
 After a flush has failed nothing of that directory is acknowledged again: the kernel may have dropped what it could not
 write and then report success.
 """
@@ -33,6 +37,8 @@ SERIAL_FLUSHES_MAX: Final = 8
 CPU, because threads that share an interpreter have to hand it over for each file."""
 PARALLEL_FLUSHES: Final = 4
 """Files synced at the same time in one directory; several small ones cost little more than one."""
+REST_SECONDS: Final = 0.005
+"""Between two rounds that nobody waits for (decision 0010)."""
 DESCRIPTORS_WAIT_SECONDS: Final = 30.0
 DESCRIPTORS_RETRY_SECONDS: Final = 0.05
 
@@ -61,6 +67,9 @@ class GroupCommit:
         self._lanes: dict[str, _Lane] = {}
         self._failed: set[str] = set()
         self._kernel = None if kernel is None else _KernelRounds(kernel, self._turn, self._queue, self._finish)
+        self._resting: dict[Log, list[tuple[int, Resolve]]] = {}
+        self._rests_until = 0.0
+        self._wakes_soon = False
         self.rounds = 0
         """Flush rounds that have ended."""
 
@@ -80,12 +89,23 @@ class GroupCommit:
             self._queue(Waiter(log, log.log_end_offset, partial(settle, future)))
         return future
 
-    def when_flushed(self, log: Log, offset: int, resolve: Resolve) -> None:
-        """The same by a call on the loop, in the step that learns of it; never within this one."""
+    def when_flushed(self, log: Log, offset: int, resolve: Resolve, *, awaited: bool = True) -> None:
+        """The same by a call on the loop, in the step that learns of it; never within this one.
+
+        Where it is not ``awaited`` it may rest for ``REST_SECONDS``, until somebody calls ``hurry``.
+        """
         if self._has_failed(log) or log.recovery_point >= offset:
             self._turn.at_end(partial(resolve, self._verdict(log, offset)))
-        else:
+        elif awaited or self._may_begin():
+            self.hurry(log)
             self._add(Waiter(log, offset, resolve))
+        else:
+            self._resting.setdefault(log, []).append((offset, resolve))
+
+    def hurry(self, log: Log) -> None:
+        """Somebody waits for ``log`` by now: what rests of it is flushed at once. On the loop."""
+        for offset, resolve in self._resting.pop(log, ()):
+            self.when_flushed(log, offset, resolve)
 
     def flush_soon(self, log: Log) -> None:
         """Flush ``log`` without anybody waiting: a segment was sealed."""
@@ -93,7 +113,12 @@ class GroupCommit:
             self._add(Waiter(log, log.log_end_offset, None))
 
     def close(self) -> None:
-        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes; any thread."""
+        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes; any thread,
+        once nothing is appended any more."""
+        while self._resting:
+            log, resting = self._resting.popitem()
+            for offset, resolve in resting:
+                self._queue(Waiter(log, offset, resolve))
         if self._kernel is not None:
             self._kernel.close()
         for lane in self._lanes.values():
@@ -105,6 +130,24 @@ class GroupCommit:
 
     def _has_failed(self, log: Log) -> bool:
         return log.failure is not None or (bool(self._failed) and log.log_directory in self._failed)
+
+    def _may_begin(self) -> bool:
+        """Whether what nobody waits for may be flushed now; if not, all that rests is, as soon as it may."""
+        loop = self._turn.loop
+        now = loop.time()
+        if now >= self._rests_until:
+            self._rests_until = now + REST_SECONDS
+            return True
+        if not self._wakes_soon:
+            self._wakes_soon = True
+            loop.call_at(self._rests_until, self._turn.run, self._wake)
+        return False
+
+    def _wake(self) -> None:
+        self._wakes_soon = False
+        self._rests_until = self._turn.loop.time() + REST_SECONDS
+        for log in tuple(self._resting):
+            self.hurry(log)
 
     def _add(self, waiter: Waiter) -> None:
         log = waiter.log

@@ -30,17 +30,27 @@ class ManualFlushes:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Log, Callable[[KafkaError | None], None]]] = []
+        self.resting: set[Log] = set()
+        """Logs that nobody has waited for yet."""
 
     def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.when_flushed(log, offset, lambda error: future.set_exception(error) if error else future.set_result(None))
         return future
 
-    def when_flushed(self, log: Log, offset: int, resolve: Callable[[KafkaError | None], None], /) -> None:
+    def when_flushed(
+        self, log: Log, offset: int, resolve: Callable[[KafkaError | None], None], /, *, awaited: bool = True
+    ) -> None:
         self.waiting.append((log, resolve))
+        if not awaited:
+            self.resting.add(log)
+
+    def hurry(self, log: Log, /) -> None:
+        self.resting.discard(log)
 
     async def flush(self) -> None:
         waiting, self.waiting = self.waiting, []
+        self.resting.clear()
         for log, resolve in waiting:
             log.mark_flushed(log.log_end_offset)
             resolve(None)

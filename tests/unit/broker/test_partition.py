@@ -62,6 +62,70 @@ def test_nothing_is_acknowledged_or_visible_before_it_is_durable(make_bench, one
     asyncio.run(main())
 
 
+class Watching:
+    """A fetch that waits for data."""
+
+    def advanced(self, visible_bytes):
+        pass
+
+    def foreseen(self):
+        pass
+
+
+def test_a_flush_is_awaited_where_a_producer_or_a_consumer_waits_for_it(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition, flushes = bench.partitions.get("orders", 0), bench.flushes
+
+        append(partition, make_batch(b"a"), acks=1)
+        assert flushes.resting == {partition.log}, "nobody is out for it"
+        waiting = partition.acknowledged(append(partition, make_batch(b"b")).last_offset)
+        assert not flushes.resting, "an acks=all producer is"
+        append(partition, make_batch(b"c"), acks=1)
+        late = partition.acknowledged(append(partition, make_batch(b"d")).last_offset)
+        begun = flushes.waiting.pop()
+        partition.log.mark_flushed(2)
+        begun[1](None)
+        assert waiting.done()
+        assert not late.done()
+        assert flushes.waiting, "the next flush follows"
+        assert not flushes.resting, "for a producer that has been waiting since the last one"
+        await flushes.flush()
+        assert late.done()
+
+        append(partition, make_batch(b"e"), acks=1)
+        assert flushes.resting
+        consumer = Watching()
+        partition.watch(consumer)
+        assert not flushes.resting, "a consumer came to wait"
+        await flushes.flush()
+        append(partition, make_batch(b"f"), acks=1)
+        assert flushes.waiting
+        assert not flushes.resting, "and waits for the next one, too"
+        await flushes.flush()
+        partition.data_waiters.discard(consumer)
+        append(partition, make_batch(b"g"), acks=1)
+        assert flushes.resting
+
+    asyncio.run(main())
+
+
+def test_acks_1_that_has_to_be_flushed_is_awaited(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.ALWAYS)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        last = append(partition, make_batch(b"a"), acks=1).last_offset
+        told = []
+        assert not partition.when_acknowledged(last, told.append, 1)
+        assert not bench.flushes.resting
+        await bench.flushes.flush()
+        assert told == [None]
+
+    asyncio.run(main())
+
+
 def test_flush_messages_makes_every_nth_record_wait_for_the_disk(make_bench, one_led, make_batch):
     async def main():
         bench = make_bench(FlushPolicy.NEVER)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ottla.model import TopicPartition
 from ottla.storage.group_commit import GroupCommit
 from ottla.storage.kernel_sync import KernelSync, Synced
 from ottla.storage.log import Log
@@ -151,13 +152,10 @@ def test_after_a_failed_flush_nothing_is_acknowledged(open_log, batches):
     asyncio.run(scenario())
 
 
-def test_another_log_of_the_failed_directory_is_refused_too(open_log, batches, tmp_path, small):
+def test_another_log_of_the_failed_directory_is_refused_too(open_log, another_log, batches):
     async def scenario():
-        from ottla.model import TopicPartition
-
         disk = SlowDisk()
-        log = open_log(disk=disk)
-        other = Log.open(tmp_path / "clicks-0", TopicPartition("clicks", 0), small)
+        log, other = open_log(disk=disk), another_log()
         commit = GroupCommit(on_failed=lambda path, error: None)
         disk.error = OSError(errno.EIO, "Input/output error")
         for _ in range(10):
@@ -168,7 +166,6 @@ def test_another_log_of_the_failed_directory_is_refused_too(open_log, batches, t
         batches.append(other)
         with pytest.raises(KafkaError):
             await asyncio.wait_for(commit.wait_flushed(other, 1), 5)
-        other.release()
         commit.close()
 
     asyncio.run(scenario())
@@ -265,6 +262,14 @@ class StubKernel:
 
     def close_descriptor(self) -> None:
         os.close(self._event)
+
+
+@pytest.fixture
+def another_log(tmp_path, small):
+    """A log of the same directory that stays open beside the one of ``open_log``."""
+    log = Log.open(tmp_path / "clicks-0", TopicPartition("clicks", 0), small)
+    yield lambda: log
+    log.release()
 
 
 async def settled(open_log, batches, commit, **options):
@@ -465,5 +470,134 @@ def test_a_round_that_ends_while_the_kernel_closes_begins_no_other(open_log, bat
         await in_thread(commit.close)
         await asyncio.wait_for(asyncio.gather(running, queued), 5)
         assert kernel.rounds == 1
+
+    asyncio.run(scenario())
+
+
+class Told:
+    """Collects what becomes of flushes that nobody waits for."""
+
+    def __init__(self, commit, log):
+        self.commit, self.log, self.outcomes = commit, log, []
+
+    def append(self, batches):
+        batches.append(self.log)
+        self.commit.when_flushed(self.log, self.log.log_end_offset, self.outcomes.append, awaited=False)
+
+
+async def rested(open_log, batches, commit, kernel, **options):
+    """A log of which something rests, because something else that nobody waited for went just now."""
+    told = Told(commit, await settled(open_log, batches, commit, **options))
+    told.append(batches)
+    await asyncio.sleep(0)
+    assert len(kernel.submitted) == 1, "the first goes at once"
+    kernel.end()
+    while not told.outcomes:
+        await asyncio.sleep(0)
+    told.append(batches)
+    return told
+
+
+@pytest.fixture
+def long_rest(monkeypatch):
+    monkeypatch.setattr("ottla.storage.group_commit.REST_SECONDS", 30.0)
+
+
+def test_what_nobody_waits_for_rests_until_somebody_does(open_log, batches, long_rest):
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        told = await rested(open_log, batches, commit, kernel)
+        await asyncio.sleep(0.05)
+        assert not kernel.submitted
+        commit.hurry(told.log)
+        commit.hurry(told.log)
+        await asyncio.sleep(0.01)
+        assert len(kernel.submitted) == 1
+        kernel.end()
+        await asyncio.sleep(0.01)
+        assert told.outcomes == [None, None]
+        assert told.log.recovery_point == told.log.log_end_offset
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_what_rests_of_a_log_goes_with_what_somebody_waits_for(open_log, batches, long_rest):
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        told = await rested(open_log, batches, commit, kernel)
+        batches.append(told.log)
+        waiting = commit.wait_flushed(told.log, told.log.log_end_offset)
+        await asyncio.sleep(0.01)
+        assert len(kernel.submitted) == 1
+        kernel.end()
+        await asyncio.wait_for(waiting, 5)
+        assert told.outcomes == [None, None]
+        assert kernel.rounds == 2
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_rest_ends_by_itself_for_all_logs_in_one_round(open_log, another_log, batches, monkeypatch):
+    monkeypatch.setattr("ottla.storage.group_commit.REST_SECONDS", 0.2)
+
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        other = Told(commit, await settled(another_log, batches, commit))
+        told = await rested(open_log, batches, commit, kernel)
+        other.append(batches)
+        assert not kernel.submitted
+        async with asyncio.timeout(5):
+            while not kernel.submitted:
+                await asyncio.sleep(0.01)
+        assert len(kernel.submitted) == 2
+        kernel.end()
+        await asyncio.sleep(0.01)
+        assert (told.outcomes, other.outcomes) == ([None, None], [None])
+        assert kernel.rounds == 2
+        commit.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_close_flushes_what_rests(open_log, batches, long_rest):
+    async def scenario():
+        kernel = StubKernel()
+        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        told = await rested(open_log, batches, commit, kernel)
+        await in_thread(commit.close)
+        assert told.log.recovery_point == told.log.log_end_offset
+        await asyncio.sleep(0.01)
+        assert told.outcomes == [None, None]
+
+    asyncio.run(scenario())
+
+
+def test_what_rests_when_its_directory_fails_is_told_so(open_log, another_log, batches, long_rest):
+    async def scenario():
+        kernel, failures = StubKernel(), []
+        commit = GroupCommit(on_failed=lambda path, error: failures.append(error.errno), kernel=kernel)
+        other = await settled(another_log, batches, commit)
+        told = await rested(open_log, batches, commit, kernel)
+        batches.append(other)
+        waiting = commit.wait_flushed(other, other.log_end_offset)
+        await asyncio.sleep(0.01)
+        kernel.end(errno.EIO)
+        with pytest.raises(KafkaError):
+            await asyncio.wait_for(waiting, 5)
+        commit.hurry(told.log)
+        await asyncio.sleep(0.01)
+        assert failures == [errno.EIO]
+        assert not kernel.submitted
+        assert [error and error.code for error in told.outcomes] == [None, ErrorCode.KAFKA_STORAGE_ERROR]
+        commit.close()
+        await asyncio.sleep(0.01)
 
     asyncio.run(scenario())
