@@ -32,7 +32,7 @@ from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
 from ottla.storage.cleanable import Cleanable, cleanable, cleaning_job, swap_in
-from ottla.storage.cleaner_process import Cleaned, CleaningOrder, Failed, Finished
+from ottla.storage.cleaning_orders import Cleaned, CleaningOrder, Failed, Finished
 from ottla.storage.errors import SHORTAGES
 from ottla.storage.log import Cleaning, Log
 from ottla.storage.log_store import LogStore

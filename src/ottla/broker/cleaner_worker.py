@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ottla.runtime.telemetry import get_logger
-from ottla.storage.cleaner_process import GO, STOP, Cleaned, CleaningOrder, Failed, Finished, Reply
+from ottla.storage.cleaning_orders import GO, STOP, Cleaned, CleaningOrder, Failed, Finished, Reply
 
 log = get_logger(__name__)
 

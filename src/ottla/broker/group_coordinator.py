@@ -7,7 +7,7 @@ topic is forgotten by every shard. Commands go to the shard of their group; erro
 import asyncio
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
 from ottla.broker.group_topics import ImageTopics, changed_names
@@ -22,9 +22,7 @@ from ottla.broker.machine_driver import (
 )
 from ottla.config.broker import GroupsConfig
 from ottla.config.definitions import group_key
-from ottla.groups.records import ShardRecord, TransactionMarker, decode_record, encode_record
 from ottla.groups.settings import ConsumerGroupSettings, ConsumerGroupTimes, GroupSettings, MigrationPolicy
-from ottla.groups.shard import GroupShard, ShardDecision
 from ottla.metadata.delta import ImageDelta
 from ottla.metadata.image import ClusterImage, ResourceType
 from ottla.model import Uuid
@@ -35,9 +33,13 @@ from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
 from ottla.wire.errors import ErrorCode, KafkaError
 
-GroupCommand = Callable[[GroupShard, int, int], ShardDecision]
+if TYPE_CHECKING:
+    from ottla.groups.records import ShardRecord
+    from ottla.groups.shard import GroupShard, ShardDecision
+
+GroupCommand: TypeAlias = "Callable[[GroupShard, int, int], ShardDecision]"
 """Shard, wall clock in milliseconds, the token to park under."""
-GroupDriver = MachineDriver[GroupShard, ShardRecord]
+GroupDriver: TypeAlias = "MachineDriver[GroupShard, ShardRecord]"
 _DeletedTopics = tuple[tuple[str, Uuid], ...]
 
 
@@ -160,12 +162,16 @@ class GroupCoordinator:
         self._topic.close()
 
     def new_driver(self, partition: DrivenPartition, leader_epoch: int) -> GroupDriver:
+        # All that decides about groups is loaded with the first partition: most starts do without.
+        from ottla.broker.group_codec import GroupCodec  # noqa: PLC0415
+        from ottla.groups.shard import GroupShard  # noqa: PLC0415
+
         self._missed.pop(partition.topic_partition.partition, None)
         shard = GroupShard(settings=self._settings, random=self._random)
         shard.see_topics(self._topics, ())
         return MachineDriver(
             machine=shard,
-            codec=_ShardCodec(),
+            codec=GroupCodec(),
             partition=partition,
             clock=self._clock,
             load_bytes=self._config.offsets_load_buffer_bytes,
@@ -200,21 +206,6 @@ class GroupCoordinator:
                 driver.submit(lambda shard, _now_ms, _token: shard.delete_topics(topics))
             case DriverState.CLOSED:
                 pass
-
-
-class _ShardCodec:
-    """``MachineCodec`` of group shards."""
-
-    __slots__ = ()
-
-    def encode(self, record: ShardRecord, /) -> tuple[bytes, bytes | None]:
-        return encode_record(record)
-
-    def decode(self, key: bytes, value: bytes | None, producer_id: int, /) -> ShardRecord | None:
-        return decode_record(key, value, producer_id)
-
-    def decode_marker(self, producer_id: int, committed: bool, /) -> ShardRecord | None:
-        return TransactionMarker(producer_id, committed)
 
 
 def _settings(config: GroupsConfig, brokers: int, own_times: Mapping[str, ConsumerGroupTimes]) -> GroupSettings:

@@ -194,7 +194,7 @@ class Node:
     def _make_storage(self) -> None:
         """What looks after the logs; from here on a failing directory is dealt with."""
         store = self._store
-        self._flushes = GroupCommit(on_failed=store.fail_directory, kernel=self._disk.kernel_sync())
+        self._flushes = GroupCommit(on_failed=store.fail_directory, open_kernel=self._disk.kernel_sync)
         store.on_rolled = self._flushes.flush_soon
         if self.config.storage.flush != FlushPolicy.NEVER:
             new_logs = NewLogs(self._flushes.wait_settled)

@@ -7,7 +7,7 @@ partition was loaded the same happens for every transaction that was decided but
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ottla.broker.coordinator_topic import CoordinatorTopic, CreateTopic, LedPartitions, as_coordinator, is_lost
 from ottla.broker.internal_topics import transaction_state
@@ -23,17 +23,19 @@ from ottla.records.control import EndTransaction
 from ottla.runtime.clock import Clock
 from ottla.runtime.supervisor import Supervisor
 from ottla.runtime.telemetry import get_logger
-from ottla.transactions.records import TransactionRecord, decode_record, encode_record
 from ottla.transactions.settings import TransactionSettings
-from ottla.transactions.shard import TransactionDecision, TransactionShard, check_timeout
 from ottla.transactions.transaction import PREPARED, Transaction
 from ottla.wire.errors import ErrorCode, KafkaError
 
+if TYPE_CHECKING:
+    from ottla.transactions.records import TransactionRecord
+    from ottla.transactions.shard import TransactionDecision, TransactionShard
+
 log = get_logger(__name__)
 
-TransactionCommand = Callable[[TransactionShard, int, int], TransactionDecision]
+TransactionCommand: TypeAlias = "Callable[[TransactionShard, int, int], TransactionDecision]"
 """Shard, wall clock in milliseconds, the token to park under (no command of a transaction shard parks)."""
-TransactionDriver = MachineDriver[TransactionShard, TransactionRecord]
+TransactionDriver: TypeAlias = "MachineDriver[TransactionShard, TransactionRecord]"
 
 
 class TransactionCoordinator:
@@ -95,7 +97,7 @@ class TransactionCoordinator:
 
     def check_timeout(self, timeout_ms: int) -> None:
         """Raises ``KafkaError``. Told whoever asks, also where the transactional id belongs to another broker."""
-        check_timeout(timeout_ms, self._settings)
+        self._settings.check_timeout(timeout_ms)
 
     async def ask_with_producer_id(self, transactional_id: str, command: TransactionCommand) -> Any:
         """The same for commands that may need a fresh producer id."""
@@ -129,9 +131,13 @@ class TransactionCoordinator:
         self._topic.close()
 
     def new_driver(self, partition: DrivenPartition, leader_epoch: int) -> TransactionDriver:
+        # All that decides about transactions is loaded with the first partition: most starts do without.
+        from ottla.broker.transaction_codec import TransactionCodec  # noqa: PLC0415
+        from ottla.transactions.shard import TransactionShard  # noqa: PLC0415
+
         driver: TransactionDriver = MachineDriver(
             machine=TransactionShard(settings=self._settings, next_producer_id=self._producer_ids.take),
-            codec=_ShardCodec(self._transaction_version),
+            codec=TransactionCodec(self._transaction_version),
             partition=partition,
             clock=self._clock,
             load_bytes=self._config.state_log_load_buffer_bytes,
@@ -163,7 +169,7 @@ class TransactionCoordinator:
             log.info("transaction resumed", transactional_id=transaction.transactional_id, state=transaction.state.name)
             self._spawn_end(driver, leader_epoch, transaction)
 
-    def _committed(self, driver: TransactionDriver, leader_epoch: int, records: Sequence[TransactionRecord]) -> None:
+    def _committed(self, driver: TransactionDriver, leader_epoch: int, records: "Sequence[TransactionRecord]") -> None:
         for _, transaction in records:
             if transaction is not None and transaction.state in PREPARED:
                 self._spawn_end(driver, leader_epoch, transaction)
@@ -207,24 +213,6 @@ class TransactionCoordinator:
             else:
                 self._ended(prepared.transactional_id)
                 return
-
-
-class _ShardCodec:
-    """``MachineCodec`` of transaction shards. The log has no transactions of its own, and so no markers."""
-
-    __slots__ = ("_transaction_version",)
-
-    def __init__(self, transaction_version: Callable[[], int]) -> None:
-        self._transaction_version = transaction_version
-
-    def encode(self, record: TransactionRecord, /) -> tuple[bytes, bytes | None]:
-        return encode_record(record, self._transaction_version())
-
-    def decode(self, key: bytes, value: bytes | None, producer_id: int, /) -> TransactionRecord | None:
-        return decode_record(key, value)
-
-    def decode_marker(self, producer_id: int, committed: bool, /) -> TransactionRecord | None:
-        return None
 
 
 def _settings(config: TransactionsConfig, transaction_version: int) -> TransactionSettings:

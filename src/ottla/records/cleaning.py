@@ -15,7 +15,7 @@ A batch that keeps all its records is passed on as it is.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -35,12 +35,13 @@ from ottla.records.batch import (
 )
 from ottla.records.compression import compress
 from ottla.records.control import ControlType, control_type
+from ottla.records.last_record import LastRecord
 from ottla.records.offset_map import OffsetMap
 from ottla.records.outline import outline
 from ottla.records.reader import read_body, read_records
 from ottla.records.varint import read_varint, zigzag_varint
 
-__all__ = ["AbortedRange", "BatchCleaner", "CleanedTransactions", "CleaningRules", "LastRecord", "empty_batch"]
+__all__ = ["AbortedRange", "BatchCleaner", "CleanedTransactions", "CleaningRules", "empty_batch"]
 
 
 class AbortedRange(Protocol):
@@ -54,13 +55,6 @@ class AbortedRange(Protocol):
 
     @property
     def last_offset(self) -> int: ...
-
-
-class LastRecord(NamedTuple):
-    """The last thing a live producer wrote: an offset, or -1 and the epoch that only a marker tells."""
-
-    last_data_offset: int
-    producer_epoch: int
 
 
 class CleaningRules(Struct, frozen=True, kw_only=True):

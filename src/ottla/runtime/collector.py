@@ -12,8 +12,13 @@ THRESHOLDS: Final = (50_000, 20, 50)
 """Young objects between two looks at them, and how many of those looks there are for one at what is older."""
 
 
-def settle() -> None:
-    """Once everything is there that stays: it is not looked at again, and what comes is looked at less often."""
-    gc.collect()
-    gc.freeze()
+def relax() -> None:
+    """First of all in such a process, before the imports: nearly all of the tens of thousands of objects that a start
+    makes stay, and to go through them again and again was a tenth of it."""
     gc.set_threshold(*THRESHOLDS)
+
+
+def settle() -> None:
+    """Once everything is there that stays: it is not looked at again. Not even now, which would take another tenth of
+    the start to find a few hundred objects."""
+    gc.freeze()

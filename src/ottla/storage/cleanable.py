@@ -11,8 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from ottla.config.cleaner import CleanerConfig
-from ottla.records.cleaning import LastRecord
-from ottla.storage.cleaning import CleanedSegment, CleaningJob
+from ottla.records.last_record import LastRecord
+from ottla.storage.cleaning_orders import CleanedSegment, CleaningJob
 from ottla.storage.log import Log
 from ottla.storage.names import CLEANED_SUFFIX
 from ottla.storage.segment import Segment

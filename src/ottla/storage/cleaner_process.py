@@ -15,50 +15,16 @@ from contextlib import suppress
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from ottla.records.errors import CorruptRecord
-from ottla.storage.cleaning import CleanedSegment, CleaningJob, CleaningPass, CleaningStuck
+from ottla.storage.cleaning import CleaningPass, CleaningStuck
+from ottla.storage.cleaning_orders import GO, STOP, Cleaned, CleaningOrder, Failed, Finished, Reply
 from ottla.storage.disk import Disk
 from ottla.storage.errors import CorruptLogError
 
-GO: Final = b"go"
-STOP: Final = b"stop"
 NICENESS: Final = 10
 THROTTLE_INTERVAL_S: Final = 0.3
 PIPE_READ_BYTES: Final = 1 << 16
-
-
-class CleaningOrder(Struct, frozen=True, kw_only=True):
-    """A job, and the bytes a second it may move: read and written."""
-
-    job: CleaningJob
-    bytes_per_second_max: float
-
-
-class Cleaned(Struct, frozen=True, kw_only=True, tag=True):
-    """A segment waits under its ``.cleaned`` name to be swapped in."""
-
-    segment: CleanedSegment
-
-
-class Finished(Struct, frozen=True, kw_only=True, tag=True):
-    """The log is clean up to ``end_offset``."""
-
-    end_offset: int
-    keys: int
-    keys_max: int
-
-
-class Failed(Struct, frozen=True, kw_only=True, tag=True):
-    """The cleaning ended early. ``errno`` is set where the disk was the reason; ``stopped`` where it was told to."""
-
-    reason: str
-    errno: int | None = None
-    stopped: bool = False
-
-
-Reply = Cleaned | Finished | Failed
 
 
 class Stopped(Exception):

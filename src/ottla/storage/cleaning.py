@@ -24,10 +24,11 @@ from ottla.records.batch import (
     read_header,
     verify_crc,
 )
-from ottla.records.cleaning import BatchCleaner, CleanedTransactions, CleaningRules, LastRecord
+from ottla.records.cleaning import BatchCleaner, CleanedTransactions, CleaningRules
 from ottla.records.errors import CorruptRecord
 from ottla.records.offset_map import OffsetMap
 from ottla.records.reader import read_body, read_records
+from ottla.storage.cleaning_orders import CleanedSegment, CleaningJob
 from ottla.storage.disk import Disk
 from ottla.storage.errors import CorruptLogError
 from ottla.storage.names import (
@@ -43,38 +44,6 @@ from ottla.storage.txn_index import AbortedTransaction
 
 SYNC_INTERVAL_BYTES: Final = 4 * 1024 * 1024
 """Written to the disk as often, so that nobody else's flush waits behind a whole segment."""
-
-
-class CleaningJob(Struct, frozen=True, kw_only=True):
-    """All that a pass needs to know. Milliseconds and bytes; ``segments`` are ``(base offset, size)`` of those whose
-    base is below ``upper_offset``, in order."""
-
-    directory: str
-    segments: list[tuple[int, int]]
-    first_dirty_offset: int
-    upper_offset: int
-    now_ms: int
-    delete_retention_ms: int
-    last_records: dict[int, LastRecord]
-    aborted_above: list[AbortedTransaction]
-    """Aborted transactions whose marker lies at ``upper_offset`` or above."""
-    entries_max: int
-    segment_bytes: int
-    segment_index_bytes: int
-    index_interval_bytes: int
-    io_bytes: int
-    decompressed_bytes_max: int
-
-
-class CleanedSegment(Struct, frozen=True, kw_only=True):
-    """A segment under its ``.cleaned`` name. ``replaces`` are the base offsets of those it is made from."""
-
-    base_offset: int
-    size: int
-    replaces: list[int]
-    bytes_read: int
-    records_read: int
-    records_kept: int
 
 
 class CleaningStuck(Exception):

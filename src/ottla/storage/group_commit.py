@@ -57,16 +57,19 @@ class Waiter(NamedTuple):
 class GroupCommit:
     """The lanes of all log directories. Made on the loop it serves; ``close`` ends its threads."""
 
-    def __init__(self, *, on_failed: Callable[[str, OSError], None], kernel: KernelSync | None = None) -> None:
+    def __init__(
+        self, *, on_failed: Callable[[str, OSError], None], open_kernel: Callable[[], KernelSync | None] | None = None
+    ) -> None:
         """``on_failed(log directory, error)`` is called on the loop at the first failed flush of a directory.
 
-        ``kernel`` is closed with this.
+        ``open_kernel`` is called at the first flush, and what it gives is closed with this.
         """
         self._turn = of_running_loop()
         self._on_failed = on_failed
         self._lanes: dict[str, _Lane] = {}
         self._failed: set[str] = set()
-        self._kernel = None if kernel is None else _KernelRounds(kernel, self._turn, self._queue, self._finish)
+        self._open_kernel = open_kernel
+        self._kernel: _KernelRounds | None = None
         self._resting: dict[Log, list[tuple[int, Resolve]]] = {}
         self._rests_until = 0.0
         self._wakes_soon = False
@@ -152,10 +155,18 @@ class GroupCommit:
     def _add(self, waiter: Waiter) -> None:
         log = waiter.log
         log.fill_ahead.before_flush(log.active_segment, log.config.segment_bytes)
+        if self._open_kernel is not None:
+            self._begin_with_kernel(self._open_kernel)
         if self._kernel is not None:
             self._kernel.add(waiter)
         else:
             self._queue(waiter)
+
+    def _begin_with_kernel(self, open_kernel: Callable[[], KernelSync | None]) -> None:
+        self._open_kernel = None
+        kernel = open_kernel()
+        if kernel is not None:
+            self._kernel = _KernelRounds(kernel, self._turn, self._queue, self._finish)
 
     def _queue(self, waiter: Waiter) -> None:
         self._lane(waiter.log).queue.put(waiter)

@@ -14,7 +14,7 @@ import platform
 import struct
 import sys
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Final, NamedTuple, Self
 
 FILES_MAX: Final = 128
@@ -150,11 +150,15 @@ class KernelSync:
             ended: list[Synced] = []
             while self.in_flight:
                 ended += self._collect(self.in_flight)
-            self._call(self._ctypes.c_long(self._calls.destroy), self._context)
+            # The kernel waits until no processor can still be looking at the queue, 30 ms here; nobody else has to.
+            Thread(target=self._destroy, name="ottla-kernel-sync-end", daemon=True).start()
             return ended
 
     def close_descriptor(self) -> None:
         os.close(self._event_descriptor)
+
+    def _destroy(self) -> None:
+        self._call_and_wait(self._ctypes.c_long(self._calls.destroy), self._context)
 
     def _set_up(self) -> bool:
         long = self._ctypes.c_long

@@ -66,7 +66,7 @@ class TransactionShard:
         """Answers with a ``ProducerResult``. An open transaction is aborted, and the caller told to come again."""
         if not command.transactional_id:
             raise KafkaError(ErrorCode.INVALID_REQUEST)
-        check_timeout(command.timeout_ms, self._settings)
+        self._settings.check_timeout(command.timeout_ms)
         known = self._transactions.get(command.transactional_id)
         if known is None:
             known = new_transaction(command.transactional_id, self._next_producer_id(), now_ms)
@@ -265,12 +265,6 @@ class TransactionShard:
             next_producer_id=self._id_to_go_on_with(known),
         )
         return _write(ended, _identity(ended.complete(now_ms)))
-
-
-def check_timeout(timeout_ms: int, settings: TransactionSettings) -> None:
-    """Raises ``KafkaError(INVALID_TRANSACTION_TIMEOUT)``."""
-    if not 0 < timeout_ms <= settings.max_timeout_ms:
-        raise KafkaError(ErrorCode.INVALID_TRANSACTION_TIMEOUT)
 
 
 def _require_settled(known: Transaction) -> None:

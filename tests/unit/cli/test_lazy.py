@@ -60,3 +60,27 @@ def test_a_listing_needs_no_broker(kafka: KafkaBroker, line: str) -> None:
     unneeded = {"ottla.broker", "ottla.storage", "ottla.config", "ottla.records", "ottla.groups", "ottla.metadata"}
     assert packages(modules) & (unneeded | {"cramjam", "email", "http", "tempfile", "shutil"}) == set()
     assert len(modules) <= LISTING_MODULES, len(modules)
+
+
+START = """
+import sys
+from ottla.cli import start
+
+def ready(bootstrap):
+    print(*sys.modules)
+    raise SystemExit
+
+start._greet = ready
+start.command(["--port", "0", "--data", sys.argv[1]], standalone_mode=False)
+"""
+
+
+def test_a_start_loads_what_it_needs_until_there_are_groups_transactions_or_something_to_clean(tmp_path) -> None:
+    done = subprocess.run([sys.executable, "-c", START, tmp_path], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    deciding = {name for name in modules if name.startswith(("ottla.groups.", "ottla.transactions."))}
+    deferred = {"ottla.groups.shard", "ottla.groups.records", "ottla.groups.assignors", "ottla.transactions.shard"}
+    assert deciding & deferred == set()
+    assert modules & {"ottla.storage.cleaning", "ottla.records.offset_map", "ottla.re2", "hashlib", "ctypes"} == set()
+    assert not {name for name in modules if name.startswith("ottla.wire.messages.consumer_group")}
+    assert "encodings.idna" not in modules, "no name of an address needs it"

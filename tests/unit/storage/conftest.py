@@ -15,7 +15,8 @@ from ottla.records.batch import iter_headers, verify_crc
 from ottla.records.builder import BatchBuilder
 from ottla.records.reader import read_records
 from ottla.storage.cleanable import cleanable, cleaning_job, swap_in
-from ottla.storage.cleaning import CleaningJob, CleaningPass
+from ottla.storage.cleaning import CleaningPass
+from ottla.storage.cleaning_orders import CleaningJob
 from ottla.storage.log import Log
 
 PARTITION = TopicPartition("orders", 0)

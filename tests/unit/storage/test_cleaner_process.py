@@ -16,7 +16,7 @@ from ottla.model import TopicPartition
 from ottla.records.batch import Codec, iter_headers
 from ottla.records.builder import BatchBuilder
 from ottla.storage.cleanable import cleanable, cleaning_job
-from ottla.storage.cleaner_process import GO, STOP, Cleaned, CleaningOrder, Failed, Finished, Reply
+from ottla.storage.cleaning_orders import GO, STOP, Cleaned, CleaningOrder, Failed, Finished, Reply
 from ottla.storage.log import Log
 
 CONFIG = LogConfig(cleanup_policy=frozenset(("compact",)), segment_bytes=100_000)

@@ -284,7 +284,7 @@ async def settled(open_log, batches, commit, **options):
 def test_one_round_of_the_kernel_serves_all_appends_of_a_turn(open_log, batches):
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         waiting = []
         for _ in range(3):
@@ -313,7 +313,9 @@ def test_one_round_of_the_kernel_serves_all_appends_of_a_turn(open_log, batches)
 def test_a_sync_that_fails_in_the_kernel_ends_all_acknowledgement(open_log, batches):
     async def scenario():
         kernel, failures = StubKernel(), []
-        commit = GroupCommit(on_failed=lambda path, error: failures.append((path, error.errno)), kernel=kernel)
+        commit = GroupCommit(
+            on_failed=lambda path, error: failures.append((path, error.errno)), open_kernel=lambda: kernel
+        )
         log = await settled(open_log, batches, commit)
         batches.append(log)
         waiting = commit.wait_flushed(log, log.log_end_offset)
@@ -335,7 +337,7 @@ def test_a_sync_that_fails_in_the_kernel_ends_all_acknowledgement(open_log, batc
 def test_what_the_kernel_does_not_take_goes_to_threads(open_log, batches):
     async def scenario():
         kernel = StubKernel(takes=0)
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
         await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
@@ -353,7 +355,7 @@ def test_what_the_kernel_does_not_take_goes_to_threads(open_log, batches):
 def test_a_sync_in_the_kernel_does_not_vouch_for_what_was_truncated_under_it(open_log, batches):
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
         waiting = commit.wait_flushed(log, 2)
@@ -374,7 +376,7 @@ def test_a_sync_in_the_kernel_does_not_vouch_for_what_was_truncated_under_it(ope
 def test_close_waits_for_the_kernel_and_hands_the_rest_to_threads(open_log, batches):
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
         running = commit.wait_flushed(log, log.log_end_offset)
@@ -460,7 +462,7 @@ def test_a_round_that_ends_while_the_kernel_closes_begins_no_other(open_log, bat
 
     async def scenario():
         kernel = SlowToClose()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
         running = commit.wait_flushed(log, log.log_end_offset)
@@ -506,7 +508,7 @@ def long_rest(monkeypatch):
 def test_what_nobody_waits_for_rests_until_somebody_does(open_log, batches, long_rest):
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         told = await rested(open_log, batches, commit, kernel)
         await asyncio.sleep(0.05)
         assert not kernel.submitted
@@ -527,7 +529,7 @@ def test_what_nobody_waits_for_rests_until_somebody_does(open_log, batches, long
 def test_what_rests_of_a_log_goes_with_what_somebody_waits_for(open_log, batches, long_rest):
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         told = await rested(open_log, batches, commit, kernel)
         batches.append(told.log)
         waiting = commit.wait_flushed(told.log, told.log.log_end_offset)
@@ -548,7 +550,7 @@ def test_a_rest_ends_by_itself_for_all_logs_in_one_round(open_log, another_log, 
 
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         other = Told(commit, await settled(another_log, batches, commit))
         told = await rested(open_log, batches, commit, kernel)
         other.append(batches)
@@ -570,7 +572,7 @@ def test_a_rest_ends_by_itself_for_all_logs_in_one_round(open_log, another_log, 
 def test_close_flushes_what_rests(open_log, batches, long_rest):
     async def scenario():
         kernel = StubKernel()
-        commit = GroupCommit(on_failed=failed, kernel=kernel)
+        commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         told = await rested(open_log, batches, commit, kernel)
         await in_thread(commit.close)
         assert told.log.recovery_point == told.log.log_end_offset
@@ -583,7 +585,7 @@ def test_close_flushes_what_rests(open_log, batches, long_rest):
 def test_what_rests_when_its_directory_fails_is_told_so(open_log, another_log, batches, long_rest):
     async def scenario():
         kernel, failures = StubKernel(), []
-        commit = GroupCommit(on_failed=lambda path, error: failures.append(error.errno), kernel=kernel)
+        commit = GroupCommit(on_failed=lambda path, error: failures.append(error.errno), open_kernel=lambda: kernel)
         other = await settled(another_log, batches, commit)
         told = await rested(open_log, batches, commit, kernel)
         batches.append(other)
