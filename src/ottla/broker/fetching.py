@@ -202,7 +202,7 @@ class DelayedFetch:
             except KafkaError:
                 self._read_soon()
                 return
-            partition.watch(self)
+            partition.data_waiters.add(self)
             self._watched.append(partition)
         if self._watched and self._watched[0].is_flushing:
             self.foreseen()

@@ -135,6 +135,7 @@ class Node:
         self._groups.close()
         await self._driver.stop()
         await self._supervisor.stop()
+        self._flushes.drain()
         await asyncio.to_thread(self._close_files, clean)
         log.info("node stopped", node=self.config.node_id, clean=clean)
 
@@ -393,6 +394,7 @@ class Node:
             await self._driver.stop()
         await self._supervisor.stop()
         if hasattr(self, "_flushes"):
+            self._flushes.drain()
             self._flushes.close()
         if hasattr(self, "_metadata_log"):
             self._metadata_log.close(clean=False)

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from ottla.broker.waiters import DataWaiter, DataWaiters, OffsetWaiters, Resolve
+from ottla.broker.waiters import DataWaiters, OffsetWaiters, Resolve
 from ottla.config.log import LogConfig
 from ottla.metadata.image import PartitionImage
 from ottla.model import TopicPartition, Uuid
@@ -89,8 +89,6 @@ class Flushes(Protocol):
 
     What is not ``awaited`` may take its time, until somebody calls ``hurry``.
     """
-
-    def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]": ...
 
     def when_flushed(self, log: Log, offset: int, resolve: Resolve, /, *, awaited: bool) -> None: ...
 
@@ -225,6 +223,7 @@ class Partition:
 
     def set_deleted(self) -> None:
         """The topic is gone, or the replica lives elsewhere now."""
+        self._hurry()
         self._ledger = None
         self._offline = KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.topic_partition} was deleted")
         self._fail_waiters(self._offline)
@@ -232,6 +231,8 @@ class Partition:
 
     def replace_log(self, log: Log) -> None:
         """The replica has moved to another log directory: ``log`` has everything this one has, as durable."""
+        # A log that is given up does not rest.
+        self._hurry()
         assert log.log_end_offset == self.log.log_end_offset
         assert log.recovery_point >= min(self.log.recovery_point, log.log_end_offset)
         self.log = log
@@ -299,7 +300,7 @@ class Partition:
         if len(self._unseen) == UNSEEN_MAX:
             size += self._unseen.pop()[1]
         self._unseen.append((offset, size))
-        self._appended(ledger)
+        self._appended(ledger, awaited=required_acks == ACKS_ALL)
         return AppendResult(base_offset, offset - 1, log_append_time, log.log_start_offset, duplicate=False)
 
     def append_marker(self, marker: Marker, now_ms: int) -> AppendResult:
@@ -384,13 +385,14 @@ class Partition:
         return False
 
     def settled(self) -> "asyncio.Future[None] | None":
-        """Resolves when what recovery found, and the disk may not have yet, is flushed; None: nothing is waited for.
-
-        Until then the high watermark stands where the last checkpoint saw it.
-        """
+        """Resolves when all of the log is flushed and counts towards the high watermark; None: nothing is on its way to
+        the disk. Fails with ``KafkaError``."""
         if not self._flush_running:
             return None
-        return self._settings.flushes.wait_flushed(self.log, self.log.log_end_offset)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flush_waiters.add(self.log.log_end_offset, partial(settle, future))
+        self._hurry()
+        return future
 
     def acknowledged(self, last_offset: int) -> "asyncio.Future[None] | None":
         """The same as a future, or None where there is nothing to wait for."""
@@ -414,13 +416,10 @@ class Partition:
                 f"{self.topic_partition} holds {log.log_start_offset} to {log.log_end_offset}, not {offset}",
             )
         if offset >= upper:
+            if isolation is not Isolation.LOG_END:
+                self._hurry()
             return None
         return log.read(offset, max_bytes, upper=upper, at_least_one=at_least_one)
-
-    def watch(self, waiter: DataWaiter) -> None:
-        """Tell ``waiter`` of whatever becomes visible, until it leaves ``data_waiters``."""
-        self.data_waiters.add(waiter)
-        self._hurry()
 
     def foresee(self, offset: int, max_bytes: int) -> Foresight | None:
         """What ``read`` from ``offset`` will give, one batch at least, as soon as what is being flushed is visible;
@@ -578,19 +577,20 @@ class Partition:
                 waits = len(isr) == 1 or log.flush_messages_due
         return min(log.recovery_point, log.log_end_offset) if waits else log.log_end_offset
 
-    def _appended(self, ledger: LeaderLedger) -> None:
+    def _appended(self, ledger: LeaderLedger, *, awaited: bool = False) -> None:
         counted = self._counted_offset(ledger.isr)
         # Who was told to wait for a flush gets one, even where none would be due by now.
         if counted < self.log.log_end_offset or self._flush_waiters:
-            self._ensure_flush()
+            self._ensure_flush(awaited)
         if ledger.record_append(counted) is not None:
             self._woken(ledger)
 
-    def _ensure_flush(self) -> None:
+    def _ensure_flush(self, awaited: bool) -> None:
+        """``awaited``: somebody is about to wait for it, if nobody does yet."""
         if not self._flush_running:
             self._flush_running = True
             log = self.log
-            awaited = bool(self._acknowledgements or self._flush_waiters or self.data_waiters)
+            awaited = awaited or bool(self._acknowledgements or self._flush_waiters or self.data_waiters)
             self._settings.flushes.when_flushed(log, log.log_end_offset, partial(self._flushed, log), awaited=awaited)
             self.data_waiters.announce()
 

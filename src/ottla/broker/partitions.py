@@ -5,7 +5,7 @@ the image may be the one that is wrong.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
 from ottla.broker.directory_assignments import DirectoryAssignments
 from ottla.broker.partition import Partition, PartitionSettings
@@ -21,6 +21,8 @@ from ottla.wire.errors import ErrorCode, KafkaError
 log = get_logger(__name__)
 
 SETTLE_SECONDS = 30.0
+FLUSH_SECONDS = 1.0
+"""How long a request waits for a flush to see what it makes visible; a disk that is slower must not hold it up."""
 TURN_SECONDS = 0.005
 """For so long a round over all partitions may keep the loop."""
 
@@ -82,6 +84,10 @@ class Partitions:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker holds no replica of {key}")
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no {key}")
 
+    def find(self, topic: str, partition: int) -> Partition | None:
+        """The same without an error."""
+        return self._partitions.get(TopicPartition(topic, partition))
+
     def topic_name(self, topic_id: Uuid) -> str:
         """Raises ``KafkaError(UNKNOWN_TOPIC_ID)``."""
         topic = self.image.topics_by_id.get(topic_id)
@@ -95,12 +101,9 @@ class Partitions:
         A disk that takes longer than ``SETTLE_SECONDS`` holds up nobody else's start: until its flush is through,
         the partitions on it serve what the last checkpoint saw.
         """
-        waits = [wait for partition in self._partitions.values() if (wait := partition.settled()) is not None]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=SETTLE_SECONDS)
-            if late:
-                log.warning("what recovery found is not flushed yet", partitions=len(late), seconds=SETTLE_SECONDS)
-        await asyncio.sleep(0)
+        late = await flushes_of(self._partitions.values(), SETTLE_SECONDS)
+        if late:
+            log.warning("what recovery found is not flushed yet", partitions=late, seconds=SETTLE_SECONDS)
 
     # -- following the image -----------------------------------------------------------------------------------------
 
@@ -209,6 +212,18 @@ class Partitions:
             topic = partition.topic_partition.topic
             if brokers_changed or topic in topics:
                 partition.set_config(self._log_config(topic))
+
+
+async def flushes_of(partitions: Iterable[Partition], seconds_max: float) -> int:
+    """Wait until what is on its way to the disk is visible, or has failed; returns of how many partitions it is not."""
+    waits = [wait for partition in dict.fromkeys(partitions) if (wait := partition.settled()) is not None]
+    if not waits:
+        return 0
+    done, late = await asyncio.wait(waits, timeout=seconds_max)
+    for wait in done:
+        # The partition tells everybody of it who asks.
+        wait.exception()
+    return len(late)
 
 
 def log_config(image: ClusterImage, topic: str, properties: Mapping[str, str]) -> LogConfig:

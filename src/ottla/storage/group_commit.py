@@ -73,6 +73,7 @@ class GroupCommit:
         self._resting: dict[Log, list[tuple[int, Resolve]]] = {}
         self._rests_until = 0.0
         self._wakes_soon = False
+        self._draining = False
         self.rounds = 0
         """Flush rounds that have ended."""
 
@@ -97,10 +98,11 @@ class GroupCommit:
 
         Where it is not ``awaited`` it may rest for ``REST_SECONDS``, until somebody calls ``hurry``.
         """
+        if awaited:
+            self.hurry(log)
         if self._has_failed(log) or log.recovery_point >= offset:
             self._turn.at_end(partial(resolve, self._verdict(log, offset)))
         elif awaited or self._may_begin():
-            self.hurry(log)
             self._add(Waiter(log, offset, resolve))
         else:
             self._resting.setdefault(log, []).append((offset, resolve))
@@ -115,13 +117,13 @@ class GroupCommit:
         if not self._has_failed(log):
             self._add(Waiter(log, log.log_end_offset, None))
 
+    def drain(self) -> None:
+        """From here on nothing rests. On the loop, before ``close``."""
+        self._draining = True
+        self._end_rests()
+
     def close(self) -> None:
-        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes; any thread,
-        once nothing is appended any more."""
-        while self._resting:
-            log, resting = self._resting.popitem()
-            for offset, resolve in resting:
-                self._queue(Waiter(log, offset, resolve))
+        """Finish the rounds that are queued and end the threads. Blocking, for as long as a flush takes; any thread."""
         if self._kernel is not None:
             self._kernel.close()
         for lane in self._lanes.values():
@@ -138,7 +140,7 @@ class GroupCommit:
         """Whether what nobody waits for may be flushed now; if not, all that rests is, as soon as it may."""
         loop = self._turn.loop
         now = loop.time()
-        if now >= self._rests_until:
+        if now >= self._rests_until or self._draining:
             self._rests_until = now + REST_SECONDS
             return True
         if not self._wakes_soon:
@@ -148,7 +150,11 @@ class GroupCommit:
 
     def _wake(self) -> None:
         self._wakes_soon = False
-        self._rests_until = self._turn.loop.time() + REST_SECONDS
+        if self._resting:
+            self._rests_until = self._turn.loop.time() + REST_SECONDS
+            self._end_rests()
+
+    def _end_rests(self) -> None:
         for log in tuple(self._resting):
             self.hurry(log)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from functools import partial
 from random import Random
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ottla.broker import fetching
 from ottla.broker.dispatch import Dispatch, Route
 from ottla.broker.handlers.api_versions import ApiVersionsHandler
+from ottla.broker.handlers.delete_records import DeleteRecordsHandler
 from ottla.broker.handlers.fetch import FetchHandler
 from ottla.broker.handlers.list_offsets import ListOffsetsHandler
 from ottla.broker.handlers.produce import ProduceHandler
@@ -28,6 +30,11 @@ from ottla.wire.apis import API_SPECS, ApiKey
 from ottla.wire.errors import ErrorCode
 from ottla.wire.frame import RequestHeader, encode_request, read_response_header
 from ottla.wire.messages.api_versions_request import ApiVersionsRequest
+from ottla.wire.messages.delete_records_request import (
+    DeleteRecordsPartition,
+    DeleteRecordsRequest,
+    DeleteRecordsTopic,
+)
 from ottla.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
 from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from ottla.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -652,22 +659,67 @@ def test_limits_leave_room_for_at_least_one_batch(serve, make_batch):
     asyncio.run(main())
 
 
+async def list_offsets(served, timestamp, *, version=7, replica_id=-1):
+    place = ListOffsetsPartition(partition_index=0, timestamp=timestamp)
+    request = ListOffsetsRequest(replica_id=replica_id, topics=[ListOffsetsTopic(name="orders", partitions=[place])])
+    return (await served.ask(ApiKey.LIST_OFFSETS, version, request)).topics[0].partitions[0]
+
+
+def test_the_end_is_told_with_all_that_producers_have_acknowledgements_for(serve, make_batch):
+    async def main():
+        served = serve(FlushPolicy.AUTO)
+        flushes = served.bench.flushes
+        assert (await served.produce(make_batch(b"x", timestamp=1000), acks=1)).error_code == 0
+        assert (await list_offsets(served, -2)).offset == 0
+        assert (await list_offsets(served, -1, replica_id=3)).offset == 1
+        assert flushes.resting, "neither looks at what consumers may see"
+        asked = [asyncio.ensure_future(list_offsets(served, timestamp)) for timestamp in (-1, -3, 500)]
+        await asyncio.sleep(0.01)
+        assert not any(waiting.done() for waiting in asked)
+        assert not flushes.resting
+        await flushes.flush()
+        assert [found.offset for found in await asyncio.gather(*asked)] == [1, 0, 0]
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_is_slow_does_not_hold_up_who_asks_for_the_end(serve, make_batch, monkeypatch):
+    monkeypatch.setattr("ottla.broker.handlers.list_offsets.FLUSH_SECONDS", 0.01)
+
+    async def main():
+        served = serve(FlushPolicy.AUTO)
+        await served.produce(make_batch(b"x"), acks=1)
+        assert (await list_offsets(served, -1)).offset == 0
+        await served.bench.flushes.fail()
+        assert (await list_offsets(served, -1)).error_code == ErrorCode.KAFKA_STORAGE_ERROR
+
+    asyncio.run(main())
+
+
+def test_what_a_producer_has_an_acknowledgement_for_can_be_deleted(serve, make_batch):
+    async def checkpoint():
+        pass
+
+    async def main():
+        served = serve(FlushPolicy.AUTO)
+        await served.produce(make_batch(b"x"), acks=1)
+        handler = DeleteRecordsHandler(partitions=served.bench.partitions, checkpoint=checkpoint)
+        topic = DeleteRecordsTopic(name="orders", partitions=[DeleteRecordsPartition(partition_index=0, offset=1)])
+        nobody = DeleteRecordsTopic(name="nobody", partitions=[DeleteRecordsPartition(partition_index=0, offset=1)])
+        asked = asyncio.ensure_future(handler.handle(None, DeleteRecordsRequest(topics=[nobody, topic])))
+        await asyncio.sleep(0.01)
+        assert not asked.done()
+        await served.bench.flushes.flush()
+        refused, done = (await asked).topics
+        assert refused.partitions[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert (done.partitions[0].error_code, done.partitions[0].low_watermark) == (0, 1)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("version", range(1, 12))
 def test_list_offsets_special_timestamps(serve, make_batch, version):
-    async def ask(served, timestamp):
-        answer = await served.ask(
-            ApiKey.LIST_OFFSETS,
-            version,
-            ListOffsetsRequest(
-                replica_id=-1,
-                topics=[
-                    ListOffsetsTopic(
-                        name="orders", partitions=[ListOffsetsPartition(partition_index=0, timestamp=timestamp)]
-                    )
-                ],
-            ),
-        )
-        return answer.topics[0].partitions[0]
+    ask = partial(list_offsets, version=version)
 
     async def main():
         served = serve()

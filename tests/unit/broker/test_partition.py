@@ -62,6 +62,50 @@ def test_nothing_is_acknowledged_or_visible_before_it_is_durable(make_bench, one
     asyncio.run(main())
 
 
+def test_what_is_settled_is_visible(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        assert partition.settled() is None
+        append(partition, make_batch(b"a"), acks=1)
+        settled = partition.settled()
+        assert not bench.flushes.resting
+        await bench.flushes.flush()
+        assert settled.done()
+        assert partition.high_watermark == 1
+
+        append(partition, make_batch(b"b"), acks=1)
+        append(partition, make_batch(b"c"), acks=1)
+        settled = partition.settled()
+        partition.log.mark_flushed(2)
+        bench.flushes.waiting.pop()[1](None)
+        assert not settled.done(), "a flush that began before the last append is not enough"
+        await bench.flushes.flush()
+        assert settled.done()
+        assert partition.high_watermark == 3
+
+        append(partition, make_batch(b"d"), acks=1)
+        settled = partition.settled()
+        await bench.flushes.fail()
+        assert settled.exception().code is ErrorCode.KAFKA_STORAGE_ERROR
+
+    asyncio.run(main())
+
+
+def test_a_log_that_is_given_up_does_not_rest(make_bench, one_led, make_batch):
+    async def main():
+        bench = make_bench(FlushPolicy.AUTO)
+        bench.publish(orders=[one_led()])
+        partition = bench.partitions.get("orders", 0)
+        append(partition, make_batch(b"a"), acks=1)
+        assert bench.flushes.resting
+        bench.publish(orders=None)
+        assert not bench.flushes.resting
+
+    asyncio.run(main())
+
+
 class Watching:
     """A fetch that waits for data."""
 
@@ -96,10 +140,14 @@ def test_a_flush_is_awaited_where_a_producer_or_a_consumer_waits_for_it(make_ben
 
         append(partition, make_batch(b"e"), acks=1)
         assert flushes.resting
-        consumer = Watching()
-        partition.watch(consumer)
-        assert not flushes.resting, "a consumer came to wait"
+        assert b"a" in read(partition)
+        assert read(partition, 4, Isolation.LOG_END) is not None
+        assert flushes.resting, "others read what there is"
+        assert read(partition, 4) is None
+        assert not flushes.resting, "a consumer has read all there is, whether it waits for more or comes again"
         await flushes.flush()
+        consumer = Watching()
+        partition.data_waiters.add(consumer)
         append(partition, make_batch(b"f"), acks=1)
         assert flushes.waiting
         assert not flushes.resting, "and waits for the next one, too"
@@ -120,8 +168,14 @@ def test_acks_1_that_has_to_be_flushed_is_awaited(make_bench, one_led, make_batc
         told = []
         assert not partition.when_acknowledged(last, told.append, 1)
         assert not bench.flushes.resting
-        await bench.flushes.flush()
+        late = append(partition, make_batch(b"b"), acks=1).last_offset
+        partition.when_acknowledged(late, told.append, 1)
+        partition.log.mark_flushed(1)
+        bench.flushes.waiting.pop()[1](None)
         assert told == [None]
+        assert not bench.flushes.resting, "the next one is as well"
+        await bench.flushes.flush()
+        assert told == [None, None]
 
     asyncio.run(main())
 

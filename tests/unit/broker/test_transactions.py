@@ -469,6 +469,43 @@ def test_a_batch_that_needs_no_consent_does_not_overtake_one_whose_request_does(
     run(body)
 
 
+def test_many_requests_wait_in_line_and_leave_none_behind(run):
+    async def body(broker):
+        owner = await broker.init()
+        produced = []
+        for sequence in range(6):
+            # Every other one needs consent for a partition of its own, and their frames' buffer is used again.
+            places = {1: sequence, 0: sequence} if sequence % 2 else {1: sequence}
+            if 0 in places:
+                places[0] = sequence // 2
+            produced.append(asyncio.ensure_future(answered(broker.produce_to(owner, places, version=12))))
+            await asyncio.sleep(0)
+        parts = [part for answer in await asyncio.gather(*produced) for part in answer.responses[0].partition_responses]
+        assert {part.error_code for part in parts} == {0}
+        offsets = [part.base_offset for part in parts if part.index == 1]
+        assert offsets == list(range(6))
+        assert not broker.produce_handler.verification.is_busy("tx")
+        assert not hasattr(broker.produce(owner, 6, version=12, partition=1), "__await__"), "nobody waits any more"
+
+    run(body)
+
+
+def test_records_that_wait_outlive_the_buffer_they_came_in(run):
+    async def body(broker):
+        owner = await broker.init()
+        builder = BatchBuilder(producer_id=owner.producer_id, producer_epoch=0, base_sequence=0, transactional=True)
+        builder.append(1, b"k", b"v")
+        buffer = bytearray(builder.build())
+        part = PartitionProduceData(index=0, records=memoryview(buffer))
+        data = [TopicProduceData(name="orders", partition_data=[part])]
+        request = ProduceRequest(transactional_id="tx", acks=-1, timeout_ms=1000, topic_data=data)
+        waiting = broker.produce_handler.handle(context(0, 12, broker.bench.clock), request)
+        buffer[:] = bytes(len(buffer))
+        assert code_of(await waiting) is ErrorCode.NONE
+
+    run(body)
+
+
 def test_several_producers_in_one_request_are_refused(run):
     async def body(broker):
         owner = await broker.init()

@@ -569,15 +569,19 @@ def test_a_rest_ends_by_itself_for_all_logs_in_one_round(open_log, another_log, 
     asyncio.run(scenario())
 
 
-def test_close_flushes_what_rests(open_log, batches, long_rest):
+def test_nothing_rests_when_the_end_is_near(open_log, batches, long_rest):
     async def scenario():
         kernel = StubKernel()
         commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         told = await rested(open_log, batches, commit, kernel)
+        commit.drain()
+        await asyncio.sleep(0)
+        assert len(kernel.submitted) == 1
+        told.append(batches)
         await in_thread(commit.close)
         assert told.log.recovery_point == told.log.log_end_offset
         await asyncio.sleep(0.01)
-        assert told.outcomes == [None, None]
+        assert told.outcomes == [None, None, None]
 
     asyncio.run(scenario())
 

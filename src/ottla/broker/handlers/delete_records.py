@@ -1,7 +1,8 @@
 """DeleteRecords (21), versions 0-2: move the start of a log, to an offset or (-1) to the high watermark.
 
 The new start is in the checkpoint before it is answered, so a restart cannot bring the records back. Internal topics
-and topics without ``cleanup.policy=delete`` are refused.
+and topics without ``cleanup.policy=delete`` are refused. What is on its way to the disk is waited for, so that a
+producer's acknowledged records can be deleted, whatever acks they were sent with.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
-from ottla.broker.partitions import Partitions
+from ottla.broker.partitions import FLUSH_SECONDS, Partitions, flushes_of
 from ottla.model.internal_topics import INTERNAL_TOPICS
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.delete_records_request import DeleteRecordsPartition, DeleteRecordsRequest
@@ -27,6 +28,9 @@ class DeleteRecordsHandler(Struct, frozen=True, kw_only=True):
     checkpoint: Callable[[], Awaitable[None]]
 
     async def handle(self, context: RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse:
+        named = [(topic.name, part.partition_index) for topic in request.topics for part in topic.partitions]
+        found = (self.partitions.find(*place) for place in named)
+        await flushes_of((partition for partition in found if partition is not None), FLUSH_SECONDS)
         topics = [
             DeleteRecordsTopicResult(
                 name=topic.name, partitions=[self._partition(topic.name, part) for part in topic.partitions]

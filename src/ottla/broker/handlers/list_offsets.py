@@ -3,13 +3,18 @@
 -1 latest (high watermark; last stable offset under read_committed; log end for followers), -2 earliest, -3 the offset
 of the largest timestamp, -4 earliest local, -5 latest tiered (nothing is tiered yet: -1), -6 earliest pending upload
 (as -5). v4+ answers the leader epoch of the offset found; current_leader_epoch fences stale clients.
+
+Who asks a consumer's question about the end of a log waits for what is on its way to the disk: a producer that has its
+acknowledgement, whatever acks it asked for, finds its records counted.
 """
+
+from collections.abc import Awaitable
 
 from msgspec import Struct
 
 from ottla.broker.context import RequestContext
 from ottla.broker.partition import Isolation, Partition
-from ottla.broker.partitions import Partitions
+from ottla.broker.partitions import FLUSH_SECONDS, Partitions, flushes_of
 from ottla.storage.log import TimestampOffset
 from ottla.wire.errors import ErrorCode, KafkaError
 from ottla.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
@@ -25,6 +30,8 @@ MAX_TIMESTAMP = -3
 EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
+WITHOUT_END = frozenset((EARLIEST, EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_PENDING_UPLOAD))
+"""What is found without a look at the end of the log."""
 UNKNOWN = -1
 LEADER_EPOCH_FROM = 4
 NOTHING = TimestampOffset(UNKNOWN, UNKNOWN, UNKNOWN)
@@ -38,8 +45,34 @@ class ListOffsetsHandler(Struct, frozen=True, kw_only=True):
 
     partitions: Partitions
 
-    def handle(self, context: RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse:
+    def handle(
+        self, context: RequestContext, request: ListOffsetsRequest
+    ) -> ListOffsetsResponse | Awaitable[ListOffsetsResponse]:
         isolation = isolation_of(request)
+        flushing = [] if isolation is Isolation.LOG_END else self._flushing(request)
+        if flushing:
+            return self._answer_flushed(context, request, isolation, flushing)
+        return self._answer(context, request, isolation)
+
+    async def _answer_flushed(
+        self, context: RequestContext, request: ListOffsetsRequest, isolation: Isolation, flushing: list[Partition]
+    ) -> ListOffsetsResponse:
+        await flushes_of(flushing, FLUSH_SECONDS)
+        return self._answer(context, request, isolation)
+
+    def _flushing(self, request: ListOffsetsRequest) -> list[Partition]:
+        """The partitions asked about whose end is about to move."""
+        found = []
+        for topic in request.topics:
+            for part in topic.partitions:
+                partition = self.partitions.find(topic.name, part.partition_index)
+                if partition is not None and partition.is_flushing and part.timestamp not in WITHOUT_END:
+                    found.append(partition)
+        return found
+
+    def _answer(
+        self, context: RequestContext, request: ListOffsetsRequest, isolation: Isolation
+    ) -> ListOffsetsResponse:
         repeated = repeated_partitions(request)
         return ListOffsetsResponse(
             topics=[
