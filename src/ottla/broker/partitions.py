@@ -84,9 +84,10 @@ class Partitions:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"this broker holds no replica of {key}")
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no {key}")
 
-    def find(self, topic: str, partition: int) -> Partition | None:
-        """The same without an error."""
-        return self._partitions.get(TopicPartition(topic, partition))
+    def flushing(self, places: Iterable[tuple[str, int]]) -> list[Partition]:
+        """Those of the named partitions of which something is on its way to the disk, each once."""
+        found = (self._partitions.get(TopicPartition(*place)) for place in dict.fromkeys(places))
+        return [partition for partition in found if partition is not None and partition.is_flushing]
 
     def topic_name(self, topic_id: Uuid) -> str:
         """Raises ``KafkaError(UNKNOWN_TOPIC_ID)``."""
@@ -216,7 +217,7 @@ class Partitions:
 
 async def flushes_of(partitions: Iterable[Partition], seconds_max: float) -> int:
     """Wait until what is on its way to the disk is visible, or has failed; returns of how many partitions it is not."""
-    waits = [wait for partition in dict.fromkeys(partitions) if (wait := partition.settled()) is not None]
+    waits = [wait for partition in partitions if (wait := partition.settled()) is not None]
     if not waits:
         return 0
     done, late = await asyncio.wait(waits, timeout=seconds_max)

@@ -77,15 +77,9 @@ class GroupCommit:
         self.rounds = 0
         """Flush rounds that have ended."""
 
-    def wait_flushed(self, log: Log, offset: int) -> asyncio.Future[None]:
-        """Done when all records of ``log`` below ``offset`` are durable; fails with KAFKA_STORAGE_ERROR."""
-        future: asyncio.Future[None] = self._turn.loop.create_future()
-        self.when_flushed(log, offset, partial(settle, future))
-        return future
-
     def wait_settled(self, log: Log) -> asyncio.Future[None]:
-        """Done when what is new of ``log``, its names above all, is durable, records or not; fails as
-        ``wait_flushed`` does."""
+        """Done when what is new of ``log``, its names above all, is durable, records or not; fails
+        with KAFKA_STORAGE_ERROR."""
         future: asyncio.Future[None] = self._turn.loop.create_future()
         if self._has_failed(log):
             settle(future, self._verdict(log, log.log_end_offset))
@@ -94,7 +88,8 @@ class GroupCommit:
         return future
 
     def when_flushed(self, log: Log, offset: int, resolve: Resolve, *, awaited: bool = True) -> None:
-        """The same by a call on the loop, in the step that learns of it; never within this one.
+        """Call ``resolve`` when all records of ``log`` below ``offset`` are durable, or with what came in between
+        (KAFKA_STORAGE_ERROR, truncated): on the loop, in the step that learns of it; never within this one.
 
         Where it is not ``awaited`` it may rest for ``REST_SECONDS``, until somebody calls ``hurry``.
         """

@@ -33,13 +33,8 @@ class ManualFlushes:
         self.resting: set[Log] = set()
         """Logs that nobody has waited for yet."""
 
-    def wait_flushed(self, log: Log, offset: int, /) -> "asyncio.Future[None]":
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.when_flushed(log, offset, lambda error: future.set_exception(error) if error else future.set_result(None))
-        return future
-
     def when_flushed(
-        self, log: Log, offset: int, resolve: Callable[[KafkaError | None], None], /, *, awaited: bool = True
+        self, log: Log, offset: int, resolve: Callable[[KafkaError | None], None], /, *, awaited: bool
     ) -> None:
         self.waiting.append((log, resolve))
         if not awaited:

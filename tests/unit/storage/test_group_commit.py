@@ -4,10 +4,12 @@ import os
 import select
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from ottla.model import TopicPartition
+from ottla.runtime.futures import settle
 from ottla.storage.group_commit import GroupCommit
 from ottla.storage.kernel_sync import KernelSync, Synced
 from ottla.storage.log import Log
@@ -41,19 +43,25 @@ async def in_thread(call, *arguments):
     return await asyncio.to_thread(call, *arguments)
 
 
+def wait_flushed(commit, log, offset):
+    future = asyncio.get_running_loop().create_future()
+    commit.when_flushed(log, offset, partial(settle, future))
+    return future
+
+
 def test_an_append_is_acknowledged_after_its_flush(open_log, batches):
     async def scenario():
         disk = SlowDisk()
         log = open_log(disk=disk)
         commit = GroupCommit(on_failed=failed)
         batches.append(log, 3)
-        waiting = commit.wait_flushed(log, 3)
+        waiting = wait_flushed(commit, log, 3)
         await in_thread(disk.entered.wait)
         assert not waiting.done()
         disk.go.release()
         await asyncio.wait_for(waiting, 5)
         assert log.recovery_point == 3
-        await asyncio.wait_for(commit.wait_flushed(log, 3), 5)
+        await asyncio.wait_for(wait_flushed(commit, log, 3), 5)
         assert disk.syncs == 1
         commit.close()
 
@@ -76,7 +84,7 @@ def test_a_new_log_is_settled_without_a_record(open_log, batches, tmp_path):
         assert {"orders-0", os.path.basename(tmp_path)} <= set(synced)
         synced.clear()
         batches.append(log)
-        await asyncio.wait_for(commit.wait_flushed(log, 1), 5)
+        await asyncio.wait_for(wait_flushed(commit, log, 1), 5)
         assert synced == [os.path.basename(log.active_segment.log_path)]
         commit.close()
 
@@ -107,12 +115,12 @@ def test_all_that_wait_during_a_flush_share_the_next(open_log, batches):
         log = open_log(disk=disk)
         commit = GroupCommit(on_failed=failed)
         batches.append(log)
-        first = commit.wait_flushed(log, 1)
+        first = wait_flushed(commit, log, 1)
         await in_thread(disk.entered.wait)
         later = []
         for _ in range(50):
             batches.append(log, size=1)
-            later.append(commit.wait_flushed(log, log.log_end_offset))
+            later.append(wait_flushed(commit, log, log.log_end_offset))
         disk.go.release()
         await asyncio.wait_for(first, 5)
         assert not any(future.done() for future in later), "what was appended after a flush began is not covered by it"
@@ -138,12 +146,12 @@ def test_after_a_failed_flush_nothing_is_acknowledged(open_log, batches):
             disk.go.release()
         batches.append(log)
         with pytest.raises(KafkaError) as raised:
-            await asyncio.wait_for(commit.wait_flushed(log, 1), 5)
+            await asyncio.wait_for(wait_flushed(commit, log, 1), 5)
         assert raised.value.code is ErrorCode.KAFKA_STORAGE_ERROR
         assert failures[0] == (log.log_directory, errno.EIO)
         disk.error = None
         with pytest.raises(KafkaError):
-            await asyncio.wait_for(commit.wait_flushed(log, 1), 5)
+            await asyncio.wait_for(wait_flushed(commit, log, 1), 5)
         with pytest.raises(KafkaError):
             batches.append(log)
         assert log.recovery_point == 0
@@ -162,10 +170,10 @@ def test_another_log_of_the_failed_directory_is_refused_too(open_log, another_lo
             disk.go.release()
         batches.append(log)
         with pytest.raises(KafkaError):
-            await asyncio.wait_for(commit.wait_flushed(log, 1), 5)
+            await asyncio.wait_for(wait_flushed(commit, log, 1), 5)
         batches.append(other)
         with pytest.raises(KafkaError):
-            await asyncio.wait_for(commit.wait_flushed(other, 1), 5)
+            await asyncio.wait_for(wait_flushed(commit, other, 1), 5)
         commit.close()
 
     asyncio.run(scenario())
@@ -176,7 +184,7 @@ def test_close_finishes_what_is_queued(open_log, batches):
         log = open_log()
         commit = GroupCommit(on_failed=failed)
         batches.append(log)
-        waiting = commit.wait_flushed(log, 1)
+        waiting = wait_flushed(commit, log, 1)
         await in_thread(commit.close)
         await asyncio.wait_for(waiting, 5)
 
@@ -194,7 +202,7 @@ def test_a_truncated_append_is_not_acknowledged(open_log, batches):
         batches.append(log)
         log.truncate_to(1)
         with pytest.raises(KafkaError) as raised:
-            await asyncio.wait_for(commit.wait_flushed(log, 2), 5)
+            await asyncio.wait_for(wait_flushed(commit, log, 2), 5)
         assert raised.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
         commit.close()
 
@@ -212,7 +220,7 @@ def test_concurrent_appends_and_flushes_lose_nothing(open_log, batches, values_i
             for _ in range(40):
                 written.extend(batches.append(log, 1))
                 end = log.log_end_offset
-                await asyncio.wait_for(commit.wait_flushed(log, end), 10)
+                await asyncio.wait_for(wait_flushed(commit, log, end), 10)
                 assert log.recovery_point >= end
 
         await asyncio.gather(*(produce() for _ in range(5)))
@@ -289,11 +297,11 @@ def test_one_round_of_the_kernel_serves_all_appends_of_a_turn(open_log, batches)
         waiting = []
         for _ in range(3):
             batches.append(log)
-            waiting.append(commit.wait_flushed(log, log.log_end_offset))
+            waiting.append(wait_flushed(commit, log, log.log_end_offset))
         await asyncio.sleep(0.01)
         assert len(kernel.submitted) == 1
         batches.append(log)
-        late = commit.wait_flushed(log, log.log_end_offset)
+        late = wait_flushed(commit, log, log.log_end_offset)
         await asyncio.sleep(0.01)
         assert not any(future.done() for future in waiting)
         kernel.end()
@@ -318,7 +326,7 @@ def test_a_sync_that_fails_in_the_kernel_ends_all_acknowledgement(open_log, batc
         )
         log = await settled(open_log, batches, commit)
         batches.append(log)
-        waiting = commit.wait_flushed(log, log.log_end_offset)
+        waiting = wait_flushed(commit, log, log.log_end_offset)
         await asyncio.sleep(0.01)
         kernel.end(errno.EIO)
         with pytest.raises(KafkaError) as raised:
@@ -327,7 +335,7 @@ def test_a_sync_that_fails_in_the_kernel_ends_all_acknowledgement(open_log, batc
         assert failures == [(log.log_directory, errno.EIO)]
         assert log.recovery_point == log.log_end_offset - 1
         with pytest.raises(KafkaError):
-            await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
+            await asyncio.wait_for(wait_flushed(commit, log, log.log_end_offset), 5)
         commit.close()
         await asyncio.sleep(0.01)
 
@@ -340,12 +348,12 @@ def test_what_the_kernel_does_not_take_goes_to_threads(open_log, batches):
         commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
-        await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
+        await asyncio.wait_for(wait_flushed(commit, log, log.log_end_offset), 5)
         assert log.recovery_point == log.log_end_offset
         log.roll(0)
         batches.append(log)
         assert log.begin_flush() is None, "a new segment needs its directory synced too"
-        await asyncio.wait_for(commit.wait_flushed(log, log.log_end_offset), 5)
+        await asyncio.wait_for(wait_flushed(commit, log, log.log_end_offset), 5)
         commit.close()
         await asyncio.sleep(0.01)
 
@@ -358,7 +366,7 @@ def test_a_sync_in_the_kernel_does_not_vouch_for_what_was_truncated_under_it(ope
         commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
-        waiting = commit.wait_flushed(log, 2)
+        waiting = wait_flushed(commit, log, 2)
         await asyncio.sleep(0.01)
         log.truncate_to(1)
         batches.append(log)
@@ -379,10 +387,10 @@ def test_close_waits_for_the_kernel_and_hands_the_rest_to_threads(open_log, batc
         commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
-        running = commit.wait_flushed(log, log.log_end_offset)
+        running = wait_flushed(commit, log, log.log_end_offset)
         await asyncio.sleep(0.01)
         batches.append(log)
-        queued = commit.wait_flushed(log, log.log_end_offset)
+        queued = wait_flushed(commit, log, log.log_end_offset)
         await in_thread(commit.close)
         await asyncio.wait_for(asyncio.gather(running, queued), 5)
         assert kernel.closed
@@ -465,10 +473,10 @@ def test_a_round_that_ends_while_the_kernel_closes_begins_no_other(open_log, bat
         commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         log = await settled(open_log, batches, commit)
         batches.append(log)
-        running = commit.wait_flushed(log, log.log_end_offset)
+        running = wait_flushed(commit, log, log.log_end_offset)
         await asyncio.sleep(0.01)
         batches.append(log)
-        queued = commit.wait_flushed(log, log.log_end_offset)
+        queued = wait_flushed(commit, log, log.log_end_offset)
         await in_thread(commit.close)
         await asyncio.wait_for(asyncio.gather(running, queued), 5)
         assert kernel.rounds == 1
@@ -532,7 +540,7 @@ def test_what_rests_of_a_log_goes_with_what_somebody_waits_for(open_log, batches
         commit = GroupCommit(on_failed=failed, open_kernel=lambda: kernel)
         told = await rested(open_log, batches, commit, kernel)
         batches.append(told.log)
-        waiting = commit.wait_flushed(told.log, told.log.log_end_offset)
+        waiting = wait_flushed(commit, told.log, told.log.log_end_offset)
         await asyncio.sleep(0.01)
         assert len(kernel.submitted) == 1
         kernel.end()
@@ -593,7 +601,7 @@ def test_what_rests_when_its_directory_fails_is_told_so(open_log, another_log, b
         other = await settled(another_log, batches, commit)
         told = await rested(open_log, batches, commit, kernel)
         batches.append(other)
-        waiting = commit.wait_flushed(other, other.log_end_offset)
+        waiting = wait_flushed(commit, other, other.log_end_offset)
         await asyncio.sleep(0.01)
         kernel.end(errno.EIO)
         with pytest.raises(KafkaError):

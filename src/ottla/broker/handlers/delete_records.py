@@ -28,9 +28,8 @@ class DeleteRecordsHandler(Struct, frozen=True, kw_only=True):
     checkpoint: Callable[[], Awaitable[None]]
 
     async def handle(self, context: RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse:
-        named = [(topic.name, part.partition_index) for topic in request.topics for part in topic.partitions]
-        found = (self.partitions.find(*place) for place in named)
-        await flushes_of((partition for partition in found if partition is not None), FLUSH_SECONDS)
+        named = ((topic.name, part.partition_index) for topic in request.topics for part in topic.partitions)
+        await flushes_of(self.partitions.flushing(named), FLUSH_SECONDS)
         topics = [
             DeleteRecordsTopicResult(
                 name=topic.name, partitions=[self._partition(topic.name, part) for part in topic.partitions]

@@ -62,13 +62,12 @@ class ListOffsetsHandler(Struct, frozen=True, kw_only=True):
 
     def _flushing(self, request: ListOffsetsRequest) -> list[Partition]:
         """The partitions asked about whose end is about to move."""
-        found = []
-        for topic in request.topics:
-            for part in topic.partitions:
-                partition = self.partitions.find(topic.name, part.partition_index)
-                if partition is not None and partition.is_flushing and part.timestamp not in WITHOUT_END:
-                    found.append(partition)
-        return found
+        return self.partitions.flushing(
+            (topic.name, part.partition_index)
+            for topic in request.topics
+            for part in topic.partitions
+            if part.timestamp not in WITHOUT_END
+        )
 
     def _answer(
         self, context: RequestContext, request: ListOffsetsRequest, isolation: Isolation
